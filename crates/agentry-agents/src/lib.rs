@@ -1,0 +1,1 @@
+//! One agent: a model, tools, and a bounded loop.

@@ -1,0 +1,1 @@
+//! Every stateful product outside, and its in-memory model.

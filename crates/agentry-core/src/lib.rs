@@ -1,0 +1,19 @@
+//! The words and the ports that every Agentry crate speaks.
+//!
+//! Two crates that must understand each other do it with a type from here. Nothing in this crate performs I/O, reads a
+//! clock, knows a vendor's name or depends on an async runtime.
+
+pub mod audit;
+pub mod failure;
+pub mod id;
+pub mod money;
+pub mod outbound;
+pub mod run;
+pub mod store;
+pub mod telemetry;
+pub mod time;
+
+pub use failure::{Code, Failure, Fault, Retry};
+pub use id::RunId;
+pub use money::MicroUsd;
+pub use time::{Clock, Timestamp};

@@ -1,0 +1,1 @@
+//! One pooled HTTP client with deadlines and size bounds, for every call outward.

@@ -1,0 +1,1 @@
+//! Speaks each vendor's wire.

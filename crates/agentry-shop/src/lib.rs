@@ -1,0 +1,1 @@
+//! A small real system that can be broken, for the demo.

@@ -1,0 +1,1 @@
+//! Agentry as a library.

@@ -1,0 +1,2 @@
+//! The `agentry` command.
+fn main() {}
