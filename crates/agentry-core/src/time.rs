@@ -25,6 +25,12 @@ impl Timestamp {
         Self::from_micros(millis.saturating_mul(1_000))
     }
 
+    /// For constants.
+    #[must_use]
+    pub const fn from_seconds(seconds: i32) -> Self {
+        Self(seconds as i64 * 1_000_000)
+    }
+
     #[must_use]
     pub fn as_micros(self) -> i64 {
         self.0

@@ -1,1 +1,8 @@
-//! The incident agent: alerts to incidents to evidence to diagnosis to approved action.
+//! The incident agent: alerts → incidents → evidence → diagnosis → approved action → report.
+//!
+//! Everything that decides is pure: [`alert`] reads what senders post, [`correlate`] groups it into incidents. It works
+//! with no model at all; a model may only re-rank and explain what the evidence already shows. This crate opens no socket,
+//! keeps no database and reads no clock: telemetry, storage, tickets and actions come through the ports of `agentry-core`.
+
+pub mod alert;
+pub mod correlate;
