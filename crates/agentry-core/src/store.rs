@@ -194,5 +194,7 @@ pub trait Log: Send + Sync {
         after: u64,
         max: usize,
     ) -> Result<Vec<Record>, Error>;
+    /// The newest records of `topic` before `offset` (or the very newest), newest first.
+    async fn tail(&self, topic: &str, before: Option<u64>, max: usize) -> Result<Vec<Record>, Error>;
     async fn audit(&self, after: u64, max: usize) -> Result<Vec<audit::Record>, Error>;
 }
