@@ -4,14 +4,17 @@
 //! clock, knows a vendor's name or depends on an async runtime.
 
 pub mod audit;
+pub mod chat;
 pub mod failure;
 pub mod id;
+pub mod model;
 pub mod money;
 pub mod outbound;
 pub mod run;
 pub mod store;
 pub mod telemetry;
 pub mod time;
+pub mod tool;
 
 pub use failure::{Code, Failure, Fault, Retry};
 pub use id::RunId;

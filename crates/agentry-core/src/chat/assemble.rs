@@ -1,0 +1,116 @@
+//! From the events of an answer to the whole answer.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Map, Value};
+
+use super::{
+    ChatResponse, Choice, Content, Event, FinishReason, Head, Message, Role, ToolCall, Usage,
+};
+
+/// An answer as far as it has come.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Assembly {
+    head: Head,
+    choices: BTreeMap<u32, Draft>,
+    usage: Option<Usage>,
+    done: bool,
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+struct Draft {
+    text: Option<String>,
+    reasoning: Option<String>,
+    refusal: Option<String>,
+    calls: BTreeMap<u32, ToolCall>,
+    logprobs: Option<Value>,
+    extra: Map<String, Value>,
+    finish_reason: Option<FinishReason>,
+}
+
+impl Assembly {
+    pub fn push(&mut self, event: Event) {
+        match event {
+            Event::Started(head) => self.head = head,
+            Event::Text { choice, text } => append(&mut self.draft(choice).text, &text),
+            Event::Reasoning { choice, text } => append(&mut self.draft(choice).reasoning, &text),
+            Event::Refusal { choice, text } => append(&mut self.draft(choice).refusal, &text),
+            Event::ToolCall { choice, index, id, kind, name } => {
+                let call = ToolCall { id, kind, name, arguments: String::new(), extra: Map::new() };
+                self.draft(choice).calls.insert(index, call);
+            }
+            Event::ToolArguments { choice, index, fragment } => {
+                if let Some(call) = self.draft(choice).calls.get_mut(&index) {
+                    call.arguments.push_str(&fragment);
+                }
+            }
+            Event::Logprobs { choice, value } => merge(&mut self.draft(choice).logprobs, value),
+            Event::Extra { choice, fields } => {
+                let draft = self.draft(choice);
+                for (name, value) in fields {
+                    let mut slot = draft.extra.shift_remove(&name);
+                    merge(&mut slot, value);
+                    draft.extra.extend(slot.map(|value| (name, value)));
+                }
+            }
+            Event::Finished { choice, reason } => self.draft(choice).finish_reason = Some(reason),
+            Event::Usage(usage) => self.usage = Some(usage),
+            Event::Done => self.done = true,
+        }
+    }
+
+    /// Whether [`Event::Done`] has come.
+    #[must_use]
+    pub fn is_done(&self) -> bool {
+        self.done
+    }
+
+    /// The answer, complete or not.
+    #[must_use]
+    pub fn into_response(self) -> ChatResponse {
+        let choices = self.choices.into_iter().map(|(index, draft)| draft.into_choice(index));
+        ChatResponse { head: self.head, choices: choices.collect(), usage: self.usage }
+    }
+
+    fn draft(&mut self, choice: u32) -> &mut Draft {
+        self.choices.entry(choice).or_default()
+    }
+}
+
+impl Draft {
+    fn into_choice(self, index: u32) -> Choice {
+        let Self { text, reasoning, refusal, calls, logprobs, mut extra, finish_reason } = self;
+        if let Some(reasoning) = reasoning {
+            extra.insert("reasoning_content".to_owned(), reasoning.into());
+        }
+        let message = Message {
+            content: text.map(Content::Text),
+            refusal,
+            tool_calls: calls.into_values().collect(),
+            extra,
+            ..Message::empty(Role::Assistant)
+        };
+        Choice { index, message, finish_reason, logprobs }
+    }
+}
+
+fn append(slot: &mut Option<String>, text: &str) {
+    slot.get_or_insert_default().push_str(text);
+}
+
+/// Deltas add up: arrays grow, objects merge, strings go on; anything else replaces what was there.
+fn merge(slot: &mut Option<Value>, value: Value) {
+    match (slot.as_mut(), value) {
+        (Some(Value::Array(old)), Value::Array(new)) => old.extend(new),
+        (Some(Value::String(old)), Value::String(new)) => old.push_str(&new),
+        (Some(Value::Object(old)), Value::Object(new)) => {
+            for (name, value) in new {
+                let mut inner = old.shift_remove(&name);
+                merge(&mut inner, value);
+                old.extend(inner.map(|value| (name, value)));
+            }
+        }
+        (Some(_), Value::Null) => {}
+        (_, value) => *slot = Some(value),
+    }
+}
