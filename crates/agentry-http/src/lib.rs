@@ -1,1 +1,159 @@
 //! One pooled HTTP client with deadlines and size bounds, for every call outward.
+//!
+//! HTTP/1.1 and HTTP/2, plain and over TLS with the roots of the Mozilla programme. It follows no redirects, keeps no cookies,
+//! repeats no request that may have been processed, and reads no proxy settings from the environment.
+
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use futures_util::StreamExt as _;
+use http::{HeaderValue, Request, Response, header};
+use http_body_util::Full;
+use hyper_rustls::HttpsConnector;
+use hyper_util::client::legacy;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::{TokioExecutor, TokioTimer};
+use tokio::time::{Instant, timeout_at};
+
+mod body;
+mod connect;
+mod error;
+
+pub use body::BodyStream;
+pub use error::{Error, Phase};
+
+use connect::Deadlined;
+
+/// What holds for every call of a client.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Settings {
+    /// For the name look-up, the TCP connection and the TLS handshake together.
+    pub connect_timeout: Duration,
+    /// An unused connection is closed after this long.
+    pub pool_idle_timeout: Duration,
+    pub pool_idle_per_host_max: usize,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            connect_timeout: Duration::from_secs(5),
+            pool_idle_timeout: Duration::from_secs(60),
+            pool_idle_per_host_max: 256,
+        }
+    }
+}
+
+/// How long one call may wait, and for what.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Deadlines {
+    /// From the start until the head of the response is there, connecting included.
+    pub head: Duration,
+    /// Between two chunks of the body.
+    pub idle: Duration,
+    /// From the start until the body has ended.
+    pub total: Duration,
+}
+
+impl Deadlines {
+    /// One bound on the whole call.
+    #[must_use]
+    pub fn within(total: Duration) -> Self {
+        Self { head: total, idle: total, total }
+    }
+}
+
+/// A handle on the pool; cloning it is cheap.
+#[derive(Debug, Clone)]
+pub struct Client {
+    pool: legacy::Client<Deadlined<HttpsConnector<HttpConnector>>, Full<Bytes>>,
+    connect_timeout: Duration,
+}
+
+impl Client {
+    #[must_use]
+    pub fn new(settings: &Settings) -> Self {
+        let Settings { connect_timeout, pool_idle_timeout, pool_idle_per_host_max } = *settings;
+        let mut tcp = HttpConnector::new();
+        tcp.set_nodelay(true);
+        tcp.enforce_http(false);
+        tcp.set_keepalive(Some(Duration::from_secs(30)));
+        let tls = hyper_rustls::HttpsConnectorBuilder::new()
+            .with_webpki_roots()
+            .https_or_http()
+            .enable_all_versions()
+            .wrap_connector(tcp);
+        let pool = legacy::Client::builder(TokioExecutor::new())
+            .timer(TokioTimer::new())
+            .pool_timer(TokioTimer::new())
+            .pool_idle_timeout(pool_idle_timeout)
+            .pool_max_idle_per_host(pool_idle_per_host_max)
+            .build(Deadlined::new(tls, connect_timeout));
+        Self { pool, connect_timeout }
+    }
+
+    /// Sends a request and returns when the head of its response is there. Any status is a success here. Dropping the
+    /// future or the body cancels the call.
+    pub async fn send(
+        &self,
+        mut request: Request<Bytes>,
+        deadlines: &Deadlines,
+    ) -> Result<Response<BodyStream>, Error> {
+        check_url(request.uri())?;
+        request
+            .headers_mut()
+            .entry(header::USER_AGENT)
+            .or_insert(HeaderValue::from_static(concat!("agentry/", env!("CARGO_PKG_VERSION"))));
+        let start = Instant::now();
+        let head_by = start + deadlines.head.min(deadlines.total);
+        let response = match timeout_at(head_by, self.pool.request(request.map(Full::new))).await {
+            Ok(Ok(response)) => response,
+            Ok(Err(error)) => return Err(error::from_pool(&error, self.connect_timeout)),
+            Err(_) => {
+                let phase =
+                    if deadlines.head <= deadlines.total { Phase::Head } else { Phase::Total };
+                return Err(Error::TimedOut { phase, after: start.elapsed() });
+            }
+        };
+        Ok(response.map(|incoming| BodyStream::new(incoming, start, deadlines)))
+    }
+
+    /// Sends a request and reads its whole response, of at most `bytes_max`.
+    pub async fn fetch(
+        &self,
+        request: Request<Bytes>,
+        deadlines: &Deadlines,
+        bytes_max: usize,
+    ) -> Result<Response<Bytes>, Error> {
+        let (parts, body) = self.send(request, deadlines).await?.into_parts();
+        Ok(Response::from_parts(parts, read(body, bytes_max).await?))
+    }
+}
+
+/// Reads a body to its end, unless it is longer than `bytes_max`.
+pub async fn read(mut body: BodyStream, bytes_max: usize) -> Result<Bytes, Error> {
+    let mut bytes = BytesMut::new();
+    while let Some(chunk) = body.next().await {
+        let chunk = chunk?;
+        if bytes.len().saturating_add(chunk.len()) > bytes_max {
+            return Err(Error::TooLarge { bytes_max });
+        }
+        if bytes.is_empty() && body.is_ended() {
+            return Ok(chunk);
+        }
+        bytes.extend_from_slice(&chunk);
+    }
+    Ok(bytes.freeze())
+}
+
+fn check_url(url: &http::Uri) -> Result<(), Error> {
+    let reason = match (url.scheme_str(), url.host()) {
+        (Some("http" | "https"), Some(host)) if !host.is_empty() => return Ok(()),
+        (Some("http" | "https"), _) => "it names no host",
+        _ => "it must begin with http:// or https://",
+    };
+    Err(Error::InvalidUrl { url: url.to_string(), reason })
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,86 @@
+//! The body of a response, as it arrives and within its deadlines.
+
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::Stream;
+use http_body::Body as _;
+use hyper::body::Incoming;
+use tokio::time::{Instant, Sleep, sleep_until};
+
+use crate::Deadlines;
+use crate::error::{Error, Phase, reason};
+
+/// Chunks of a response body. It ends after its first error; dropping it cancels the call.
+#[derive(Debug)]
+pub struct BodyStream {
+    /// Gone once the body has ended, well or badly.
+    incoming: Option<Incoming>,
+    start: Instant,
+    total_at: Instant,
+    idle: Duration,
+    alarm: Pin<Box<Sleep>>,
+}
+
+impl BodyStream {
+    pub(crate) fn new(incoming: Incoming, start: Instant, deadlines: &Deadlines) -> Self {
+        let total_at = start + deadlines.total;
+        let alarm = Box::pin(sleep_until(total_at.min(Instant::now() + deadlines.idle)));
+        Self { incoming: Some(incoming), start, total_at, idle: deadlines.idle, alarm }
+    }
+
+    /// Whether it is known that nothing more will come.
+    pub(crate) fn is_ended(&self) -> bool {
+        self.incoming.as_ref().is_none_or(Incoming::is_end_stream)
+    }
+
+    fn timed_out(&self) -> Error {
+        if Instant::now() >= self.total_at {
+            Error::TimedOut { phase: Phase::Total, after: self.start.elapsed() }
+        } else {
+            Error::TimedOut { phase: Phase::Idle, after: self.idle }
+        }
+    }
+}
+
+impl Stream for BodyStream {
+    type Item = Result<Bytes, Error>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        loop {
+            let this = &mut *self;
+            let Some(incoming) = &mut this.incoming else {
+                return Poll::Ready(None);
+            };
+            match Pin::new(incoming).poll_frame(cx) {
+                Poll::Ready(Some(Ok(frame))) => {
+                    let now = Instant::now();
+                    if now >= this.total_at {
+                        let error = this.timed_out();
+                        this.incoming = None;
+                        return Poll::Ready(Some(Err(error)));
+                    }
+                    this.alarm.as_mut().reset(this.total_at.min(now + this.idle));
+                    if let Ok(chunk) = frame.into_data()
+                        && !chunk.is_empty()
+                    {
+                        return Poll::Ready(Some(Ok(chunk)));
+                    }
+                }
+                Poll::Ready(Some(Err(error))) => {
+                    this.incoming = None;
+                    return Poll::Ready(Some(Err(Error::Broken { reason: reason(&error) })));
+                }
+                Poll::Ready(None) => this.incoming = None,
+                Poll::Pending => {
+                    ready!(this.alarm.as_mut().poll(cx));
+                    let error = this.timed_out();
+                    this.incoming = None;
+                    return Poll::Ready(Some(Err(error)));
+                }
+            }
+        }
+    }
+}
