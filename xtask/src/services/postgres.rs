@@ -15,6 +15,12 @@ use crate::workspace::on_path;
 
 const USER: &str = "agentry";
 
+/// Makes the cluster and becomes its server.
+const SCRIPT: &str = r#"
+"$1" --username "$4" --auth trust --encoding UTF8 --locale C --pgdata "$3" &&
+exec "$2" -D "$3" -p "$5" -c listen_addresses=127.0.0.1 -c unix_socket_directories= -c fsync=on
+"#;
+
 /// The newest server: Debian keeps each version in a folder that is not on PATH.
 pub(super) fn find() -> Option<PathBuf> {
     let versions = std::fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
@@ -38,45 +44,19 @@ pub(super) fn start(program: &Path, folder: &Path) -> Result<(String, Guarded)> 
     };
     let role = Role::choose()?;
     let data = role.folder(folder)?;
-    let log = folder.join("postgres.log");
-    role.run(&initdb)
-        .args([
-            "--username",
-            USER,
-            "--auth",
-            "trust",
-            "--encoding",
-            "UTF8",
-            "--locale",
-            "C",
-            "--pgdata",
-        ])
-        .args([&data])
-        .log(&log)
-        .current_dir(&data)
-        .spawn()?
-        .finish_within(Duration::from_secs(120))?;
     let port = net::free_port()?;
     let mut server = role
-        .run(program)
-        .args(["-p", &port.to_string()])
-        .args([
-            "-c",
-            "listen_addresses=127.0.0.1",
-            "-c",
-            "unix_socket_directories=",
-            "-c",
-            "fsync=on",
-            "-D",
-        ])
-        .args([&data])
-        .log(&log)
+        .run(Path::new("sh"))
+        .args(["-c", SCRIPT, "postgres"])
+        .args([initdb.as_path(), program, &data])
+        .args([USER, &port.to_string()])
+        .log(&folder.join("postgres.log"))
         .current_dir(&data)
         // The fast shutdown: it does not wait for clients.
         .end_with("INT", Duration::from_secs(10))
         .remove(&data)
         .spawn()?;
-    server.ready_within(Duration::from_secs(60), || greet(net::loopback(port), USER))?;
+    server.ready_within(Duration::from_secs(120), || greet(net::loopback(port), USER))?;
     Ok((format!("postgres://{USER}@127.0.0.1:{port}/postgres"), server))
 }
 
