@@ -50,6 +50,11 @@ pub(crate) fn run(workspace: &Workspace) -> Result<()> {
             format!("the crate graph is {depth} deep, at most {DEPTH_MAX}: {}", chain.join(" → "));
         findings.push(Finding { path: "Cargo.toml".to_owned(), line: 0, text });
     }
+    findings.extend(graph::misplaced(workspace.packages()).into_iter().map(|text| Finding {
+        path: "Cargo.toml".to_owned(),
+        line: 0,
+        text,
+    }));
     let packages = graph::packages(workspace)?;
     if packages >= PACKAGES_MAX {
         let text = format!(

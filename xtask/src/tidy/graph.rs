@@ -32,14 +32,35 @@ fn walk<'a>(
     std::iter::once(at.to_owned()).chain(longest).collect()
 }
 
+/// Edges that no crate may have: the test kit outside of tests, and a runtime or a transport in the words.
+pub(super) fn misplaced(packages: &[Value]) -> Vec<String> {
+    const NOT_IN_CORE: [&str; 5] = ["tokio", "hyper", "http", "axum", "rusqlite"];
+    let mut found = Vec::new();
+    for package in packages {
+        let Some(package_name) = name(package) else { continue };
+        for need in real_needs(package).filter_map(name) {
+            if need == "agentry-testkit"
+                || (package_name == "agentry-core" && NOT_IN_CORE.contains(&need))
+            {
+                found.push(format!("{package_name} must not depend on {need}"));
+            }
+        }
+    }
+    found
+}
+
 fn name(value: &Value) -> Option<&str> {
     value.get("name").and_then(Value::as_str)
 }
 
+/// The crates of the workspace that it needs to be built.
 fn needs(package: &Value) -> Vec<&str> {
+    real_needs(package).filter(|need| need.get("path").is_some()).filter_map(name).collect()
+}
+
+fn real_needs(package: &Value) -> impl Iterator<Item = &Value> {
     let all = package.get("dependencies").and_then(Value::as_array).into_iter().flatten();
-    let real = all.filter(|need| need.get("kind").and_then(Value::as_str) != Some("dev"));
-    real.filter(|need| need.get("path").is_some()).filter_map(name).collect()
+    all.filter(|need| need.get("kind").and_then(Value::as_str) != Some("dev"))
 }
 
 /// How many packages the binary is made of on this machine, its build scripts' included.

@@ -90,6 +90,24 @@ fn the_deepest_chain_ignores_dev_dependencies_and_strangers() {
 }
 
 #[test]
+fn the_test_kit_is_for_tests_and_core_does_no_io() {
+    let package = |name: &str, need: &str, kind: Option<&str>| json!({"name": name, "dependencies": [{"name": need, "kind": kind}]});
+    let packages = [
+        package("agentry-core", "tokio", None),
+        package("agentry-engine", "tokio", None),
+        package("agentry-engine", "agentry-testkit", Some("dev")),
+        package("agentry-server", "agentry-testkit", None),
+    ];
+    assert_eq!(
+        graph::misplaced(&packages),
+        [
+            "agentry-core must not depend on tokio",
+            "agentry-server must not depend on agentry-testkit"
+        ]
+    );
+}
+
+#[test]
 fn a_package_counts_once() {
     let tree = "agentry v0.1.0 (x)\nserde v1.0.1\nserde_derive v1.0.1 (proc-macro)\nserde v1.0.1 (*)\nserde v0.9.0\n";
     assert_eq!(graph::distinct(tree), 4);
