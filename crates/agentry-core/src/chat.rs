@@ -11,7 +11,7 @@ mod message;
 mod request;
 mod usage;
 
-pub use assemble::Assembly;
+pub use assemble::{Assembly, REASONING};
 pub use message::{CallKind, Content, Message, Part, Role, ToolCall};
 pub use request::{
     ChatRequest, Function, FunctionTool, Invalid, ResponseFormat, Stop, StreamOptions, ToolChoice,
@@ -97,6 +97,8 @@ pub struct Choice {
     pub message: Message,
     pub finish_reason: Option<FinishReason>,
     pub logprobs: Option<Value>,
+    /// What else the upstream says of this choice.
+    pub extra: Map<String, Value>,
 }
 
 impl ChatResponse {
@@ -175,6 +177,8 @@ struct WireChoice {
     finish_reason: Option<FinishReason>,
     #[serde(default)]
     logprobs: Option<Value>,
+    #[serde(flatten)]
+    extra: Map<String, Value>,
 }
 
 impl Serialize for ChatResponse {
@@ -194,11 +198,12 @@ impl<'de> Deserialize<'de> for ChatResponse {
         head.extra.shift_remove("object");
         let choices = choices
             .into_iter()
-            .map(|WireChoice { index, message, finish_reason, logprobs }| Choice {
+            .map(|WireChoice { index, message, finish_reason, logprobs, extra }| Choice {
                 index,
                 message,
                 finish_reason,
                 logprobs,
+                extra,
             })
             .collect();
         Ok(Self { head, choices, usage })
@@ -209,16 +214,19 @@ impl Serialize for Choice {
     /// Clients demand that `refusal`, `logprobs` and `finish_reason` are there, though they be null.
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         use serde::ser::{Error as _, SerializeMap as _};
-        let Self { index, message, finish_reason, logprobs } = self;
+        let Self { index, message, finish_reason, logprobs, extra } = self;
         let mut message = serde_json::to_value(message).map_err(S::Error::custom)?;
         if let Value::Object(fields) = &mut message {
             fields.entry("refusal").or_insert(Value::Null);
         }
-        let mut map = serializer.serialize_map(Some(4))?;
+        let mut map = serializer.serialize_map(Some(4 + extra.len()))?;
         map.serialize_entry("index", index)?;
         map.serialize_entry("message", &message)?;
         map.serialize_entry("logprobs", logprobs)?;
         map.serialize_entry("finish_reason", finish_reason)?;
+        for (name, value) in extra {
+            map.serialize_entry(name, value)?;
+        }
         map.end()
     }
 }

@@ -1,4 +1,4 @@
-//! From the events of an answer to the whole answer.
+//! From the events of an answer to the whole answer, and back.
 
 use std::collections::BTreeMap;
 
@@ -81,18 +81,66 @@ impl Draft {
     fn into_choice(self, index: u32) -> Choice {
         let Self { text, reasoning, refusal, calls, logprobs, mut extra, finish_reason } = self;
         if let Some(reasoning) = reasoning {
-            extra.insert("reasoning_content".to_owned(), reasoning.into());
+            let [name, _] = REASONING;
+            extra.insert(name.to_owned(), reasoning.into());
         }
+        // Only an answer that says nothing in any other way has an empty text.
+        let silent = calls.is_empty() && refusal.is_none();
         let message = Message {
-            content: text.map(Content::Text),
+            content: text.or_else(|| silent.then(String::new)).map(Content::Text),
             refusal,
             tool_calls: calls.into_values().collect(),
             extra,
             ..Message::empty(Role::Assistant)
         };
-        Choice { index, message, finish_reason, logprobs }
+        Choice { index, message, finish_reason, logprobs, extra: Map::new() }
     }
 }
+
+impl ChatResponse {
+    /// The same answer as a stream would have told it.
+    #[must_use]
+    pub fn into_events(self) -> Vec<Event> {
+        let Self { head, choices, usage } = self;
+        let mut events = vec![Event::Started(head)];
+        for choice in choices {
+            choice.tell(&mut events);
+        }
+        events.extend(usage.map(Event::Usage));
+        events.push(Event::Done);
+        events
+    }
+}
+
+impl Choice {
+    fn tell(self, events: &mut Vec<Event>) {
+        let Self { index: choice, mut message, finish_reason, logprobs, extra: _ } = self;
+        for name in REASONING {
+            if let Some(Value::String(text)) = message.extra.shift_remove(name) {
+                events.push(Event::Reasoning { choice, text });
+            }
+        }
+        let text = message.text();
+        if !text.is_empty() {
+            events.push(Event::Text { choice, text });
+        }
+        events.extend(message.refusal.map(|text| Event::Refusal { choice, text }));
+        for (index, call) in (0..).zip(message.tool_calls) {
+            let ToolCall { id, kind, name, arguments: fragment, extra: _ } = call;
+            events.push(Event::ToolCall { choice, index, id, kind, name });
+            events.push(Event::ToolArguments { choice, index, fragment });
+        }
+        message.extra.retain(|_, value| !value.is_null());
+        if !message.extra.is_empty() {
+            events.push(Event::Extra { choice, fields: message.extra });
+        }
+        events.extend(logprobs.map(|value| Event::Logprobs { choice, value }));
+        events.extend(finish_reason.map(|reason| Event::Finished { choice, reason }));
+    }
+}
+
+/// Under which names upstreams show what the model thinks.
+pub const REASONING: [&str; 2] = ["reasoning_content", "reasoning"];
 
 fn append(slot: &mut Option<String>, text: &str) {
     slot.get_or_insert_default().push_str(text);
