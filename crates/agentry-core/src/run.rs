@@ -144,6 +144,8 @@ pub enum Closing {
     Answered,
     /// Only while nobody has answered: otherwise the commit is refused as [`Committed::Stale`].
     Expired,
+    /// The task asks anew. Like `Expired`, only while nobody has answered.
+    Replaced,
     /// The run ended, or the task that asked was cancelled.
     Withdrawn,
 }
@@ -176,7 +178,7 @@ pub enum Next {
     },
 }
 
-/// One decision of one run: all of it is stored, or none.
+/// One decision of one run: all of it is stored, or none. `closed` comes before `opened`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct RunCommit {
     pub run: RunId,

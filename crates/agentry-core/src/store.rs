@@ -160,6 +160,8 @@ pub trait RunStore: Send + Sync {
         now: Timestamp,
         lease_until: Timestamp,
     ) -> Result<(), Error>;
+    /// Runs claimed by `worker` that something came for since: a message, an answer, a cancellation.
+    async fn mail(&self, worker: &str) -> Result<Vec<RunId>, Error>;
     /// Gives the claims of `worker` back at once.
     async fn release(&self, worker: &str) -> Result<(), Error>;
     async fn commit(&self, commit: RunCommit) -> Result<Committed, Error>;
@@ -195,6 +197,11 @@ pub trait Log: Send + Sync {
         max: usize,
     ) -> Result<Vec<Record>, Error>;
     /// The newest records of `topic` before `offset` (or the very newest), newest first.
-    async fn tail(&self, topic: &str, before: Option<u64>, max: usize) -> Result<Vec<Record>, Error>;
+    async fn tail(
+        &self,
+        topic: &str,
+        before: Option<u64>,
+        max: usize,
+    ) -> Result<Vec<Record>, Error>;
     async fn audit(&self, after: u64, max: usize) -> Result<Vec<audit::Record>, Error>;
 }

@@ -1,0 +1,282 @@
+//! A graph as data: what can be stored, hashed, checked and drawn.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use agentry_core::run::Values;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use sha2::{Digest as _, Sha256};
+
+pub use crate::reducer::Reducer;
+
+/// Where every run begins; edges may only leave it.
+pub const START: &str = "START";
+/// Where a path ends; edges may only enter it.
+pub const END: &str = "END";
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Graph {
+    pub name: String,
+    /// Raised by hand when node functions change so much that runs in flight must stay with the old ones.
+    pub revision: u32,
+    pub channels: BTreeMap<String, Reducer>,
+    pub nodes: BTreeMap<String, NodeSettings>,
+    pub edges: Vec<Edge>,
+    /// A run that takes more supersteps than this has failed.
+    pub steps_max: u32,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NodeSettings {
+    /// How long one attempt may take.
+    pub deadline_ms: Option<u64>,
+    /// How often the node is tried before the run fails.
+    pub attempts_max: u32,
+    /// The pause after the first failed attempt; it doubles with each further one.
+    pub backoff_ms: u64,
+    pub backoff_max_ms: u64,
+}
+
+impl Default for NodeSettings {
+    fn default() -> Self {
+        Self { deadline_ms: None, attempts_max: 1, backoff_ms: 500, backoff_max_ms: 60_000 }
+    }
+}
+
+impl NodeSettings {
+    #[must_use]
+    pub fn deadline(mut self, deadline: Duration) -> Self {
+        self.deadline_ms = Some(millis(deadline));
+        self
+    }
+
+    #[must_use]
+    pub fn attempts(mut self, attempts_max: u32, backoff: Duration) -> Self {
+        self.attempts_max = attempts_max;
+        self.backoff_ms = millis(backoff);
+        self
+    }
+
+    /// The pause after the `failures`-th failure.
+    #[must_use]
+    pub fn backoff(&self, failures: u32) -> Duration {
+        let factor = 1_u64.checked_shl(failures.saturating_sub(1)).unwrap_or(u64::MAX);
+        Duration::from_millis(self.backoff_ms.saturating_mul(factor).min(self.backoff_max_ms))
+    }
+}
+
+fn millis(span: Duration) -> u64 {
+    u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase", tag = "kind")]
+pub enum Edge {
+    /// Always followed; several from one node fan out.
+    Plain { from: String, to: String },
+    /// Of a node's conditional edges the first that holds is followed.
+    When { from: String, condition: Condition, to: String },
+    /// Followed when none of the node's conditions holds.
+    Otherwise { from: String, to: String },
+    /// A registered pure function names the targets, out of `to`.
+    Choose { from: String, router: String, to: Vec<String> },
+    /// Followed once all of `from` have finished.
+    Join { from: Vec<String>, to: String },
+}
+
+/// A test of one channel's value, or of a part of it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Condition {
+    pub channel: String,
+    /// A JSON pointer such as `/decision`; empty for the whole value.
+    #[serde(default)]
+    pub pointer: String,
+    pub test: Test,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Test {
+    Exists,
+    Missing,
+    Equals(Value),
+    Differs(Value),
+    AtLeast(i64),
+    Below(i64),
+}
+
+impl Condition {
+    #[must_use]
+    pub fn new(channel: &str, test: Test) -> Self {
+        Self { channel: channel.to_owned(), pointer: String::new(), test }
+    }
+
+    #[must_use]
+    pub fn equals(channel: &str, value: impl Into<Value>) -> Self {
+        Self::new(channel, Test::Equals(value.into()))
+    }
+
+    #[must_use]
+    pub fn exists(channel: &str) -> Self {
+        Self::new(channel, Test::Exists)
+    }
+
+    #[must_use]
+    pub fn at(mut self, pointer: &str) -> Self {
+        pointer.clone_into(&mut self.pointer);
+        self
+    }
+
+    /// A value that is not there, or null, exists not and differs from everything.
+    #[must_use]
+    pub fn holds(&self, values: &Values) -> bool {
+        let found = values.get(&self.channel).and_then(|value| value.pointer(&self.pointer));
+        let found = found.filter(|value| !value.is_null());
+        match &self.test {
+            Test::Exists => found.is_some(),
+            Test::Missing => found.is_none(),
+            Test::Equals(wanted) => found == Some(wanted),
+            Test::Differs(wanted) => found != Some(wanted),
+            Test::AtLeast(bound) => {
+                found.and_then(Value::as_f64).is_some_and(|n| n >= *bound as f64)
+            }
+            Test::Below(bound) => found.and_then(Value::as_f64).is_some_and(|n| n < *bound as f64),
+        }
+    }
+}
+
+impl Edge {
+    pub(crate) fn sources(&self) -> Vec<&str> {
+        match self {
+            Self::Plain { from, .. }
+            | Self::When { from, .. }
+            | Self::Otherwise { from, .. }
+            | Self::Choose { from, .. } => vec![from],
+            Self::Join { from, .. } => from.iter().map(String::as_str).collect(),
+        }
+    }
+
+    pub(crate) fn targets(&self) -> Vec<&str> {
+        match self {
+            Self::Plain { to, .. }
+            | Self::When { to, .. }
+            | Self::Otherwise { to, .. }
+            | Self::Join { to, .. } => vec![to],
+            Self::Choose { to, .. } => to.iter().map(String::as_str).collect(),
+        }
+    }
+}
+
+/// Why a graph cannot run.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Problem {
+    #[error("`{0}` cannot name a node: it is reserved or empty")]
+    Name(String),
+    #[error("two nodes are named `{0}`")]
+    DuplicateNode(String),
+    #[error("an edge names `{0}`, but there is no such node")]
+    UnknownNode(String),
+    #[error("an edge tests the channel `{0}`, which is not declared")]
+    UnknownChannel(String),
+    #[error("no edge leaves START")]
+    NoStart,
+    #[error("an edge enters START or leaves END")]
+    Backwards,
+    #[error("no way leads from START to `{0}`")]
+    Unreachable(String),
+    #[error("no way leads from `{0}` to END")]
+    NoEnd(String),
+    #[error("`{0}` has conditional edges but nothing for when none holds; add an `otherwise`")]
+    NoOtherwise(String),
+    #[error("no function is registered for the node `{0}`")]
+    NoFunction(String),
+    #[error("no function is registered for the router `{0}`")]
+    NoRouter(String),
+}
+
+impl Graph {
+    /// Content hash: two graphs with the same version decide alike.
+    #[must_use]
+    pub fn version(&self) -> String {
+        let text = serde_json::to_vec(self).unwrap_or_default();
+        Sha256::digest(&text).iter().take(8).map(|byte| format!("{byte:02x}")).collect()
+    }
+
+    /// Everything that is wrong with the graph itself.
+    #[must_use]
+    pub fn problems(&self) -> Vec<Problem> {
+        let mut problems: Vec<_> = self
+            .nodes
+            .keys()
+            .filter(|name| name.is_empty() || [START, END].contains(&name.as_str()))
+            .map(|name| Problem::Name(name.clone()))
+            .collect();
+        for edge in &self.edges {
+            self.check(edge, &mut problems);
+        }
+        if !self.edges.iter().any(|edge| edge.sources().contains(&START)) {
+            problems.push(Problem::NoStart);
+        }
+        if problems.is_empty() {
+            self.check_ways(&mut problems);
+        }
+        problems
+    }
+
+    fn check(&self, edge: &Edge, problems: &mut Vec<Problem>) {
+        for name in edge.sources().into_iter().chain(edge.targets()) {
+            if ![START, END].contains(&name) && !self.nodes.contains_key(name) {
+                problems.push(Problem::UnknownNode(name.to_owned()));
+            }
+        }
+        if edge.sources().contains(&END) || edge.targets().contains(&START) {
+            problems.push(Problem::Backwards);
+        }
+        if let Edge::When { from, condition, .. } = edge {
+            if !self.channels.contains_key(&condition.channel) {
+                problems.push(Problem::UnknownChannel(condition.channel.clone()));
+            }
+            let covered = |other: &Edge| match other {
+                Edge::Otherwise { from: other, .. } | Edge::Plain { from: other, .. } => {
+                    other == from
+                }
+                Edge::When { .. } | Edge::Choose { .. } | Edge::Join { .. } => false,
+            };
+            let problem = Problem::NoOtherwise(from.clone());
+            if !self.edges.iter().any(covered) && !problems.contains(&problem) {
+                problems.push(problem);
+            }
+        }
+    }
+
+    fn check_ways(&self, problems: &mut Vec<Problem>) {
+        let forward = self.walk(START, |edge| (edge.sources(), edge.targets()));
+        let backward = self.walk(END, |edge| (edge.targets(), edge.sources()));
+        for name in self.nodes.keys() {
+            if !forward.contains(name.as_str()) {
+                problems.push(Problem::Unreachable(name.clone()));
+            } else if !backward.contains(name.as_str()) {
+                problems.push(Problem::NoEnd(name.clone()));
+            }
+        }
+    }
+
+    fn walk<'a>(
+        &'a self,
+        from: &'a str,
+        ends: impl Fn(&'a Edge) -> (Vec<&'a str>, Vec<&'a str>),
+    ) -> BTreeSet<&'a str> {
+        let mut seen = BTreeSet::from([from]);
+        let mut open = vec![from];
+        while let Some(here) = open.pop() {
+            for edge in &self.edges {
+                let (sources, targets) = ends(edge);
+                if sources.contains(&here) {
+                    open.extend(targets.into_iter().filter(|target| seen.insert(target)));
+                }
+            }
+        }
+        seen
+    }
+}
