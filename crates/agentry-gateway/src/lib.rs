@@ -10,7 +10,6 @@ use agentry_core::MicroUsd;
 use agentry_core::chat::{ChatRequest, ChatResponse};
 use agentry_core::model::{CallContext, Capabilities, ChatModel, ChatStream, ModelError, Waiting};
 use async_trait::async_trait;
-use futures_util::StreamExt as _;
 use tokio::time::{Instant, timeout_at};
 
 mod alias;
@@ -39,7 +38,7 @@ pub struct Gateway {
 /// An answer, whole or as it is written.
 pub enum Answer {
     Whole {
-        response: ChatResponse,
+        response: Box<ChatResponse>,
         /// Nothing when the price or the usage is not known.
         cost: Option<MicroUsd>,
     },
@@ -126,7 +125,7 @@ impl Gateway {
 }
 
 enum Asked {
-    Whole(ChatResponse),
+    Whole(Box<ChatResponse>),
     Streaming(Opening),
 }
 
@@ -151,7 +150,10 @@ async fn ask(
     let timed_out = |waiting| move |_| ModelError::TimedOut { waiting, after: start.elapsed() };
     if !request.stream {
         let whole = timeout_at(end, target.upstream.complete(cx, request));
-        return whole.await.map_err(timed_out(Waiting::End))?.map(Asked::Whole);
+        return whole
+            .await
+            .map_err(timed_out(Waiting::End))?
+            .map(|response| Asked::Whole(Box::new(response)));
     }
     let first_by = end.min(start + alias.first_token_timeout);
     let waiting = if first_by < end { Waiting::FirstEvent } else { Waiting::End };
@@ -196,8 +198,8 @@ impl ChatModel for Gateway {
     ) -> Result<ChatResponse, ModelError> {
         request.stream = false;
         match self.call(cx, request).await?.answer {
-            Answer::Whole { response, .. } => Ok(response),
-            Answer::Streamed(stream) => agentry_core::model::collect(stream.boxed()).await,
+            Answer::Whole { response, .. } => Ok(*response),
+            Answer::Streamed(stream) => agentry_core::model::collect(stream).await,
         }
     }
 }
