@@ -1,1 +1,29 @@
-//! Every HTTP face of Agentry.
+//! Every HTTP face of Agentry, and the door in front of them.
+//!
+//! [`serve`] accepts connections and guards them; [`router`] sends each request to a face: `openai` for
+//! OpenAI's clients, `incidents` and `approvals` for alerts and people, `operate` for whoever runs it. Faces read input through [`Body`] and refuse it with a [`Refusal`].
+//! It decides nothing about a model call and names no vendor and no database.
+
+mod app;
+mod approvals;
+mod body;
+mod edge;
+mod incidents;
+mod listen;
+mod metrics;
+mod openai;
+mod operate;
+mod refusal;
+mod router;
+mod settings;
+
+pub use app::{App, Dependency};
+pub use approvals::Approvals;
+pub use body::Body;
+pub use edge::RequestId;
+pub use incidents::IncidentDesk;
+pub use listen::{Drained, serve};
+pub use metrics::Metrics;
+pub use refusal::Refusal;
+pub use router::router;
+pub use settings::{BodyLimits, Settings};

@@ -1,0 +1,106 @@
+//! What the faces share.
+
+use std::hash::{BuildHasher as _, Hasher as _, RandomState};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use agentry_core::{Clock, Timestamp};
+use agentry_gateway::Gateway;
+use async_trait::async_trait;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::metrics::Metrics;
+use crate::{Approvals, IncidentDesk, Settings};
+
+/// Everything that requests need. Build it, let faces add theirs, hand it to [`crate::serve`].
+pub struct App {
+    pub(crate) gateway: Arc<Gateway>,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) started: Timestamp,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) settings: Arc<Settings>,
+    pub(crate) dependencies: Vec<Arc<dyn Dependency>>,
+    /// Set when the server shall stop; `/ready` says so at once.
+    pub(crate) stopping: CancellationToken,
+    /// Owns what outlives a request by a little.
+    pub(crate) tracker: TaskTracker,
+    pub(crate) request_ids: RequestIds,
+    pub(crate) incidents: Option<Arc<dyn IncidentDesk>>,
+    pub(crate) approvals: Option<Approvals>,
+}
+
+/// Something that the server cannot do its work without.
+#[async_trait]
+pub trait Dependency: Send + Sync {
+    /// As `/ready` names it: `storage`, `models`.
+    fn name(&self) -> &str;
+
+    /// What is good about it, or what is wrong and what to do. It is given two seconds.
+    async fn check(&self) -> Result<String, String>;
+}
+
+impl App {
+    /// `metrics` is the observer that the gateway was built with.
+    #[must_use]
+    pub fn new(gateway: Arc<Gateway>, metrics: Arc<Metrics>, clock: Arc<dyn Clock>) -> Self {
+        Self {
+            gateway,
+            metrics,
+            started: clock.now(),
+            clock,
+            settings: Arc::new(Settings::default()),
+            dependencies: Vec::new(),
+            stopping: CancellationToken::new(),
+            tracker: TaskTracker::new(),
+            request_ids: RequestIds::new(),
+            incidents: None,
+            approvals: None,
+        }
+    }
+
+    #[must_use]
+    pub fn settings(mut self, settings: Settings) -> Self {
+        self.settings = Arc::new(settings);
+        self
+    }
+
+    /// Opens the face for alerts and incidents.
+    #[must_use]
+    pub fn incidents(mut self, desk: Arc<dyn IncidentDesk>) -> Self {
+        self.incidents = Some(desk);
+        self
+    }
+
+    /// Opens the face for questions that wait for a person.
+    #[must_use]
+    pub fn approvals(mut self, approvals: Approvals) -> Self {
+        self.approvals = Some(approvals);
+        self
+    }
+
+    /// Shows `dependency` on `/ready`.
+    #[must_use]
+    pub fn dependency(mut self, dependency: Arc<dyn Dependency>) -> Self {
+        self.dependencies.push(dependency);
+        self
+    }
+}
+
+/// Makes ids that no other process makes.
+pub(crate) struct RequestIds {
+    process: u64,
+    next: AtomicU64,
+}
+
+impl RequestIds {
+    fn new() -> Self {
+        // The standard library seeds every hasher from the system's randomness.
+        Self { process: RandomState::new().build_hasher().finish(), next: AtomicU64::new(1) }
+    }
+
+    pub(crate) fn next(&self) -> Arc<str> {
+        let number = self.next.fetch_add(1, Ordering::Relaxed);
+        format!("req_{:016x}{number:08x}", self.process).into()
+    }
+}

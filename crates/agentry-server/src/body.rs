@@ -1,0 +1,215 @@
+//! Reads a JSON body and says precisely what is wrong with it. Every face takes its input through [`Body`].
+
+use std::time::Duration;
+
+use axum::extract::{FromRequest, Request};
+use bytes::{Bytes, BytesMut};
+use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, EXPECT};
+use http::{HeaderMap, StatusCode};
+use http_body_util::BodyExt as _;
+use serde::de::DeserializeOwned;
+use serde_json::error::Category;
+use tokio::time::{Instant, timeout, timeout_at};
+use tokio_util::task::TaskTracker;
+
+use crate::Refusal;
+use crate::settings::BodyLimits;
+
+/// A request body that is JSON and reads as a `T`. Use `Body<serde_json::Value>` where the face names parameters itself.
+#[derive(Debug, Clone)]
+pub struct Body<T>(pub T);
+
+impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Body<T> {
+    type Rejection = Refusal;
+
+    async fn from_request(request: Request, _state: &S) -> Result<Self, Refusal> {
+        let bytes = read(request).await?;
+        parse(&bytes).map(Self)
+    }
+}
+
+/// How bodies are read. The router puts it beside every request.
+#[derive(Debug, Clone)]
+pub(crate) struct Reading {
+    pub(crate) limits: BodyLimits,
+    /// Owns the tasks that swallow what is too much.
+    pub(crate) tracker: TaskTracker,
+}
+
+async fn read(request: Request) -> Result<Bytes, Refusal> {
+    let (parts, body) = request.into_parts();
+    let reading = parts.extensions.get::<Reading>().cloned();
+    let Reading { limits, tracker } = reading
+        .unwrap_or_else(|| Reading { limits: BodyLimits::default(), tracker: TaskTracker::new() });
+    if let Err(refusal) = check_headers(&parts.headers) {
+        tracker.spawn(swallow(body));
+        return Err(refusal);
+    }
+    let announced = parts.headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok());
+    let announced = announced.and_then(|length| length.parse::<u64>().ok()).unwrap_or(0);
+    if announced > limits.bytes_max as u64 {
+        // A client that asked first has not sent it yet.
+        if !parts.headers.contains_key(EXPECT) {
+            tracker.spawn(swallow(body));
+        }
+        return Err(too_large(limits.bytes_max));
+    }
+    match gather(body, limits).await {
+        Ok(bytes) => Ok(bytes),
+        Err(Stopped::Refused(refusal)) => Err(refusal.ends_connection()),
+        Err(Stopped::TooLarge(body)) => {
+            tracker.spawn(swallow(body));
+            Err(too_large(limits.bytes_max))
+        }
+    }
+}
+
+fn check_headers(headers: &HeaderMap) -> Result<(), Refusal> {
+    let unsupported = |message: String| {
+        Err(Refusal::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "content_type_unsupported", message)
+            .ends_connection())
+    };
+    if let Some(encoding) = headers.get(CONTENT_ENCODING)
+        && !encoding.as_bytes().eq_ignore_ascii_case(b"identity")
+    {
+        return unsupported(format!(
+            "content-encoding `{}` is not supported: send the body uncompressed",
+            encoding.to_str().unwrap_or("?")
+        ));
+    }
+    let Some(kind) = headers.get(CONTENT_TYPE) else {
+        return unsupported(
+            "the content-type header is missing: send `content-type: application/json`".to_owned(),
+        );
+    };
+    let kind = kind.to_str().unwrap_or("?");
+    let essence = kind.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+    let json = essence == "application/json"
+        || (essence.starts_with("application/") && essence.ends_with("+json"));
+    if !json {
+        return unsupported(format!(
+            "content-type `{kind}` is not supported: send JSON with `content-type: application/json`"
+        ));
+    }
+    Ok(())
+}
+
+enum Stopped {
+    Refused(Refusal),
+    /// With what is left of the body.
+    TooLarge(axum::body::Body),
+}
+
+async fn gather(mut body: axum::body::Body, limits: BodyLimits) -> Result<Bytes, Stopped> {
+    let begun = Instant::now();
+    let end = begun + limits.total;
+    let mut gathered = BytesMut::new();
+    loop {
+        let until = end.min(Instant::now() + limits.idle);
+        let Ok(frame) = timeout_at(until, body.frame()).await else {
+            return Err(Stopped::Refused(too_slow(gathered.len(), "nothing more of it came")));
+        };
+        let data = match frame {
+            None => return Ok(gathered.freeze()),
+            Some(Ok(frame)) => frame.into_data().unwrap_or_default(),
+            Some(Err(_)) => {
+                return Err(Stopped::Refused(Refusal::bad_request(
+                    "body_incomplete",
+                    format!(
+                        "the body broke off after {} bytes, or its framing is wrong",
+                        gathered.len()
+                    ),
+                )));
+            }
+        };
+        if gathered.len() + data.len() > limits.bytes_max {
+            return Err(Stopped::TooLarge(body));
+        }
+        gathered.extend_from_slice(&data);
+        let elapsed = begun.elapsed();
+        let expected = limits.bytes_per_second_min.saturating_mul(elapsed.as_secs());
+        if elapsed > limits.idle && (gathered.len() as u64) < expected {
+            return Err(Stopped::Refused(too_slow(gathered.len(), "it comes too slowly")));
+        }
+    }
+}
+
+fn too_slow(bytes: usize, how: &str) -> Refusal {
+    Refusal::new(
+        StatusCode::REQUEST_TIMEOUT,
+        "body_too_slow",
+        format!("gave up waiting for the body after {bytes} bytes: {how}"),
+    )
+}
+
+fn too_large(bytes_max: usize) -> Refusal {
+    Refusal::new(
+        StatusCode::PAYLOAD_TOO_LARGE,
+        "body_too_large",
+        format!(
+            "the body is larger than the {bytes_max} bytes that are allowed: send less at once"
+        ),
+    )
+    .ends_connection()
+}
+
+/// Reads on for a while: closing with bytes unread resets the connection, and the answer is lost with it.
+async fn swallow(mut body: axum::body::Body) {
+    let all = async { while let Some(Ok(_)) = body.frame().await {} };
+    // Whether it ended or not: from here on the connection may be closed.
+    let _ = timeout(Duration::from_secs(5), all).await;
+}
+
+fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Refusal> {
+    if bytes.is_empty() {
+        return Err(Refusal::bad_request("body_empty", "the body is empty: send a JSON object"));
+    }
+    serde_json::from_slice(bytes).map_err(|error| {
+        if let Err(broken) = std::str::from_utf8(bytes) {
+            let good = bytes.get(..broken.valid_up_to()).unwrap_or_default();
+            let (line, column) = place(good);
+            return Refusal::bad_request(
+                "body_not_utf8",
+                format!(
+                    "the body is not UTF-8: the byte at line {line} column {column} is invalid"
+                ),
+            );
+        }
+        let message = error.to_string();
+        match error.classify() {
+            Category::Data => match field(&message) {
+                Some(field) => Refusal::bad_request(
+                    "body_invalid",
+                    format!("the body does not fit: {message}"),
+                )
+                .param(field),
+                None => Refusal::bad_request(
+                    "body_invalid",
+                    format!("the body does not fit: {message}"),
+                ),
+            },
+            Category::Syntax | Category::Eof | Category::Io => Refusal::bad_request(
+                "json_invalid",
+                format!("the body is not valid JSON: {message}"),
+            ),
+        }
+    })
+}
+
+/// Line and column, from 1, of what comes after `good`.
+fn place(good: &[u8]) -> (usize, usize) {
+    let line = good.iter().filter(|byte| **byte == b'\n').count() + 1;
+    let column = good.iter().rev().take_while(|byte| **byte != b'\n').count() + 1;
+    (line, column)
+}
+
+/// The field that a reader's message is about, where it names one.
+fn field(message: &str) -> Option<&str> {
+    let rest = ["missing field `", "unknown field `", "duplicate field `"]
+        .iter()
+        .find_map(|start| message.strip_prefix(start))?;
+    rest.split('`').next()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,155 @@
+//! What happens to every request, whichever face it is for: an id, the checks that the HTTP library leaves out, metrics.
+
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use axum::extract::{MatchedPath, Request, State};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use futures_util::FutureExt as _;
+use http::header::HOST;
+use http::{HeaderName, HeaderValue, Method, StatusCode, Version};
+use tracing::{debug, error};
+
+use crate::listen::framing::Flaw;
+use crate::{App, Refusal, operate};
+
+const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// Names one request in answers and logs: the caller's own id if it is sane, else ours.
+#[derive(Debug, Clone)]
+pub struct RequestId(pub(crate) Arc<str>);
+
+impl RequestId {
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+pub(crate) async fn guard(
+    State(app): State<Arc<App>>,
+    mut request: Request,
+    next: Next,
+) -> Response {
+    let begun = Instant::now();
+    let id = request_id(&app, &request);
+    let method = method_label(request.method());
+    let route = request.extensions().get::<MatchedPath>().cloned();
+    let route = route.as_ref().map_or("unmatched", MatchedPath::as_str);
+    let path = request.uri().path().to_owned();
+    request.extensions_mut().insert(id.clone());
+
+    let checked = check(&request).and_then(|()| admit(&app, route));
+    let mut response = match checked {
+        Err(refusal) => refusal.into_response(),
+        Ok(()) => match AssertUnwindSafe(next.run(request)).catch_unwind().await {
+            Ok(response) => response,
+            Err(_) => {
+                error!(request_id = id.as_str(), route, "a request handler panicked");
+                Refusal::new(
+                    StatusCode::INTERNAL_SERVER_ERROR,
+                    "internal",
+                    "a defect in the server ended this request: the log has it under this x-request-id",
+                )
+                .into_response()
+            }
+        },
+    };
+    if let Ok(value) = HeaderValue::from_str(id.as_str()) {
+        response.headers_mut().insert(X_REQUEST_ID, value);
+    }
+    let status = response.status().as_u16();
+    app.metrics.request_answered(route, method, status, begun.elapsed());
+    debug!(
+        request_id = id.as_str(),
+        method,
+        path,
+        status,
+        elapsed_us = begun.elapsed().as_micros() as u64,
+        "answered"
+    );
+    response
+}
+
+fn request_id(app: &App, request: &Request) -> RequestId {
+    let given = request.headers().get(X_REQUEST_ID).and_then(|value| value.to_str().ok());
+    let sane = given.filter(|id| {
+        (1..=128).contains(&id.len())
+            && id.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.:".contains(&byte))
+    });
+    RequestId(sane.map_or_else(|| app.request_ids.next(), Arc::from))
+}
+
+/// While the server stops, only those who watch it are answered.
+fn admit(app: &App, route: &str) -> Result<(), Refusal> {
+    if !app.stopping.is_cancelled() || operate::PATHS.contains(&route) {
+        return Ok(());
+    }
+    Err(Refusal::new(
+        StatusCode::SERVICE_UNAVAILABLE,
+        "stopping",
+        "the server is stopping: send this to another one, or again in a moment",
+    )
+    .retry_after(Duration::from_secs(1))
+    .ends_connection())
+}
+
+/// Refuses what different servers would understand differently.
+fn check(request: &Request) -> Result<(), Refusal> {
+    let bad = |code, message| Err(Refusal::bad_request(code, message).ends_connection());
+    match request.extensions().get::<Flaw>() {
+        Some(Flaw::LengthAndCoding) => {
+            return bad(
+                "framing_ambiguous",
+                "the request has both content-length and transfer-encoding: send one of them",
+            );
+        }
+        Some(Flaw::BareLineFeed) => {
+            return bad("framing_ambiguous", "the lines of a request head must end with CR LF");
+        }
+        None => {}
+    }
+    let mut hosts = request.headers().get_all(HOST).iter();
+    let host = hosts.next();
+    if hosts.next().is_some() {
+        return bad("host_duplicate", "the request has more than one host header: send one");
+    }
+    let authority = request.uri().authority().filter(|_| request.version() == Version::HTTP_2);
+    match (authority, host) {
+        // The header came with HTTP/1.1.
+        (None, None) if request.version() == Version::HTTP_10 => Ok(()),
+        (None, None) => {
+            bad("host_missing", "the host header is missing: send `host: NAME`, as HTTP demands")
+        }
+        (Some(authority), Some(host))
+            if !host.as_bytes().eq_ignore_ascii_case(authority.as_str().as_bytes()) =>
+        {
+            bad("host_duplicate", "the host header and :authority differ: send one of them")
+        }
+        (None, Some(host)) if !is_authority(host) => {
+            bad("host_invalid", "the host header is not a host name with an optional port")
+        }
+        (Some(_), _) | (None, Some(_)) => Ok(()),
+    }
+}
+
+fn is_authority(host: &HeaderValue) -> bool {
+    let parsed = http::uri::Authority::try_from(host.as_bytes());
+    parsed.is_ok_and(|authority| !authority.as_str().contains('@'))
+}
+
+/// A closed set: callers may invent methods, the metrics do not repeat them.
+fn method_label(method: &Method) -> &'static str {
+    match *method {
+        Method::GET => "GET",
+        Method::HEAD => "HEAD",
+        Method::POST => "POST",
+        Method::PUT => "PUT",
+        Method::PATCH => "PATCH",
+        Method::DELETE => "DELETE",
+        Method::OPTIONS => "OPTIONS",
+        _ => "other",
+    }
+}

@@ -1,0 +1,139 @@
+//! What `/metrics` shows. Labels come from closed sets, never from callers.
+
+use std::time::Duration;
+
+use agentry_gateway::{Call, Observer, Settled};
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::encoding::text::encode;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::registry::Registry;
+
+mod calls;
+mod process;
+
+/// All metrics of one server.
+pub struct Metrics {
+    registry: Registry,
+    connections: Counter,
+    connections_refused: Counter,
+    connections_open: Gauge,
+    requests: Family<RequestLabels, Counter>,
+    request_seconds: Family<RouteLabels, Histogram, fn() -> Histogram>,
+    calls: calls::Calls,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct RequestLabels {
+    route: String,
+    method: &'static str,
+    status: u16,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct RouteLabels {
+    route: String,
+}
+
+/// From a cache hit to a long answer.
+pub(crate) const SECONDS: [f64; 14] =
+    [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 30.0, 120.0];
+
+impl Metrics {
+    #[must_use]
+    pub fn new() -> Self {
+        let mut registry = Registry::default();
+        let connections = Counter::default();
+        let connections_refused = Counter::default();
+        let connections_open = Gauge::default();
+        let requests = Family::default();
+        let request_seconds: Family<_, _, fn() -> Histogram> =
+            Family::new_with_constructor(|| Histogram::new(SECONDS));
+        registry.register("agentry_http_connections", "Connections accepted", connections.clone());
+        registry.register(
+            "agentry_http_connections_refused",
+            "Connections over the limit",
+            connections_refused.clone(),
+        );
+        registry.register(
+            "agentry_http_connections_open",
+            "Connections that are open now",
+            connections_open.clone(),
+        );
+        registry.register("agentry_http_requests", "Requests answered", requests.clone());
+        registry.register(
+            "agentry_http_request_seconds",
+            "From the end of a request's head to the head of its answer",
+            request_seconds.clone(),
+        );
+        let calls = calls::Calls::register(&mut registry);
+        registry.register_collector(Box::new(process::Process));
+        Self {
+            registry,
+            connections,
+            connections_refused,
+            connections_open,
+            requests,
+            request_seconds,
+            calls,
+        }
+    }
+
+    /// Where other faces add theirs before the server starts.
+    pub fn registry_mut(&mut self) -> &mut Registry {
+        &mut self.registry
+    }
+
+    /// OpenMetrics text.
+    pub(crate) fn text(&self) -> Result<String, std::fmt::Error> {
+        let mut text = String::with_capacity(16 * 1024);
+        encode(&mut text, &self.registry)?;
+        Ok(text)
+    }
+
+    pub(crate) fn connection_opened(&self) {
+        self.connections.inc();
+        self.connections_open.inc();
+    }
+
+    pub(crate) fn connection_closed(&self) {
+        self.connections_open.dec();
+    }
+
+    pub(crate) fn connection_refused(&self) {
+        self.connections_refused.inc();
+    }
+
+    pub(crate) fn request_answered(
+        &self,
+        route: &str,
+        method: &'static str,
+        status: u16,
+        elapsed: Duration,
+    ) {
+        let route = route.to_owned();
+        self.request_seconds
+            .get_or_create(&RouteLabels { route: route.clone() })
+            .observe(elapsed.as_secs_f64());
+        self.requests.get_or_create(&RequestLabels { route, method, status }).inc();
+    }
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// The gateway tells us of every model call.
+impl Observer for Metrics {
+    fn started(&self, _call: &Call<'_>) {
+        self.calls.started();
+    }
+
+    fn settled(&self, settled: &Settled<'_>) {
+        self.calls.settled(settled);
+    }
+}

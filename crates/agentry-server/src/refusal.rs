@@ -1,0 +1,152 @@
+//! What a caller is told when something is wrong, in the one shape that every face uses: OpenAI's, with all four fields.
+
+use std::borrow::Cow;
+use std::time::Duration;
+
+use agentry_core::{Failure, Retry};
+use axum::body::Body;
+use axum::response::{IntoResponse, Response};
+use http::header::{CONNECTION, CONTENT_TYPE, RETRY_AFTER};
+use http::{HeaderValue, StatusCode};
+use serde::Serialize;
+
+mod status;
+
+/// A request that is answered with an error.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refusal {
+    status: StatusCode,
+    code: Cow<'static, str>,
+    message: String,
+    param: Option<String>,
+    retry: Retry,
+    /// Nothing more can be read from this connection.
+    ends_connection: bool,
+}
+
+impl Refusal {
+    /// `code` is listed in `docs/errors.md`; `message` says what to do.
+    pub fn new(status: StatusCode, code: &'static str, message: impl Into<String>) -> Self {
+        Self {
+            status,
+            code: code.into(),
+            message: message.into(),
+            param: None,
+            retry: Retry::Never,
+            ends_connection: false,
+        }
+    }
+
+    pub fn bad_request(code: &'static str, message: impl Into<String>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, code, message)
+    }
+
+    pub fn not_found(code: &'static str, message: impl Into<String>) -> Self {
+        Self::new(StatusCode::NOT_FOUND, code, message)
+    }
+
+    /// Tells what a failure's code, fault and retry say, with the status that belongs to its code.
+    pub fn of(failure: &dyn Failure) -> Self {
+        let status = status::of(failure.code(), failure.fault());
+        let mut refusal = Self::new(status, failure.code().0, failure.to_string());
+        refusal.retry = failure.retry();
+        refusal
+    }
+
+    /// Names the field that is wrong, as a path: `messages[2].content`.
+    #[must_use]
+    pub fn param(mut self, param: impl Into<String>) -> Self {
+        self.param = Some(param.into()).filter(|param: &String| !param.is_empty());
+        self
+    }
+
+    /// Replaces the code by a more telling one, such as an upstream's.
+    #[must_use]
+    pub fn code(mut self, code: impl Into<Cow<'static, str>>) -> Self {
+        self.code = code.into();
+        self
+    }
+
+    #[must_use]
+    pub fn retry_after(mut self, after: Duration) -> Self {
+        self.retry = Retry::After(after);
+        self
+    }
+
+    /// We have asked again already, as often as it makes sense; a caller that does too multiplies the load.
+    pub(crate) fn already_retried(mut self) -> Self {
+        if self.retry == Retry::Now {
+            self.retry = Retry::Never;
+        }
+        self
+    }
+
+    pub(crate) fn ends_connection(mut self) -> Self {
+        self.ends_connection = true;
+        self
+    }
+
+    /// The body: also the data of an `error` event in a stream that has begun.
+    pub(crate) fn body(&self) -> Vec<u8> {
+        let kind = match self.status.as_u16() {
+            401 => "authentication_error",
+            403 => "permission_error",
+            429 => "rate_limit_error",
+            400..=499 => "invalid_request_error",
+            _ => "server_error",
+        };
+        let error =
+            Error { message: &self.message, kind, param: self.param.as_deref(), code: &self.code };
+        // Strings and options only: this cannot fail.
+        serde_json::to_vec(&Envelope { error }).unwrap_or_default()
+    }
+}
+
+#[derive(Serialize)]
+struct Envelope<'a> {
+    error: Error<'a>,
+}
+
+#[derive(Serialize)]
+struct Error<'a> {
+    message: &'a str,
+    #[serde(rename = "type")]
+    kind: &'static str,
+    param: Option<&'a str>,
+    code: &'a str,
+}
+
+impl<F: Failure> From<F> for Refusal {
+    fn from(failure: F) -> Self {
+        Self::of(&failure)
+    }
+}
+
+impl IntoResponse for Refusal {
+    fn into_response(self) -> Response {
+        let mut response = Response::new(Body::from(self.body()));
+        *response.status_mut() = self.status;
+        let headers = response.headers_mut();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        match self.retry {
+            // Client libraries repeat 409, 429 and 5xx unless they are told not to.
+            Retry::Never => {
+                headers.insert("x-should-retry", HeaderValue::from_static("false"));
+            }
+            Retry::Now => {}
+            Retry::After(after) => {
+                let seconds = after.as_millis().div_ceil(1000).max(1);
+                headers.insert(RETRY_AFTER, number(seconds));
+                headers.insert("retry-after-ms", number(after.as_millis()));
+            }
+        }
+        if self.ends_connection {
+            headers.insert(CONNECTION, HeaderValue::from_static("close"));
+        }
+        response
+    }
+}
+
+fn number(value: u128) -> HeaderValue {
+    HeaderValue::from(u64::try_from(value).unwrap_or(u64::MAX))
+}

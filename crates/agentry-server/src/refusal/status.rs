@@ -1,0 +1,40 @@
+//! From a failure's code to an HTTP status: the only place that knows.
+
+use agentry_core::{Code, Fault};
+use http::StatusCode;
+
+pub(super) fn of(code: Code, fault: Fault) -> StatusCode {
+    match code.0 {
+        "model_request_invalid" | "tool_arguments_invalid" => StatusCode::BAD_REQUEST,
+        "model_not_found" if fault == Fault::Caller => StatusCode::NOT_FOUND,
+        // Our configuration names a model that the upstream does not have.
+        "model_not_found" => StatusCode::BAD_GATEWAY,
+        "too_many_alerts" => StatusCode::PAYLOAD_TOO_LARGE,
+        "model_rate_limited" => StatusCode::TOO_MANY_REQUESTS,
+        "tool_refused" => StatusCode::FORBIDDEN,
+        // It is not the caller's key that was refused.
+        "model_unauthorized"
+        | "model_broke_off"
+        | "model_truncated"
+        | "model_malformed"
+        | "telemetry_malformed"
+        | "outbound_refused"
+        | "tool_failed" => StatusCode::BAD_GATEWAY,
+        "model_unavailable"
+        | "model_quota_exhausted"
+        | "telemetry_unavailable"
+        | "outbound_unavailable"
+        | "storage_unavailable"
+        | "storage_overloaded"
+        | "intake_full"
+        | "shutting_down" => StatusCode::SERVICE_UNAVAILABLE,
+        "model_timed_out" | "telemetry_timed_out" | "outbound_ambiguous" | "tool_timed_out" => {
+            StatusCode::GATEWAY_TIMEOUT
+        }
+        _ => match fault {
+            Fault::Caller => StatusCode::BAD_REQUEST,
+            Fault::Upstream => StatusCode::BAD_GATEWAY,
+            Fault::Ours => StatusCode::INTERNAL_SERVER_ERROR,
+        },
+    }
+}

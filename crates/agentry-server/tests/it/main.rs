@@ -1,0 +1,6 @@
+//! The server over real sockets.
+
+mod chat;
+mod door;
+mod drain;
+mod support;
