@@ -1,0 +1,5 @@
+#!/usr/bin/env bash
+# Builds and runs the measurement; see bench/src/bin/incident.rs for what it does and takes.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+exec cargo run --release --quiet -p agentry-bench --bin incident -- "$@"
