@@ -61,7 +61,7 @@ pub(crate) fn from_pool(error: &legacy::Error, connect_timeout: Duration) -> Err
     if !error.is_connect() {
         return Error::Broken { reason: reason(error) };
     }
-    if causes(error).any(|cause| cause.is::<crate::connect::TimedOut>()) {
+    if causes(error).any(<dyn StdError>::is::<crate::connect::TimedOut>) {
         return Error::TimedOut { phase: Phase::Connect, after: connect_timeout };
     }
     Error::Connect { reason: reason(error) }
