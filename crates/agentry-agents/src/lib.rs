@@ -1,1 +1,5 @@
 //! One agent: a model, tools, and a bounded loop.
+//!
+//! It serves nothing over HTTP and stores nothing: whoever runs an agent keeps what came of it.
+
+pub mod react;
