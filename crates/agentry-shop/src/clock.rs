@@ -21,7 +21,7 @@ pub(crate) fn nanos(at: Timestamp) -> u128 {
 /// Always with six digits after the second, as log collectors like it.
 pub(crate) fn rfc3339(at: Timestamp) -> String {
     let text = at.to_string();
-    let (seconds, fraction) =
-        text.trim_end_matches('Z').split_once('.').unwrap_or((text.trim_end_matches('Z'), ""));
+    let text = text.trim_end_matches('Z');
+    let (seconds, fraction) = text.split_once('.').unwrap_or((text, ""));
     format!("{seconds}.{fraction:0<6}Z")
 }

@@ -1,6 +1,8 @@
 use super::*;
 
-fn check(text: &str, expected: &[(&str, &[(&str, &str)], f64)]) {
+type Expected<'a> = (&'a str, &'a [(&'a str, &'a str)], f64);
+
+fn check(text: &str, expected: &[Expected<'_>]) {
     let expected: Vec<Sample> = expected
         .iter()
         .map(|(name, labels, value)| Sample {

@@ -67,7 +67,8 @@ pub(crate) async fn handle(
 async fn stock(cx: &Cx, settings: &Settings, sku: &str) -> Result<Reply, Failed> {
     let warehouse = settings.warehouse(sku)?;
     cx.storage(1.2).await;
-    let left = cx.compute(0.3, |table| *table.entry(sku.to_owned()).or_insert(40 + share(sku, 60)));
+    let left = cx
+        .compute(0.3, |table| *table.entry(sku.to_owned()).or_insert_with(|| 40 + share(sku, 60)));
     cx.info("warehouse", &format!("{left} of {sku} in {warehouse}"), &[("sku", json!(sku))]);
     Ok(Reply::ok(&json!({ "sku": sku, "left": left })))
 }
@@ -78,7 +79,7 @@ async fn reserve(cx: &Cx, settings: &Settings, asked: &Asked) -> Result<Reply, F
     for sku in asked.value("skus").split(',').filter(|sku| !sku.is_empty()) {
         let warehouse = settings.warehouse(sku)?;
         let left = cx.compute(0.2, |table| {
-            let left = table.entry(sku.to_owned()).or_insert(40 + share(sku, 60));
+            let left = table.entry(sku.to_owned()).or_insert_with(|| 40 + share(sku, 60));
             *left = left.saturating_sub(1);
             let seen = *left;
             if seen <= settings.refill_at {

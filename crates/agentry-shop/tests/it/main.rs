@@ -1,0 +1,6 @@
+//! The shop as real processes.
+
+#[cfg(test)]
+mod receiver;
+#[cfg(test)]
+mod shop;
