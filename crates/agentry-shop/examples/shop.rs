@@ -1,11 +1,13 @@
 //! Runs the shop alone, breaks it on demand and prints what is seen.
 //!
-//! `cargo run -p agentry-shop --example shop -- [FAULT] [SEED] [SECONDS] [FOLDER] [WEBHOOK]`
+//! `cargo run -p agentry-shop --example shop -- [FAULT] [SEED] [SECONDS] [FOLDER] [WEBHOOK]`, or `… -- rules` for the alert
+//! rules as a Prometheus rules file.
 
 use std::io::Write as _;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use agentry_shop::monitor::prometheus_rules;
 use agentry_shop::{Fault, Shop, ShopConfig, process, victim};
 
 type Outcome = Result<(), Box<dyn std::error::Error>>;
@@ -17,6 +19,9 @@ async fn main() -> Outcome {
         && first == "process"
     {
         return Ok(process::run(rest).await?);
+    }
+    if args == ["rules"] {
+        return Ok(std::io::stdout().write_all(prometheus_rules().as_bytes())?);
     }
     let mut args = args.into_iter();
     let fault: Fault = args.next().unwrap_or_else(|| "none".to_owned()).parse()?;

@@ -44,7 +44,7 @@ pub struct Config {
     /// One file of scrapes per service is kept here.
     pub folder: PathBuf,
     pub targets: Vec<(Service, SocketAddr)>,
-    /// An `http://` address that takes Alertmanager webhooks.
+    /// An HTTP address that takes Alertmanager webhooks.
     pub alerts_to: Option<String>,
 }
 

@@ -5,12 +5,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use agentry_core::Timestamp;
+use agentry_http::{Client, Deadlines};
 use bytes::Bytes;
 use http::{Request, Uri, header};
-use http_body_util::{BodyExt as _, Full, Limited};
-use hyper_util::client::legacy::Client;
-use hyper_util::client::legacy::connect::HttpConnector;
-use hyper_util::rt::TokioExecutor;
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
@@ -188,7 +185,7 @@ fn annotations(alert: &Alert) -> Value {
 
 /// Delivers in order, each until it is acknowledged. The newest state of a group replaces one that still waits.
 pub(super) async fn deliver(url: Uri, mut queue: mpsc::Receiver<Webhook>, seen: Arc<Mutex<Seen>>) {
-    let client = Client::builder(TokioExecutor::new()).build(HttpConnector::new());
+    let client = Client::new(&agentry_http::Settings::default());
     let mut waiting: VecDeque<Webhook> = VecDeque::new();
     let mut pause = RETRY_AFTER_MIN;
     loop {
@@ -226,27 +223,14 @@ fn is_firing(webhook: &Webhook) -> bool {
     webhook.body.get("status").and_then(Value::as_str) == Some("firing")
 }
 
-async fn attempt(
-    client: &Client<HttpConnector, Full<Bytes>>,
-    url: &Uri,
-    webhook: &Webhook,
-) -> Result<(), String> {
+async fn attempt(client: &Client, url: &Uri, webhook: &Webhook) -> Result<(), String> {
     let request = Request::post(url)
         .header(header::CONTENT_TYPE, "application/json")
-        .header(header::USER_AGENT, "agentry-shop")
-        .body(Full::new(Bytes::from(webhook.body.to_string())))
+        .body(Bytes::from(webhook.body.to_string()))
         .map_err(|error| error.to_string())?;
-    let sent = async {
-        let response = client.request(request).await.map_err(|error| error.to_string())?;
-        let status = response.status();
-        // The answer is read so that the connection can be used again; what it says is not ours to know.
-        let _unread = Limited::new(response.into_body(), ANSWER_BYTES_MAX).collect().await;
-        if status.is_success() { Ok(()) } else { Err(format!("{url} answered {status}")) }
-    };
-    match tokio::time::timeout(ATTEMPT_WITHIN, sent).await {
-        Ok(result) => result,
-        Err(_) => Err(format!("{url} did not answer within {} s", ATTEMPT_WITHIN.as_secs())),
-    }
+    let answer = client.fetch(request, &Deadlines::within(ATTEMPT_WITHIN), ANSWER_BYTES_MAX).await;
+    let status = answer.map_err(|error| format!("{url}: {error}"))?.status();
+    if status.is_success() { Ok(()) } else { Err(format!("{url} answered {status}")) }
 }
 
 #[cfg(test)]

@@ -6,12 +6,9 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use agentry_http::{Client, Deadlines};
 use bytes::Bytes;
-use http::Uri;
-use http_body_util::{BodyExt as _, Empty, Limited};
-use hyper_util::client::legacy::Client;
-use hyper_util::client::legacy::connect::HttpConnector;
-use hyper_util::rt::TokioExecutor;
+use http::Request;
 use serde::Serialize;
 use tokio::task::JoinSet;
 
@@ -25,7 +22,7 @@ const SCRAPE_WITHIN: Duration = Duration::from_millis(900);
 const SCRAPE_BYTES_MAX: usize = 1 << 20;
 
 pub(super) struct Scraper {
-    client: Client<HttpConnector, Empty<Bytes>>,
+    client: Client,
     targets: Vec<Target>,
 }
 
@@ -52,7 +49,7 @@ impl Scraper {
                 Ok(Target { service, address, file })
             })
             .collect();
-        let client = Client::builder(TokioExecutor::new()).build(HttpConnector::new());
+        let client = Client::new(&agentry_http::Settings::default());
         Ok(Self { client, targets: targets? })
     }
 
@@ -70,9 +67,9 @@ impl Scraper {
     }
 }
 
-async fn scrape(client: Client<HttpConnector, Empty<Bytes>>, target: Target) -> (Service, Reading) {
+async fn scrape(client: Client, target: Target) -> (Service, Reading) {
     let Target { service, address, file } = target;
-    let text = tokio::time::timeout(SCRAPE_WITHIN, fetch(client, address)).await.ok().flatten();
+    let text = fetch(&client, address).await;
     let at = clock::now();
     let up = Sample {
         name: "up".to_owned(),
@@ -89,12 +86,12 @@ async fn scrape(client: Client<HttpConnector, Empty<Bytes>>, target: Target) -> 
     (service, reading)
 }
 
-async fn fetch(client: Client<HttpConnector, Empty<Bytes>>, address: SocketAddr) -> Option<String> {
-    let uri: Uri = format!("http://{address}/metrics").parse().ok()?;
-    let response = client.get(uri).await.ok()?;
-    if !response.status().is_success() {
+async fn fetch(client: &Client, address: SocketAddr) -> Option<String> {
+    let request = Request::get(format!("http://{address}/metrics")).body(Bytes::new()).ok()?;
+    let answer =
+        client.fetch(request, &Deadlines::within(SCRAPE_WITHIN), SCRAPE_BYTES_MAX).await.ok()?;
+    if !answer.status().is_success() {
         return None;
     }
-    let body = Limited::new(response.into_body(), SCRAPE_BYTES_MAX).collect().await.ok()?;
-    String::from_utf8(body.to_bytes().into()).ok()
+    String::from_utf8(answer.into_body().into()).ok()
 }

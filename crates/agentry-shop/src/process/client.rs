@@ -4,12 +4,9 @@ use std::fmt;
 use std::time::{Duration, Instant};
 
 use agentry_core::telemetry::{Level, SpanKind};
+use agentry_http::Deadlines;
 use bytes::Bytes;
 use http::{Method, Request, StatusCode};
-use http_body_util::{BodyExt as _, Empty, Limited};
-use hyper::body::Incoming;
-use hyper_util::client::legacy::connect::HttpConnector;
-use hyper_util::rt::{TokioExecutor, TokioTimer};
 use serde_json::{Value, json};
 
 use crate::{Service, clock};
@@ -20,7 +17,7 @@ use super::spans::{Span, Trace};
 
 const ANSWER_BYTES_MAX: usize = 1 << 20;
 
-pub(crate) struct Client(hyper_util::client::legacy::Client<HttpConnector, Empty<Bytes>>);
+pub(crate) struct Client(agentry_http::Client);
 
 /// What to call: the route is the path with its variable parts named.
 pub(crate) struct Call {
@@ -68,42 +65,26 @@ impl Refusal {
 
 impl Client {
     pub(crate) fn new() -> Self {
-        let mut connector = HttpConnector::new();
-        connector.set_nodelay(true);
-        connector.set_connect_timeout(Some(Duration::from_millis(500)));
-        let client = hyper_util::client::legacy::Client::builder(TokioExecutor::new())
-            .pool_timer(TokioTimer::new())
-            .pool_idle_timeout(Duration::from_secs(20))
-            .pool_max_idle_per_host(32)
-            .build(connector);
-        Self(client)
+        Self(agentry_http::Client::new(&agentry_http::Settings {
+            connect_timeout: Duration::from_millis(500),
+            pool_idle_timeout: Duration::from_secs(20),
+            pool_idle_per_host_max: 32,
+        }))
     }
 
-    async fn send(&self, request: Request<Empty<Bytes>>) -> Result<Value, Refusal> {
-        let response = self.0.request(request).await.map_err(|error| unreachable(&error))?;
-        let status = response.status();
-        let body = read(response.into_body()).await?;
-        if !status.is_success() {
-            return Err(Refusal::Status(status));
+    async fn send(&self, request: Request<Bytes>, patience: Duration) -> Result<Value, Refusal> {
+        let answer = self.0.fetch(request, &Deadlines::within(patience), ANSWER_BYTES_MAX).await;
+        let answer = answer.map_err(|error| match error {
+            agentry_http::Error::TimedOut { .. } => {
+                Refusal::Timeout { after_ms: patience.as_millis() }
+            }
+            other => Refusal::Unreachable { reason: other.to_string() },
+        })?;
+        if !answer.status().is_success() {
+            return Err(Refusal::Status(answer.status()));
         }
-        Ok(serde_json::from_slice(&body).unwrap_or(Value::Null))
+        Ok(serde_json::from_slice(answer.body()).unwrap_or(Value::Null))
     }
-}
-
-async fn read(body: Incoming) -> Result<Bytes, Refusal> {
-    let whole = Limited::new(body, ANSWER_BYTES_MAX).collect().await;
-    whole
-        .map(http_body_util::Collected::to_bytes)
-        .map_err(|error| Refusal::Unreachable { reason: error.to_string() })
-}
-
-/// The innermost cause says most: `connection refused` rather than `client error`.
-fn unreachable(error: &hyper_util::client::legacy::Error) -> Refusal {
-    let mut cause: &dyn std::error::Error = error;
-    while let Some(inner) = cause.source() {
-        cause = inner;
-    }
-    Refusal::Unreachable { reason: cause.to_string().to_lowercase() }
 }
 
 impl Cx {
@@ -167,12 +148,8 @@ impl Cx {
             .method(&call.method)
             .uri(format!("http://{address}{}", call.path))
             .header("traceparent", trace.to_string())
-            .body(Empty::new())
+            .body(Bytes::new())
             .map_err(|error| Refusal::Unreachable { reason: error.to_string() })?;
-        let patience = call.peer.patience();
-        match tokio::time::timeout(patience, self.shared.client.send(request)).await {
-            Ok(result) => result,
-            Err(_) => Err(Refusal::Timeout { after_ms: patience.as_millis() }),
-        }
+        self.shared.client.send(request, call.peer.patience()).await
     }
 }
