@@ -1,1 +1,18 @@
 //! Every stateful product outside, and its in-memory model.
+
+pub mod memory;
+pub mod sqlite;
+
+pub mod actuator;
+pub mod file_sink;
+pub mod folder;
+pub mod jira;
+pub mod prometheus;
+pub mod slack;
+pub mod sources;
+
+mod delivery;
+mod keyed;
+
+#[cfg(test)]
+mod scripted;
