@@ -1,2 +1,21 @@
 //! The `agentry` command.
-fn main() {}
+
+use std::process::ExitCode;
+
+mod check;
+mod cli;
+mod clock;
+mod config;
+mod logging;
+mod serve;
+mod terminal;
+mod wiring;
+
+fn main() -> ExitCode {
+    // The environment and the working folder are read here and nowhere else.
+    let environment = std::env::vars_os().map(|(name, value)| {
+        (name.to_string_lossy().into_owned(), value.to_string_lossy().into_owned())
+    });
+    let folder = std::env::current_dir().unwrap_or_default();
+    cli::run(std::env::args_os(), environment.collect(), &folder)
+}

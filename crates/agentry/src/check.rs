@@ -1,0 +1,57 @@
+//! `agentry check`: is the configuration good?
+
+use serde_json::json;
+
+use crate::cli::{Context, Ended, Exit};
+use crate::config::{Error, Source, Storage};
+use crate::wiring;
+
+pub(crate) fn run(cx: &Context) -> Result<Exit, Ended> {
+    let config = match cx.config() {
+        Ok(config) => config,
+        Err(error) if cx.terminal.json => {
+            let problems = match &error {
+                Error::Wrong(problems) => json!(problems.shown()),
+                Error::Unreadable { path, reason } => json!([{ "file": path, "message": reason }]),
+            };
+            cx.terminal.object(&json!({ "ok": false, "problems": problems }));
+            return Ok(Exit::Usage);
+        }
+        Err(error) => return Err(error.into()),
+    };
+    wiring::gateway(&config, std::sync::Arc::new(agentry_server::Metrics::new()))
+        .map_err(|error| Ended { exit: Exit::Usage, error })?;
+    let providers: Vec<&str> = config.providers.iter().map(|one| one.name.as_str()).collect();
+    let models: Vec<&str> = config.models.iter().map(|one| one.name.as_str()).collect();
+    let storage = match &config.storage {
+        Storage::Memory => "memory:".to_owned(),
+        Storage::Sqlite(path) => format!("sqlite:{}", path.display()),
+    };
+    let sources = wiring::sources(&config).map(|(kind, source)| match source {
+        Source::Prometheus(url) => format!("{kind} from {url}"),
+        Source::Folder(path) => format!("{kind} from {}", path.display()),
+    });
+    let file = config.file.as_ref().map(|file| file.display().to_string());
+    if cx.terminal.json {
+        cx.terminal.object(&json!({
+            "ok": true,
+            "file": file,
+            "listen": config.server.listen.to_string(),
+            "storage": storage,
+            "providers": providers,
+            "models": models,
+            "sources": sources.collect::<Vec<_>>(),
+        }));
+        return Ok(Exit::Done);
+    }
+    let list = |names: &[&str]| if names.is_empty() { "none".to_owned() } else { names.join(", ") };
+    cx.terminal.data(format_args!("{} is good", file.as_deref().unwrap_or("the default configuration")));
+    cx.terminal.data(format_args!("  listen     {}", config.server.listen));
+    cx.terminal.data(format_args!("  storage    {storage}"));
+    cx.terminal.data(format_args!("  providers  {}", list(&providers)));
+    cx.terminal.data(format_args!("  models     {}", list(&models)));
+    for source in sources {
+        cx.terminal.data(format_args!("  incidents  {source}"));
+    }
+    Ok(Exit::Done)
+}

@@ -1,0 +1,199 @@
+//! `agentry.toml` and the `AGENTRY__…` variables over it: read, resolved and cross-checked, with all problems at once.
+//!
+//! Reading happens in two stages. [`tree`] turns text into values that know where they stand; the files beside it turn
+//! values into what they mean. Nothing is opened or connected here but the files that the configuration names.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use agentry_server::{BodyLimits, Settings};
+
+mod incident;
+mod models;
+mod problem;
+mod providers;
+mod reader;
+mod tree;
+mod value;
+
+pub(crate) use incident::{Incident, Jira, Source};
+pub(crate) use models::Model;
+pub(crate) use problem::Problems;
+pub(crate) use providers::{Kind, Provider};
+
+use problem::{Place, Problem};
+use reader::{Notes, Reader};
+use value::Unreadable;
+
+/// Everything that can be set, checked.
+#[derive(Debug)]
+pub(crate) struct Config {
+    /// Where it was read; nothing when only defaults and variables count.
+    pub(crate) file: Option<PathBuf>,
+    pub(crate) server: Server,
+    pub(crate) storage: Storage,
+    /// In the order of the file.
+    pub(crate) providers: Vec<Provider>,
+    pub(crate) models: Vec<Model>,
+    pub(crate) incident: Incident,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Server {
+    pub(crate) listen: SocketAddr,
+    pub(crate) settings: Settings,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Storage {
+    /// Gone with the process.
+    Memory,
+    Sqlite(PathBuf),
+}
+
+/// Why there is no configuration.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Error {
+    #[error("{path}: {reason}")]
+    Unreadable { path: String, reason: String },
+    #[error(transparent)]
+    Wrong(#[from] Problems),
+}
+
+const FILE: &str = "agentry.toml";
+
+/// Reads `path`; without one, `agentry.toml` in `folder` when it exists, else the defaults.
+pub(crate) fn load(
+    path: Option<&Path>,
+    folder: &Path,
+    environment: &BTreeMap<String, String>,
+) -> Result<Config, Error> {
+    let usual = folder.join(FILE);
+    let (path, name) = match path {
+        Some(path) => (Some(folder.join(path)), path.display().to_string()),
+        None if usual.exists() => (Some(usual), FILE.to_owned()),
+        None => (None, "configuration".to_owned()),
+    };
+    let text = path.as_deref().map(|path| read_file(path, &name)).transpose()?;
+    resolve(Sources { path, name, text: text.as_deref(), folder, environment })
+}
+
+fn read_file(path: &Path, name: &str) -> Result<String, Error> {
+    let unreadable = |reason: String| Error::Unreadable { path: name.to_owned(), reason };
+    let bytes = fs::read(path).map_err(|error| match error.kind() {
+        std::io::ErrorKind::NotFound => {
+            unreadable("there is no such file: check --config, or leave it out for the defaults".to_owned())
+        }
+        _ => unreadable(format!("cannot be read: {error}")),
+    })?;
+    String::from_utf8(bytes).map_err(|error| {
+        let good = error.as_bytes().get(..error.utf8_error().valid_up_to()).unwrap_or_default();
+        let line = good.iter().filter(|byte| **byte == b'\n').count() + 1;
+        unreadable(format!("line {line} is not UTF-8: save the file as UTF-8"))
+    })
+}
+
+struct Sources<'a> {
+    path: Option<PathBuf>,
+    /// What problems call it.
+    name: String,
+    text: Option<&'a str>,
+    folder: &'a Path,
+    environment: &'a BTreeMap<String, String>,
+}
+
+fn resolve(sources: Sources<'_>) -> Result<Config, Error> {
+    let Sources { path, name, text, folder, environment } = sources;
+    let (mut table, mut problems) = tree::parse(text.unwrap_or_default());
+    if !problems.is_empty() {
+        // What follows a broken line is guesswork: one honest list is better than a long one.
+        return Err(Problems::new(&name, text.unwrap_or_default(), problems).into());
+    }
+    tree::overlay(&mut table, environment, &mut problems);
+    let folder = path.as_deref().and_then(Path::parent).unwrap_or(folder);
+    let notes = Notes { problems: problems.into(), environment, folder };
+    let mut root = Reader::root(table, &notes);
+
+    let server = server(root.table("server"));
+    let storage = storage(root.table("storage"));
+    let mut providers = providers::read(root.table("providers"));
+    if text.is_none() && providers.is_empty() {
+        providers = providers::usual(environment);
+    }
+    let models = models::read(root.table("models"), &providers, &notes);
+    let incident = incident::read(root.table("incident"), &models, &notes);
+    root.not_yet(
+        &["shared", "breaker", "cache", "guards", "keys"],
+        "remove the table: a later version will read it",
+    );
+    root.finish();
+
+    let problems = notes.problems.into_inner();
+    match (server, storage, problems.is_empty()) {
+        (Some(server), Some(storage), true) => {
+            Ok(Config { file: path, server, storage, providers, models, incident })
+        }
+        _ => Err(Problems::new(&name, text.unwrap_or_default(), problems).into()),
+    }
+}
+
+fn server(table: Option<Reader<'_>>) -> Option<Server> {
+    let defaults = Settings::default();
+    let mut server =
+        Server { listen: SocketAddr::from(([127, 0, 0, 1], 7171)), settings: defaults.clone() };
+    let Some(mut table) = table else { return Some(server) };
+    server.listen = table.or("listen", server.listen, value::listen);
+    let connections_max = table.or("connections_max", 10_000, |value| match value::count(value)? {
+        0 => Err(Unreadable::new("must be at least 1")),
+        count => Ok(count),
+    });
+    server.settings = Settings {
+        connections_max: usize::try_from(connections_max).unwrap_or(usize::MAX),
+        drain: table.or("drain", defaults.drain, value::duration),
+        idle: table.or("idle", defaults.idle, value::duration),
+        body: BodyLimits {
+            bytes_max: table.or("body_bytes_max", defaults.body.bytes_max, value::size),
+            ..defaults.body
+        },
+        ..defaults
+    };
+    table.finish();
+    Some(server)
+}
+
+fn storage(table: Option<Reader<'_>>) -> Option<Storage> {
+    let default = Storage::Sqlite(PathBuf::from("agentry.db"));
+    let Some(mut table) = table else { return Some(default) };
+    let storage = table.or("url", default, |value| {
+        let text = value::text(value)?;
+        let help = "write \"sqlite:agentry.db\" or \"memory:\"";
+        match text.split_once(':') {
+            Some(("memory", "")) => Ok(Storage::Memory),
+            Some(("sqlite", path)) if !path.trim_start_matches('/').is_empty() => {
+                Ok(Storage::Sqlite(PathBuf::from(path.strip_prefix("//").unwrap_or(path))))
+            }
+            Some(("postgres" | "postgresql", _)) => {
+                Err(Unreadable::new("names PostgreSQL, which is not available yet in this version")
+                    .help(help))
+            }
+            _ => Err(Unreadable::new(format!("is no storage: \"{text}\"")).help(help)),
+        }
+    });
+    table.finish();
+    Some(storage)
+}
+
+/// A duration that may be left to whoever uses it.
+fn optional_duration(table: &mut Reader<'_>, key: &'static str) -> Option<Duration> {
+    table.read(key, value::duration).map(|at| at.value)
+}
+
+fn problem(place: &Place, message: impl Into<String>) -> Problem {
+    Problem::new(place.clone(), message)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,180 @@
+//! What is wrong with a configuration, shown so that it can be mended without searching.
+
+use std::fmt::Write as _;
+use std::ops::Range;
+
+use serde::Serialize;
+
+/// Where a value came from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Place {
+    /// Bytes of the configuration file.
+    File(Range<usize>),
+    /// A variable's name.
+    Environment(String),
+    Nowhere,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Problem {
+    pub(crate) place: Place,
+    message: String,
+    help: Option<String>,
+    /// The place holds a secret, which is not shown.
+    secret: bool,
+}
+
+impl Problem {
+    pub(crate) fn new(place: Place, message: impl Into<String>) -> Self {
+        Self { place, message: message.into(), help: None, secret: false }
+    }
+
+    /// What to do about it.
+    pub(crate) fn help(mut self, help: impl Into<String>) -> Self {
+        self.help = Some(help.into());
+        self
+    }
+
+    pub(crate) fn hide(mut self) -> Self {
+        self.secret = true;
+        self
+    }
+}
+
+/// All problems of one configuration, in the order of the file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Problems {
+    /// As the user named it.
+    pub(crate) file: String,
+    text: String,
+    list: Vec<Problem>,
+}
+
+/// One problem as data.
+#[derive(Debug, Serialize)]
+pub(crate) struct Shown {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    file: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    line: Option<usize>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    column: Option<usize>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    variable: Option<String>,
+    message: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    help: Option<String>,
+}
+
+impl Problems {
+    pub(super) fn new(file: &str, text: &str, mut list: Vec<Problem>) -> Self {
+        list.sort_by_key(|problem| super::tree::position(&problem.place));
+        Self { file: file.to_owned(), text: text.to_owned(), list }
+    }
+
+    pub(crate) fn shown(&self) -> Vec<Shown> {
+        let shown = self.list.iter().map(|problem| {
+            let Problem { place, message, help, secret: _ } = problem;
+            let mut shown = Shown {
+                file: None,
+                line: None,
+                column: None,
+                variable: None,
+                message: message.clone(),
+                help: help.clone(),
+            };
+            match place {
+                Place::File(span) => {
+                    let spot = Spot::find(&self.text, span);
+                    shown.file = Some(self.file.clone());
+                    shown.line = Some(spot.line);
+                    shown.column = Some(spot.column);
+                }
+                Place::Environment(name) => shown.variable = Some(name.clone()),
+                Place::Nowhere => {}
+            }
+            shown
+        });
+        shown.collect()
+    }
+
+    fn write(&self, f: &mut std::fmt::Formatter<'_>, problem: &Problem) -> std::fmt::Result {
+        let Problem { place, message, help, secret } = problem;
+        match place {
+            Place::File(span) => {
+                let spot = Spot::find(&self.text, span);
+                let Spot { line, column, source, width } = spot;
+                writeln!(f, "{}:{line}:{column}: {message}", self.file)?;
+                let (source, width) = if *secret {
+                    let kept: String = source.chars().take(column - 1).collect();
+                    (format!("{kept}\"...\""), 5)
+                } else {
+                    (source.to_owned(), width)
+                };
+                // A tab stays a tab above the caret, so that both lines move alike.
+                let indent: String = source
+                    .chars()
+                    .take(column - 1)
+                    .map(|c| if c == '\t' { '\t' } else { ' ' })
+                    .collect();
+                let gutter = " ".repeat(line.to_string().len());
+                writeln!(f, "  {line} | {source}")?;
+                writeln!(f, "  {gutter} | {indent}{}", "^".repeat(width.max(1)))?;
+            }
+            Place::Environment(name) => {
+                writeln!(f, "environment variable {name}: {message}")?;
+            }
+            Place::Nowhere => writeln!(f, "{}: {message}", self.file)?,
+        }
+        match help {
+            Some(help) => writeln!(f, "  = {help}"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl std::fmt::Display for Problems {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        for problem in &self.list {
+            self.write(f, problem)?;
+            f.write_char('\n')?;
+        }
+        match self.list.len() {
+            1 => f.write_str("1 problem in the configuration: nothing was started"),
+            count => write!(f, "{count} problems in the configuration: nothing was started"),
+        }
+    }
+}
+
+impl std::error::Error for Problems {}
+
+/// A span as a person finds it.
+struct Spot<'a> {
+    line: usize,
+    column: usize,
+    source: &'a str,
+    width: usize,
+}
+
+impl<'a> Spot<'a> {
+    fn find(text: &'a str, span: &Range<usize>) -> Self {
+        let start = floor(text, span.start);
+        let before = text.get(..start).unwrap_or_default();
+        let line = before.matches('\n').count() + 1;
+        let line_start = before.rfind('\n').map_or(0, |at| at + 1);
+        let source = text.get(line_start..).unwrap_or_default();
+        let source = source.lines().next().unwrap_or_default();
+        let column = text.get(line_start..start).unwrap_or_default().chars().count() + 1;
+        let end = floor(text, span.end.min(line_start + source.len()));
+        let width = text.get(start..end).unwrap_or_default().chars().count();
+        Self { line, column, source, width }
+    }
+}
+
+fn floor(text: &str, mut at: usize) -> usize {
+    at = at.min(text.len());
+    while !text.is_char_boundary(at) {
+        at -= 1;
+    }
+    at
+}

@@ -1,0 +1,243 @@
+//! Takes values out of a table and notes everything that is wrong, instead of stopping at the first.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use secrecy::SecretString;
+
+use super::problem::{Place, Problem};
+use super::tree::{Entry, Node, Table, Value, position};
+use super::value::{self, Unreadable};
+
+/// What reading needs beside the values themselves.
+pub(super) struct Notes<'a> {
+    pub(super) problems: RefCell<Vec<Problem>>,
+    pub(super) environment: &'a BTreeMap<String, String>,
+    /// Relative paths are meant from here.
+    pub(super) folder: &'a Path,
+}
+
+impl Notes<'_> {
+    pub(super) fn report(&self, problem: Problem) {
+        self.problems.borrow_mut().push(problem);
+    }
+
+    pub(super) fn path(&self, text: &str) -> PathBuf {
+        self.folder.join(text)
+    }
+}
+
+/// A value and where it stands, for checks that need others to be read first.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct At<T> {
+    pub(super) place: Place,
+    pub(super) value: T,
+}
+
+pub(super) struct Reader<'a> {
+    notes: &'a Notes<'a>,
+    /// As in `models.fast`; empty at the root.
+    name: String,
+    place: Place,
+    left: BTreeMap<String, Entry>,
+    asked: Vec<&'static str>,
+}
+
+impl<'a> Reader<'a> {
+    pub(super) fn root(table: Table, notes: &'a Notes<'a>) -> Self {
+        let (name, place) = (String::new(), Place::Nowhere);
+        Self { notes, name, place, left: table.entries, asked: Vec::new() }
+    }
+
+    pub(super) fn notes(&self) -> &'a Notes<'a> {
+        self.notes
+    }
+
+    /// The table's own name: `fast` in `models.fast`.
+    pub(super) fn key(&self) -> &str {
+        self.name.rsplit('.').next().unwrap_or_default()
+    }
+
+    pub(super) fn report(&self, message: impl Into<String>) {
+        self.notes.report(Problem::new(self.place.clone(), message));
+    }
+
+    pub(super) fn has(&self, key: &str) -> bool {
+        self.left.contains_key(key)
+    }
+
+    fn take(&mut self, key: &'static str) -> Option<Entry> {
+        self.asked.push(key);
+        self.left.remove(key)
+    }
+
+    /// The value of `key`, if it is there and `read` understands it.
+    pub(super) fn read<T>(
+        &mut self,
+        key: &'static str,
+        read: impl FnOnce(&Value) -> Result<T, Unreadable>,
+    ) -> Option<At<T>> {
+        let node = self.take(key)?.node;
+        self.understand(key, &node, read)
+    }
+
+    pub(super) fn or<T>(
+        &mut self,
+        key: &'static str,
+        default: T,
+        read: impl FnOnce(&Value) -> Result<T, Unreadable>,
+    ) -> T {
+        self.read(key, read).map_or(default, |at| at.value)
+    }
+
+    pub(super) fn required<T>(
+        &mut self,
+        key: &'static str,
+        example: &str,
+        read: impl FnOnce(&Value) -> Result<T, Unreadable>,
+    ) -> Option<At<T>> {
+        if !self.left.contains_key(key) {
+            self.asked.push(key);
+            self.notes.report(
+                Problem::new(self.place.clone(), format!("`{}` needs `{key}`", self.name))
+                    .help(format!("add {key} = {example}")),
+            );
+            return None;
+        }
+        self.read(key, read)
+    }
+
+    fn understand<T>(
+        &self,
+        key: &str,
+        node: &Node,
+        read: impl FnOnce(&Value) -> Result<T, Unreadable>,
+    ) -> Option<At<T>> {
+        match read(&node.value) {
+            Ok(value) => Some(At { place: node.place.clone(), value }),
+            Err(Unreadable { message, help, secret }) => {
+                let message = match (message, self.name.as_str()) {
+                    (message, "") => format!("`{key}` {message}"),
+                    (message, name) => format!("`{name}.{key}` {message}"),
+                };
+                let mut problem = Problem::new(node.place.clone(), message);
+                if let Some(help) = help {
+                    problem = problem.help(help);
+                }
+                self.notes.report(if secret { problem.hide() } else { problem });
+                None
+            }
+        }
+    }
+
+    /// The items of a list, those that `read` understands.
+    pub(super) fn list<T>(
+        &mut self,
+        key: &'static str,
+        mut read: impl FnMut(&Value) -> Result<T, Unreadable>,
+    ) -> Option<At<Vec<At<T>>>> {
+        let node = self.take(key)?.node;
+        let Value::List(items) = &node.value else {
+            self.understand::<()>(key, &node, |value| Err(value::not("a list", value)));
+            return None;
+        };
+        let items = items.iter().filter_map(|item| self.understand(key, item, &mut read));
+        Some(At { value: items.collect(), place: node.place.clone() })
+    }
+
+    /// `key` from `env:NAME` or `file:PATH`.
+    pub(super) fn secret(&mut self, key: &'static str) -> Option<At<SecretString>> {
+        let notes = self.notes;
+        self.read(key, |value| value::secret(value, notes.environment, notes.folder))
+    }
+
+    /// The table `key`; nothing when it is absent or something else.
+    pub(super) fn table(&mut self, key: &'static str) -> Option<Self> {
+        let entry = self.take(key)?;
+        self.descend(key, entry)
+    }
+
+    /// All tables in this one, in the order of the file.
+    pub(super) fn tables(mut self) -> Vec<Self> {
+        let mut entries: Vec<_> = std::mem::take(&mut self.left).into_iter().collect();
+        entries.sort_by_key(|(_, entry)| position(&entry.key));
+        entries.into_iter().filter_map(|(key, entry)| self.descend(&key, entry)).collect()
+    }
+
+    fn descend(&self, key: &str, entry: Entry) -> Option<Self> {
+        let Entry { key: place, node } = entry;
+        let name = match self.name.as_str() {
+            "" => key.to_owned(),
+            name => format!("{name}.{key}"),
+        };
+        match node.value {
+            Value::Table(table) => {
+                let (notes, left) = (self.notes, table.entries);
+                Some(Self { notes, name, place, left, asked: Vec::new() })
+            }
+            value => {
+                let node = Node { place: node.place, value };
+                self.understand::<()>(key, &node, |value| Err(value::not("a table", value)));
+                None
+            }
+        }
+    }
+
+    /// Says of `keys` that they exist, but not in this version.
+    pub(super) fn not_yet(&mut self, keys: &[&'static str], instead: &str) {
+        for key in keys {
+            if let Some(entry) = self.take(key) {
+                let problem =
+                    Problem::new(entry.key, format!("`{key}` is not available yet in this version"));
+                self.notes.report(problem.help(instead));
+            }
+        }
+    }
+
+    /// Whatever was not asked for is a mistake.
+    pub(super) fn finish(self) {
+        for (key, entry) in &self.left {
+            let at = if self.name.is_empty() {
+                String::new()
+            } else {
+                format!(" in `{}`", self.name)
+            };
+            let message = match entry.node.value {
+                Value::Table(_) => format!("unknown table `{key}`{at}"),
+                _ => format!("unknown key `{key}`{at}"),
+            };
+            let help = match nearest(key, &self.asked) {
+                Some(meant) => format!("did you mean `{meant}`?"),
+                None => format!("there are {}", self.asked.join(", ")),
+            };
+            self.notes.report(Problem::new(entry.key.clone(), message).help(help));
+        }
+    }
+}
+
+/// The known word that was probably meant.
+pub(super) fn nearest<'k>(word: &str, known: &[&'k str]) -> Option<&'k str> {
+    let near = known.iter().map(|known| (distance(word, known), *known)).min()?;
+    (near.0 <= 1 + word.len() / 4).then_some(near.1)
+}
+
+/// How many letters must be changed, added or dropped.
+fn distance(from: &str, to: &str) -> usize {
+    let to: Vec<char> = to.chars().collect();
+    let mut row: Vec<usize> = (0..=to.len()).collect();
+    for (at, letter) in from.chars().enumerate() {
+        let mut diagonal = at;
+        let mut left = at + 1;
+        if let Some(first) = row.first_mut() {
+            *first = left;
+        }
+        for (cell, other) in row.iter_mut().skip(1).zip(&to) {
+            let replaced = diagonal + usize::from(letter != *other);
+            diagonal = *cell;
+            left = replaced.min(diagonal + 1).min(left + 1);
+            *cell = left;
+        }
+    }
+    row.last().copied().unwrap_or(0)
+}

@@ -1,0 +1,129 @@
+//! `agentry serve`: every HTTP face, until a signal says stop.
+
+use std::io::ErrorKind;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use agentry_gateway::Gateway;
+use agentry_server::{App, Drained, Metrics};
+use anyhow::{Context as _, anyhow};
+use serde_json::json;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+
+use crate::cli::{Context, Ended, Exit};
+use crate::clock::SystemClock;
+use crate::config::Config;
+use crate::terminal::Terminal;
+use crate::wiring;
+
+pub(crate) fn run(cx: &Context) -> Result<Exit, Ended> {
+    let config = cx.config()?;
+    let metrics = Arc::new(Metrics::new());
+    let gateway = wiring::gateway(&config, Arc::clone(&metrics))
+        .map_err(|error| Ended { exit: Exit::Usage, error })?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .context("start the runtime")?;
+    runtime.block_on(serve(cx.terminal, config, gateway, metrics))
+}
+
+async fn serve(
+    terminal: Terminal,
+    config: Config,
+    gateway: Gateway,
+    metrics: Arc<Metrics>,
+) -> Result<Exit, Ended> {
+    let listener = listen(config.server.listen).await?;
+    let address = listener.local_addr().context("read the address")?;
+    let mut signals = Signals::catch()?;
+    let app = App::new(Arc::new(gateway), metrics, Arc::new(SystemClock))
+        .settings(config.server.settings.clone());
+    banner(terminal, &config, address);
+
+    let shutdown = CancellationToken::new();
+    let mut serving = std::pin::pin!(agentry_server::serve(listener, app, shutdown.clone()));
+    tokio::select! {
+        _ = &mut serving => {}
+        () = signals.next() => {
+            terminal.note("stopping: what is in flight may finish, once more stops at once");
+            shutdown.cancel();
+        }
+    }
+    tokio::select! {
+        Drained { connections_cut } = serving => match connections_cut {
+            0 => Ok(Exit::Done),
+            cut => {
+                terminal.note(format_args!("{cut} connections did not finish in time and were cut"));
+                Ok(Exit::Done)
+            }
+        },
+        () = signals.next() => Ok(Exit::Interrupted),
+    }
+}
+
+async fn listen(address: SocketAddr) -> Result<TcpListener, Ended> {
+    let other = "choose another with AGENTRY__SERVER__LISTEN=127.0.0.1:0 (any free port)";
+    TcpListener::bind(address).await.map_err(|error| {
+        let port = address.port();
+        let why = match error.kind() {
+            ErrorKind::AddrInUse => format!(
+                "port {port} is taken: stop whoever has it (`ss -ltnp sport = :{port}` shows who), or {other}"
+            ),
+            ErrorKind::PermissionDenied => {
+                format!("port {port} is for root only: {other}, or one above 1023")
+            }
+            ErrorKind::AddrNotAvailable => "this machine does not have that address".to_owned(),
+            _ => error.to_string(),
+        };
+        Ended { exit: Exit::Failed, error: anyhow!("cannot listen on {address}: {why}") }
+    })
+}
+
+/// The first line on stdout says that requests are answered; the rest is for people.
+fn banner(terminal: Terminal, config: &Config, address: SocketAddr) {
+    match &config.file {
+        Some(file) => terminal.note(format_args!("configuration  {}", file.display())),
+        None => terminal.note("configuration  none, these are the defaults"),
+    }
+    for provider in &config.providers {
+        let from = match provider.variable {
+            Some(variable) => format!(" (because {variable} is set)"),
+            None => String::new(),
+        };
+        terminal.note(format_args!("provider       {}{from}", provider.name));
+    }
+    let models: Vec<&str> = config.models.iter().map(|model| model.name.as_str()).collect();
+    match models.as_slice() {
+        [] => terminal.note("models         none: set OPENAI_API_KEY, or add [providers.NAME] to agentry.toml"),
+        models => terminal.note(format_args!("models         {}", models.join(", "))),
+    }
+    if terminal.json {
+        terminal.object(&json!({ "listening": format!("http://{address}") }));
+    } else {
+        terminal.data(format_args!("listening on http://{address}"));
+    }
+}
+
+/// What asks us to stop.
+struct Signals {
+    terminate: tokio::signal::unix::Signal,
+    interrupt: tokio::signal::unix::Signal,
+}
+
+impl Signals {
+    fn catch() -> anyhow::Result<Self> {
+        let terminate = signal(SignalKind::terminate()).context("catch SIGTERM")?;
+        let interrupt = signal(SignalKind::interrupt()).context("catch SIGINT")?;
+        Ok(Self { terminate, interrupt })
+    }
+
+    async fn next(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}

@@ -1,0 +1,57 @@
+//! The only place that writes to stdout and stderr: data to the one, words for people to the other.
+
+use std::fmt::Display;
+use std::io::{self, IsTerminal as _, Write as _};
+
+use serde::Serialize;
+
+/// How this process talks, as the command line and the environment want it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Terminal {
+    pub(crate) json: bool,
+    pub(crate) quiet: bool,
+    color: bool,
+}
+
+impl Terminal {
+    /// `no_color` is whether `NO_COLOR` is set to anything.
+    pub(crate) fn new(json: bool, quiet: bool, no_color: bool) -> Self {
+        Self { json, quiet, color: !no_color && io::stderr().is_terminal() }
+    }
+
+    /// Whether stderr shows colors.
+    pub(crate) fn color(self) -> bool {
+        self.color
+    }
+
+    /// One line of data.
+    pub(crate) fn data(self, line: impl Display) {
+        // Whoever read this has gone; there is nobody to tell.
+        let _ = writeln!(io::stdout().lock(), "{line}");
+        let _ = io::stdout().flush();
+    }
+
+    /// One JSON object on a line of its own.
+    pub(crate) fn object(self, object: &impl Serialize) {
+        if let Ok(line) = serde_json::to_string(object) {
+            self.data(line);
+        }
+    }
+
+    /// Something nice to know.
+    pub(crate) fn note(self, line: impl Display) {
+        if !self.quiet {
+            self.say(line);
+        }
+    }
+
+    /// What went wrong, and what to do about it.
+    pub(crate) fn error(self, line: impl Display) {
+        let (on, off) = if self.color { ("\x1b[1;31m", "\x1b[0m") } else { ("", "") };
+        self.say(format_args!("{on}error:{off} {line}"));
+    }
+
+    fn say(self, line: impl Display) {
+        let _ = writeln!(io::stderr().lock(), "{line}");
+    }
+}

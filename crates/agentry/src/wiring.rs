@@ -1,0 +1,70 @@
+//! From a checked configuration to the parts it describes: the only place that names concrete providers.
+
+use std::sync::Arc;
+
+use agentry_core::model::ChatModel;
+use agentry_gateway::{Alias, Gateway, Target};
+use agentry_llm::openai::{self, OpenAi};
+use agentry_llm::scripted::Scripted;
+use agentry_server::Metrics;
+use anyhow::{Context as _, anyhow};
+
+use crate::config::{Config, Kind, Model, Provider, Source};
+
+/// All models over their providers; `metrics` hears of every call.
+pub(crate) fn gateway(config: &Config, metrics: Arc<Metrics>) -> anyhow::Result<Gateway> {
+    let client = agentry_http::Client::new(&agentry_http::Settings::default());
+    let mut upstreams = Vec::new();
+    for provider in &config.providers {
+        let upstream = upstream(provider, &client)
+            .with_context(|| format!("set up the provider `{}`", provider.name))?;
+        upstreams.push((provider.name.as_str(), upstream));
+    }
+    let aliases = config.models.iter().map(|model| alias(model, &upstreams));
+    let aliases = aliases.collect::<anyhow::Result<Vec<_>>>()?;
+    Gateway::new(aliases, metrics).context("set up the models")
+}
+
+fn upstream(
+    provider: &Provider,
+    client: &agentry_http::Client,
+) -> anyhow::Result<Arc<dyn ChatModel>> {
+    Ok(match &provider.kind {
+        Kind::OpenAi { base_url, api_key } => {
+            let settings =
+                openai::Settings { api_key: api_key.clone(), ..openai::Settings::new(base_url.as_str()) };
+            Arc::new(OpenAi::new(client.clone(), settings)?)
+        }
+        Kind::Scripted { script } => Arc::new(Scripted::new(script.as_ref().clone())),
+    })
+}
+
+fn alias(model: &Model, upstreams: &[(&str, Arc<dyn ChatModel>)]) -> anyhow::Result<Alias> {
+    let Model { name, targets, price, retries, timeout, first_token_timeout, idle_timeout } = model;
+    let target = |(provider, model): &(String, String)| {
+        let upstream = upstreams.iter().find(|(name, _)| name == provider);
+        let (_, upstream) = upstream.ok_or_else(|| anyhow!("there is no provider `{provider}`"))?;
+        let (provider, model) = (provider.clone(), model.clone());
+        Ok(Target { provider, model, upstream: Arc::clone(upstream), price: *price })
+    };
+    Ok(Alias {
+        name: name.clone(),
+        targets: targets.iter().map(target).collect::<anyhow::Result<_>>()?,
+        timeout: *timeout,
+        first_token_timeout: *first_token_timeout,
+        idle_timeout: *idle_timeout,
+        retries: *retries,
+    })
+}
+
+/// What the incident agent reads, by kind.
+pub(crate) fn sources(config: &Config) -> impl Iterator<Item = (&'static str, &Source)> {
+    let incident = &config.incident;
+    let all = [
+        ("metrics", &incident.metrics),
+        ("logs", &incident.logs),
+        ("traces", &incident.traces),
+        ("changes", &incident.changes),
+    ];
+    all.into_iter().filter_map(|(kind, source)| source.as_ref().map(|source| (kind, source)))
+}
