@@ -1,1 +1,236 @@
+use std::net::SocketAddr;
 
+use agentry_core::chat::{Content, Event, Message};
+use agentry_http::Settings as HttpSettings;
+use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::mpsc;
+use tokio_util::task::{AbortOnDropHandle, TaskTracker};
+
+use super::*;
+
+const LONG: Duration = Duration::from_secs(20);
+
+/// Answers every request with the same bytes and then keeps the connection, or hangs up.
+struct Vendor {
+    address: SocketAddr,
+    /// The head and the body of each request, and the end of each connection.
+    heard: mpsc::Receiver<Heard>,
+    _task: AbortOnDropHandle<()>,
+}
+
+#[derive(Debug, PartialEq)]
+enum Heard {
+    Request { head: String, body: Value },
+    HungUp,
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum Then {
+    Close,
+    Wait,
+}
+
+impl Vendor {
+    async fn start(answer: String, then: Then) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let (tx, heard) = mpsc::channel(16);
+        let serve = async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                converse(stream, &answer, then, &tx).await;
+            }
+        };
+        Self { address, heard, _task: AbortOnDropHandle::new(TaskTracker::new().spawn(serve)) }
+    }
+
+    fn model(&self) -> OpenAi {
+        let settings = Settings {
+            api_key: Some("sk-test\n".into()),
+            ..Settings::new(format!("http://{}/v1/", self.address))
+        };
+        OpenAi::new(Client::new(&HttpSettings::default()), settings).unwrap()
+    }
+
+    async fn heard(&mut self) -> Heard {
+        tokio::time::timeout(LONG, self.heard.recv()).await.unwrap().unwrap()
+    }
+}
+
+async fn converse(mut stream: TcpStream, answer: &str, then: Then, tx: &mpsc::Sender<Heard>) {
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        head.push(stream.read_u8().await.unwrap());
+    }
+    let head = String::from_utf8(head).unwrap().to_lowercase();
+    let length = head.split("content-length: ").nth(1).unwrap().lines().next().unwrap();
+    let mut body = vec![0; length.parse().unwrap()];
+    stream.read_exact(&mut body).await.unwrap();
+    tx.send(Heard::Request { head, body: serde_json::from_slice(&body).unwrap() }).await.unwrap();
+    stream.write_all(answer.as_bytes()).await.unwrap();
+    if then == Then::Wait {
+        assert!(stream.read_u8().await.is_err(), "a second request on a connection in use");
+        tx.send(Heard::HungUp).await.unwrap();
+    }
+}
+
+fn http(status: &str, content_type: &str, body: &str) -> String {
+    format!("HTTP/1.1 {status}\r\ncontent-type: {content_type}\r\nretry-after: 3\r\n\r\n{body}")
+}
+
+fn sse(body: &str) -> String {
+    http("200 OK", "text/event-stream; charset=utf-8", body)
+}
+
+const HELLO: &str =
+    r#"data: {"id":"c","model":"m-1","choices":[{"index":0,"delta":{"content":"hello"}}]}"#;
+const END: &str = r#"data: {"id":"c","choices":[{"index":0,"delta":{},"finish_reason":"stop"}]}"#;
+const WHOLE: &str = r#"{"id":"c","model":"m-1","object":"chat.completion","choices":[
+    {"index":0,"message":{"role":"assistant","content":"hello"},"finish_reason":"stop"}]}"#;
+
+fn request() -> ChatRequest {
+    ChatRequest {
+        model: "m".to_owned(),
+        messages: vec![Message::user("hi")],
+        ..ChatRequest::default()
+    }
+}
+
+fn cx(timeout: Duration) -> CallContext {
+    let deadline = Some(std::time::Instant::now() + timeout);
+    CallContext { deadline, ..CallContext::new("call", "test") }
+}
+
+/// The text of the answer, or how it failed.
+async fn check(
+    answer: String,
+    timeout: Duration,
+    whole: Result<&str, &str>,
+    streamed: Result<&str, &str>,
+) {
+    let outline = |result: Result<ChatResponse, ModelError>| match result {
+        Ok(response) => Ok(response.text()),
+        Err(error) => Err(error.to_string()),
+    };
+    for (expected, is_streamed) in [(whole, false), (streamed, true)] {
+        let then = if timeout == LONG { Then::Close } else { Then::Wait };
+        let vendor = Vendor::start(answer.clone(), then).await;
+        let model = vendor.model();
+        let result = if is_streamed {
+            match model.stream(&cx(timeout), request()).await {
+                Ok(stream) => agentry_core::model::collect(stream).await,
+                Err(error) => Err(error),
+            }
+        } else {
+            model.complete(&cx(timeout), request()).await
+        };
+        match (outline(result), expected) {
+            (Ok(text), Ok(expected)) => assert_eq!(text, expected),
+            (Err(error), Err(expected)) => assert!(error.contains(expected), "{error}"),
+            (found, expected) => panic!("{found:?} instead of {expected:?} for {answer}"),
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_answer_arrives_or_its_failure_has_a_name() {
+    let streamed = format!("{HELLO}\n\n{END}\n\ndata: [DONE]\n\n");
+    check(sse(&streamed), LONG, Err("unreadable"), Ok("hello")).await;
+    let json = http("200 OK", "application/json", WHOLE);
+    check(json, LONG, Ok("hello"), Ok("hello")).await;
+    let cut = "the answer was cut off before its end";
+    check(sse(&format!("{HELLO}\n\n")), LONG, Err("unreadable"), Err(cut)).await;
+    let error = r#"{"error":{"message":"come later","type":"x","param":null,"code":null}}"#;
+    let limited = "the upstream's rate limit is reached: come later";
+    check(http("429 Too Many", "application/json", error), LONG, Err(limited), Err(limited)).await;
+    let hidden = "the upstream cannot answer now: come later";
+    check(http("200 OK", "application/json", error), LONG, Err(hidden), Err(hidden)).await;
+    let midway = sse(&format!("{HELLO}\n\nevent: error\ndata: {error}\n\n"));
+    check(midway, LONG, Err("unreadable"), Err("the upstream broke off: come later")).await;
+    check(String::new(), LONG, Err("cannot answer now"), Err("cannot answer now")).await;
+    check(http("301 Moved", "text/html", ""), LONG, Err("base_url"), Err("base_url")).await;
+}
+
+#[tokio::test]
+async fn the_deadline_of_the_call_holds_everywhere() {
+    let short = Duration::from_millis(80);
+    let late = "no answer in time";
+    check(String::new(), short, Err(late), Err(late)).await;
+    check(sse(&format!("{HELLO}\n\n")), short, Err(late), Err(late)).await;
+    // The answer is there; that the connection stays open takes nothing away from it.
+    let ended = sse(&format!("{HELLO}\n\n{END}\n\n"));
+    check(ended, short, Err(late), Ok("hello")).await;
+}
+
+#[tokio::test]
+async fn a_connection_cut_after_the_reason_to_finish_is_a_complete_answer() {
+    let body = format!("{HELLO}\n\n{END}\n\n");
+    let head = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ncontent-length: 9999\r\n\r\n";
+    let late = Err("cannot answer now");
+    check(format!("{head}{body}"), LONG, late, Ok("hello")).await;
+    check(format!("{head}{HELLO}\n\n"), LONG, late, Err("cut off")).await;
+}
+
+#[tokio::test]
+async fn we_send_what_was_asked_and_the_key() {
+    let mut vendor = Vendor::start(http("200 OK", "application/json", WHOLE), Then::Close).await;
+    let model = vendor.model();
+    let mut request = request();
+    request
+        .messages
+        .push(Message { content: Some(Content::Text("é".to_owned())), ..Message::user("") });
+    request.extra.insert("reasoning_effort".to_owned(), "low".into());
+    model.complete(&cx(LONG), request.clone()).await.unwrap();
+    let Heard::Request { head, body } = vendor.heard().await else { panic!() };
+    assert!(head.starts_with("post /v1/chat/completions http/1.1\r\n"), "{head}");
+    for header in [
+        "authorization: bearer sk-test\r\n",
+        "content-type: application/json\r\n",
+        "user-agent: agentry/",
+    ] {
+        assert!(head.contains(header), "{head}");
+    }
+    let mut expected = json!({
+        "model": "m",
+        "messages": [{ "role": "user", "content": "hi" }, { "role": "user", "content": "é" }],
+        "reasoning_effort": "low",
+    });
+    assert_eq!(body, expected);
+
+    drop(model.stream(&cx(LONG), request).await.unwrap());
+    let Heard::Request { body, .. } = vendor.heard().await else { panic!() };
+    expected["stream"] = json!(true);
+    expected["stream_options"] = json!({ "include_usage": true });
+    assert_eq!(body, expected);
+}
+
+#[tokio::test]
+async fn a_dropped_stream_hangs_up() {
+    let mut vendor = Vendor::start(sse(&format!("{HELLO}\n\n")), Then::Wait).await;
+    let mut stream = vendor.model().stream(&cx(LONG), request()).await.unwrap();
+    assert!(matches!(stream.next().await, Some(Ok(Event::Started(_)))));
+    assert!(matches!(vendor.heard().await, Heard::Request { .. }));
+    drop(stream);
+    assert_eq!(vendor.heard().await, Heard::HungUp);
+}
+
+#[test]
+fn a_bad_base_url_says_how_to_write_it() {
+    for url in ["", "api.openai.com/v1", "ftp://x/v1", "http://", "https://x/v1?api-version=1"] {
+        let client = Client::new(&HttpSettings::default());
+        let error = OpenAi::new(client, Settings::new(url)).unwrap_err();
+        assert!(error.to_string().contains("https://api.openai.com/v1"), "{error}");
+    }
+}
+
+#[test]
+fn the_key_is_never_shown() {
+    let client = Client::new(&HttpSettings::default());
+    let settings = Settings { api_key: Some("sk-secret".into()), ..Settings::new("http://x/v1") };
+    assert!(!format!("{settings:?}").contains("sk-secret"));
+    let model = OpenAi::new(client.clone(), settings).unwrap();
+    assert!(!format!("{model:?}").contains("sk-secret"));
+    let broken = Settings { api_key: Some("sk-a\nb".into()), ..Settings::new("http://x/v1") };
+    assert_eq!(OpenAi::new(client, broken).unwrap_err(), Error::ApiKey);
+}
