@@ -112,7 +112,7 @@ pub(crate) fn check(aliases: &[Alias]) -> Result<(), Misconfigured> {
         for (what, bound) in bounds {
             if bound.is_zero() {
                 problems
-                    .push(format!("the model `{name}` has a {what} of zero: nothing could answer"));
+                    .push(format!("the model `{name}`: {what} is zero, so nothing could answer"));
             }
         }
     }

@@ -1,1 +1,353 @@
+use std::collections::VecDeque;
+use std::sync::Mutex;
+use std::time::Duration;
 
+use agentry_core::Code;
+use agentry_core::chat::{Event, FinishReason, Head, Message, Usage};
+use futures_util::{StreamExt as _, stream};
+
+use super::*;
+
+const LONG: Duration = Duration::from_secs(30);
+const SHORT: Duration = Duration::from_millis(40);
+
+/// One target: what it does each time it is asked.
+struct Actor {
+    lines: Mutex<VecDeque<Line>>,
+    asked: Mutex<Vec<String>>,
+}
+
+#[derive(Clone)]
+enum Line {
+    Refuses(ModelError),
+    Hangs,
+    /// These items, and then either its end or nothing more.
+    Says(Vec<Result<Event, ModelError>>, Then),
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum Then {
+    Ends,
+    Hangs,
+}
+
+#[async_trait]
+impl ChatModel for Actor {
+    fn capabilities(&self) -> Capabilities {
+        Capabilities { tools: true, ..Capabilities::default() }
+    }
+
+    async fn stream(
+        &self,
+        cx: &CallContext,
+        request: ChatRequest,
+    ) -> Result<ChatStream, ModelError> {
+        assert!(cx.deadline.is_some());
+        self.asked.lock().unwrap().push(request.model);
+        let line = self.lines.lock().unwrap().pop_front();
+        match line.expect("a target was asked more often than it has lines") {
+            Line::Refuses(error) => Err(error),
+            Line::Hangs => std::future::pending().await,
+            Line::Says(items, Then::Ends) => Ok(stream::iter(items).boxed()),
+            Line::Says(items, Then::Hangs) => {
+                Ok(stream::iter(items).chain(stream::pending()).boxed())
+            }
+        }
+    }
+}
+
+/// Writes down what it hears: the calls that began, and each settlement in one line.
+#[derive(Default)]
+struct Book {
+    started: Mutex<Vec<String>>,
+    settled: Mutex<Vec<String>>,
+}
+
+impl Observer for Book {
+    fn started(&self, call: &Call<'_>) {
+        self.started.lock().unwrap().push(format!("{} {}", call.model, call.endpoint));
+    }
+
+    fn settled(&self, settled: &Settled<'_>) {
+        let Settled { call, status, target, attempts, usage, cost, latency, first_token } = settled;
+        assert!(first_token.is_none_or(|first| first <= *latency));
+        let status = match status {
+            Status::Failed(Code(code)) => code,
+            Status::Answered | Status::Cancelled => status.as_str(),
+        };
+        let tokens = usage.map_or(0, Usage::total_tokens);
+        let cost = cost.map_or("-".to_owned(), |cost| cost.0.to_string());
+        let target = target.unwrap_or("-");
+        let line = format!("{} {status} {target} x{attempts} {tokens} tokens {cost}", call.model);
+        self.settled.lock().unwrap().push(line);
+    }
+}
+
+struct Stage {
+    gateway: Gateway,
+    book: Arc<Book>,
+    actors: Vec<Arc<Actor>>,
+}
+
+impl Stage {
+    /// A model `m` whose targets are `p/0`, `p/1`, … with these lines.
+    fn new(lines: Vec<Vec<Line>>, change: impl Fn(&mut Alias)) -> Self {
+        let actors: Vec<_> = lines
+            .into_iter()
+            .map(|lines| {
+                Arc::new(Actor { lines: Mutex::new(lines.into()), asked: Mutex::default() })
+            })
+            .collect();
+        let price = Price {
+            input: MicroUsd(1_000_000),
+            cached_input: MicroUsd(500_000),
+            output: MicroUsd(2_000_000),
+        };
+        let targets = actors.iter().enumerate().map(|(at, actor)| Target {
+            provider: "p".to_owned(),
+            model: at.to_string(),
+            upstream: Arc::clone(actor) as Arc<dyn ChatModel>,
+            price: Some(price),
+        });
+        let mut alias = Alias { timeout: LONG, ..Alias::new("m", targets.collect()) };
+        change(&mut alias);
+        let book = Arc::new(Book::default());
+        let observer = Arc::clone(&book) as Arc<dyn Observer>;
+        Self { gateway: Gateway::new(vec![alias], observer).unwrap(), book, actors }
+    }
+
+    async fn call(&self, model: &str, is_streamed: bool) -> Result<Outcome, Error> {
+        let request = ChatRequest {
+            model: model.to_owned(),
+            messages: vec![Message::user("hi")],
+            stream: is_streamed,
+            ..ChatRequest::default()
+        };
+        self.gateway.call(&CallContext::new("call", "test"), request).await
+    }
+
+    fn settled(&self) -> Vec<String> {
+        assert_eq!(
+            self.book.started.lock().unwrap().len(),
+            self.book.settled.lock().unwrap().len()
+        );
+        self.book.settled.lock().unwrap().clone()
+    }
+}
+
+fn says(text: &str) -> Result<Event, ModelError> {
+    Ok(Event::Text { choice: 0, text: text.to_owned() })
+}
+
+fn begins() -> Result<Event, ModelError> {
+    Ok(Event::Started(Head::default()))
+}
+
+/// Uses 10 tokens in, of which 4 were cached, and 3 out: 6 + 2 + 6 micro-dollars.
+fn whole(text: &str) -> Line {
+    let usage = Usage { cached_input_tokens: 4, ..Usage::new(10, 3) };
+    let finished = Event::Finished { choice: 0, reason: FinishReason::Stop };
+    let items = vec![begins(), says(text), Ok(finished), Ok(Event::Usage(usage)), Ok(Event::Done)];
+    Line::Says(items, Then::Hangs)
+}
+
+fn down() -> ModelError {
+    ModelError::Unavailable { message: "down".to_owned(), after: None }
+}
+
+fn broken() -> ModelError {
+    ModelError::BrokeOff { message: "x".to_owned() }
+}
+
+/// The text that arrives, how it ends, and the one line in the book.
+async fn check(
+    lines: Vec<Vec<Line>>,
+    change: impl Fn(&mut Alias) + Copy,
+    expected: (&str, Result<(), &str>),
+    settled: &str,
+) {
+    let stage = Stage::new(lines, change);
+    let mut text = String::new();
+    let mut end = Ok(());
+    match stage.call("m", true).await {
+        Err(error) => end = Err(error.to_string()),
+        Ok(outcome) => {
+            let Answer::Streamed(mut stream) = outcome.answer else { panic!("answered whole") };
+            while let Some(event) = stream.next().await {
+                match event {
+                    Ok(Event::Text { text: piece, .. }) => text.push_str(&piece),
+                    Ok(_) => {}
+                    Err(error) => end = Err(error.to_string()),
+                }
+            }
+        }
+    }
+    let outline = end.as_ref().map(|&()| ()).map_err(String::as_str);
+    match (outline, expected.1) {
+        (Err(error), Err(wanted)) => assert!(error.contains(wanted), "{error}"),
+        (found, wanted) => assert_eq!(found, wanted),
+    }
+    assert_eq!(text, expected.0);
+    assert_eq!(stage.settled(), [settled]);
+}
+
+fn unchanged(_: &mut Alias) {}
+
+#[tokio::test]
+async fn an_answer_streams_through_and_is_billed() {
+    let one = "m success p/0 x1 13 tokens 14";
+    check(vec![vec![whole("hello")]], unchanged, ("hello", Ok(())), one).await;
+}
+
+#[tokio::test]
+async fn until_the_first_token_the_next_target_steps_in() {
+    let second = || vec![whole("hello")];
+    let settled = "m success p/1 x2 13 tokens 14";
+    let cut = || vec![begins()];
+    for first in [
+        Line::Refuses(down()),
+        Line::Says(vec![begins(), Err(broken())], Then::Ends),
+        Line::Says(cut(), Then::Ends),
+    ] {
+        check(vec![vec![first], second()], unchanged, ("hello", Ok(())), settled).await;
+    }
+    let hasty = |alias: &mut Alias| alias.first_token_timeout = SHORT;
+    for first in [Line::Hangs, Line::Says(cut(), Then::Hangs)] {
+        check(vec![vec![first], second()], hasty, ("hello", Ok(())), settled).await;
+    }
+}
+
+#[tokio::test]
+async fn after_the_first_token_nothing_is_tried_again() {
+    let begun = || vec![begins(), says("hel")];
+    let with = |item| begun().into_iter().chain([item]).collect::<Vec<_>>();
+    let break_off = Line::Says(with(Err(broken())), Then::Ends);
+    let expected = ("hel", Err("broke off"));
+    check(
+        vec![vec![break_off], vec![]],
+        unchanged,
+        expected,
+        "m model_broke_off p/0 x1 0 tokens -",
+    )
+    .await;
+    let cut = Line::Says(begun(), Then::Ends);
+    let expected = ("hel", Err("cut off"));
+    check(vec![vec![cut], vec![]], unchanged, expected, "m model_truncated p/0 x1 0 tokens -")
+        .await;
+    let stall = Line::Says(begun(), Then::Hangs);
+    let impatient = |alias: &mut Alias| alias.idle_timeout = SHORT;
+    let expected = ("hel", Err("waiting for the next token"));
+    check(vec![vec![stall], vec![]], impatient, expected, "m model_timed_out p/0 x1 0 tokens -")
+        .await;
+    let used =
+        with(Ok(Event::Usage(Usage::new(1, 1)))).into_iter().chain([Err(broken())]).collect();
+    let billed = Line::Says(used, Then::Ends);
+    let expected = ("hel", Err("broke off"));
+    check(vec![vec![billed], vec![]], unchanged, expected, "m model_broke_off p/0 x1 2 tokens 3")
+        .await;
+}
+
+#[tokio::test]
+async fn the_last_failure_is_the_answer_when_no_target_is_left() {
+    let refuse = || vec![Line::Refuses(down())];
+    let once = |alias: &mut Alias| alias.retries = 0;
+    let expected = ("", Err("p/1: the upstream cannot answer now: down"));
+    check(vec![refuse(), refuse()], once, expected, "m model_unavailable p/1 x2 0 tokens -").await;
+    let short = |alias: &mut Alias| alias.timeout = SHORT;
+    let expected = ("", Err("waiting for the end of the answer"));
+    check(vec![vec![Line::Hangs]], short, expected, "m model_timed_out p/0 x1 0 tokens -").await;
+}
+
+#[tokio::test]
+async fn an_answer_that_goes_on_for_ever_ends_at_the_timeout() {
+    let endless = stream::repeat_with(|| says("x"));
+    struct Endless(Mutex<Option<ChatStream>>);
+    #[async_trait]
+    impl ChatModel for Endless {
+        fn capabilities(&self) -> Capabilities {
+            Capabilities::default()
+        }
+        async fn stream(&self, _: &CallContext, _: ChatRequest) -> Result<ChatStream, ModelError> {
+            Ok(self.0.lock().unwrap().take().unwrap())
+        }
+    }
+    let upstream = Arc::new(Endless(Mutex::new(Some(endless.boxed()))));
+    let target = Target { provider: "p".to_owned(), model: "0".to_owned(), upstream, price: None };
+    let alias = Alias { timeout: SHORT, ..Alias::new("m", vec![target]) };
+    let gateway = Gateway::new(vec![alias], Arc::new(Book::default())).unwrap();
+    let request = ChatRequest { model: "m".to_owned(), ..ChatRequest::default() };
+    let stream = gateway.stream(&CallContext::new("call", "test"), request).await.unwrap();
+    let last = stream.fold(None, async |_, event| Some(event)).await.unwrap();
+    assert!(matches!(last, Err(ModelError::TimedOut { waiting: Waiting::End, .. })), "{last:?}");
+}
+
+#[tokio::test]
+async fn a_whole_answer_is_retried_billed_and_names_its_target() {
+    let half = Line::Says(vec![begins(), says("hel")], Then::Ends);
+    let stage = Stage::new(vec![vec![half], vec![whole("hello")]], unchanged);
+    let Outcome { answer, target, attempts } = stage.call("m", false).await.unwrap();
+    let Answer::Whole { response, cost } = answer else { panic!("streamed") };
+    assert_eq!((response.text().as_str(), cost), ("hello", Some(MicroUsd(14))));
+    assert_eq!((target.as_str(), attempts), ("p/1", 2));
+    assert_eq!(stage.settled(), ["m success p/1 x2 13 tokens 14"]);
+    assert_eq!(*stage.actors[1].asked.lock().unwrap(), ["1"]);
+}
+
+#[tokio::test]
+async fn a_caller_who_leaves_is_settled_as_cancelled() {
+    let stage = Stage::new(vec![vec![whole("hello"), Line::Hangs]], unchanged);
+    let outcome = stage.call("m", true).await.unwrap();
+    assert!(stage.book.settled.lock().unwrap().is_empty());
+    drop(outcome);
+    assert_eq!(stage.settled(), ["m cancelled p/0 x1 0 tokens -"]);
+    let left = tokio::time::timeout(SHORT, stage.call("m", true)).await;
+    assert!(left.is_err());
+    assert_eq!(stage.settled().len(), 2);
+}
+
+#[tokio::test]
+async fn a_model_is_named_by_alias_or_by_target() {
+    let stage = Stage::new(vec![vec![], vec![whole("hello")]], unchanged);
+    let outcome = stage.call("p/1", false).await.unwrap();
+    assert_eq!(outcome.target, "p/1");
+    for unknown in ["", "M", "p/2", "1"] {
+        let error = stage.call(unknown, false).await.err().unwrap();
+        let known = vec!["m".to_owned()];
+        assert_eq!(error, Error::UnknownModel { model: unknown.to_owned(), known });
+    }
+    let refused = "unknown model_not_found - x0 0 tokens -";
+    let expected = [["m success p/1 x1 13 tokens 14"].as_slice(), &[refused; 4]].concat();
+    assert_eq!(stage.settled(), expected);
+}
+
+#[tokio::test]
+async fn the_gateway_is_itself_a_model() {
+    let stage = Stage::new(vec![vec![whole("a"), whole("b")]], unchanged);
+    let model: &dyn ChatModel = &stage.gateway;
+    assert_eq!(model.capabilities(), Capabilities { tools: true, ..Capabilities::default() });
+    let cx = CallContext::new("call", "agent");
+    let request = || ChatRequest { model: "m".to_owned(), ..ChatRequest::default() };
+    assert_eq!(model.complete(&cx, request()).await.unwrap().text(), "a");
+    let stream = model.stream(&cx, request()).await.unwrap();
+    assert_eq!(agentry_core::model::collect(stream).await.unwrap().text(), "b");
+    assert_eq!(*stage.book.started.lock().unwrap(), ["m agent", "m agent"]);
+}
+
+#[test]
+fn everything_that_is_wrong_with_the_models_is_said_at_once() {
+    let good = Stage::new(vec![vec![]], unchanged).gateway.models().next().unwrap().clone();
+    let hasty = Alias { name: String::new(), idle_timeout: Duration::ZERO, ..good.clone() };
+    let aliases = vec![good.clone(), Alias { targets: Vec::new(), ..good }, hasty];
+    let Err(Misconfigured { problems }) = Gateway::new(aliases, Arc::new(Book::default())) else {
+        panic!("accepted");
+    };
+    assert_eq!(
+        problems,
+        [
+            "the model `m` is there twice",
+            "the model `m` has no targets: add one `provider/model`",
+            "a model has an empty name",
+            "the model ``: idle_timeout is zero, so nothing could answer",
+        ]
+    );
+}
