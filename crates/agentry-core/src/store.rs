@@ -38,7 +38,8 @@ pub struct Intake {
     pub records: Vec<NewRecord>,
     /// A run whose key exists already is left as it is.
     pub submit: Vec<NewRun>,
-    /// To runs that exist or are submitted here; to a finished run it is kept but changes nothing.
+    /// To runs that exist or are submitted here, else the intake is refused. What is addressed to a submission whose
+    /// key exists goes to the run that has the key. To a finished run it is kept but changes nothing.
     pub messages: Vec<(RunId, Message)>,
     pub audit: Vec<audit::Entry>,
 }
@@ -113,6 +114,9 @@ pub enum Error {
     /// Nothing was stored; come back later.
     #[error("the store's queue is full")]
     Overloaded,
+    /// Nothing was stored, and the same command would be refused again.
+    #[error("the store refuses this: {0}")]
+    Refused(String),
     /// What is stored cannot be read by this version.
     #[error("stored data is not readable: {0}")]
     Incompatible(String),
@@ -128,6 +132,7 @@ impl Failure for Error {
                 Code("storage_unavailable")
             }
             Self::Overloaded => Code("storage_overloaded"),
+            Self::Refused(_) => Code("storage_refused"),
             Self::Incompatible(_) => Code("storage_incompatible"),
         }
     }
@@ -140,7 +145,7 @@ impl Failure for Error {
         match self {
             Self::Unavailable(_) | Self::Ambiguous(_) => Retry::Now,
             Self::Overloaded => Retry::After(std::time::Duration::from_secs(1)),
-            Self::Incompatible(_) | Self::Fatal(_) => Retry::Never,
+            Self::Refused(_) | Self::Incompatible(_) | Self::Fatal(_) => Retry::Never,
         }
     }
 }
@@ -177,7 +182,7 @@ pub trait RunStore: Send + Sync {
 
     async fn load(&self, run: RunId) -> Result<Option<Loaded>, Error>;
     async fn runs(&self, query: RunQuery) -> Result<Vec<RunRow>, Error>;
-    /// Open interrupts with a question, oldest first.
+    /// Open interrupts with a question that nobody has answered, oldest first.
     async fn questions(&self, max: usize) -> Result<Vec<Interrupt>, Error>;
     async fn events(&self, run: RunId, after: u64, max: usize)
     -> Result<Vec<Stored<Event>>, Error>;

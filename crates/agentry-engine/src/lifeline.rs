@@ -61,8 +61,8 @@ impl Lifeline {
             match problem {
                 Error::Unavailable(_) | Error::Overloaded => {}
                 Error::Ambiguous(_) => doubted = true,
-                Error::Incompatible(_) => {
-                    error!(%problem, "a run cannot go on: its stored state is not readable here");
+                Error::Incompatible(_) | Error::Refused(_) => {
+                    error!(%problem, "a run cannot go on here");
                     self.cut();
                     return None;
                 }

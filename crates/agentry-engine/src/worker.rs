@@ -254,7 +254,12 @@ impl Shift {
             runs_max,
             graphs: self.shared.registry.pairs(),
         };
-        let claimed = self.shared.store.claim(claim).await?;
+        let claimed = self.shared.store.claim(claim).await;
+        if matches!(claimed, Err(store::Error::Ambiguous(_))) {
+            // There may be claims that nobody drives.
+            self.give_up_runs();
+        }
+        let claimed = claimed?;
         if !claimed.is_empty() {
             self.renewed = started;
         }

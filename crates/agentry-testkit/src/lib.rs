@@ -1,1 +1,15 @@
-//! Fakes and conformance suites for tests.
+//! Fakes and conformance suites for tests. Never a normal dependency: it fails by panicking.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    reason = "a test fails by panicking, and this crate is only used by tests"
+)]
+
+pub mod clock;
+pub mod effects;
+pub mod store;
+
+pub use clock::FakeClock;
+pub use effects::Effects;

@@ -1,0 +1,139 @@
+//! The model that every other store is held to: all in memory, gone with the process.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use agentry_core::run::{
+    Committed, Effect, Event, Fence, Interrupt, Loaded, NewRun, RunCommit, RunRow,
+};
+use agentry_core::store::{
+    Claim, Claimed, Error, Intake, Log, Record, RunQuery, RunStore, Signal, Signalled, Stored,
+    Submitted,
+};
+use agentry_core::{RunId, Timestamp, audit};
+use async_trait::async_trait;
+
+use model::Model;
+
+mod model;
+
+#[derive(Default)]
+pub struct MemoryStore {
+    model: Mutex<Model>,
+}
+
+impl MemoryStore {
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    fn model(&self) -> MutexGuard<'_, Model> {
+        self.model.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[async_trait]
+impl RunStore for MemoryStore {
+    async fn submit(&self, run: NewRun) -> Result<Submitted, Error> {
+        Ok(self.model().submit(run))
+    }
+
+    async fn intake(&self, intake: Intake) -> Result<(), Error> {
+        self.model().intake(intake)
+    }
+
+    async fn claim(&self, claim: Claim) -> Result<Vec<Claimed>, Error> {
+        Ok(self.model().claim(&claim))
+    }
+
+    async fn renew(&self, worker: &str, _: Timestamp, lease_until: Timestamp) -> Result<(), Error> {
+        self.model().renew(worker, lease_until);
+        Ok(())
+    }
+
+    async fn mail(&self, worker: &str) -> Result<Vec<RunId>, Error> {
+        Ok(self.model().mail(worker))
+    }
+
+    async fn release(&self, worker: &str) -> Result<(), Error> {
+        self.model().release(worker);
+        Ok(())
+    }
+
+    async fn commit(&self, commit: RunCommit) -> Result<Committed, Error> {
+        self.model().commit(commit)
+    }
+
+    async fn journal(
+        &self,
+        run: RunId,
+        fence: Fence,
+        key: &str,
+        effect: Effect,
+    ) -> Result<Committed, Error> {
+        self.model().journal(run, fence, key, effect)
+    }
+
+    async fn signal(&self, run: RunId, signal: Signal) -> Result<Signalled, Error> {
+        self.model().signal(run, signal)
+    }
+
+    async fn load(&self, run: RunId) -> Result<Option<Loaded>, Error> {
+        Ok(self.model().load(run))
+    }
+
+    async fn runs(&self, query: RunQuery) -> Result<Vec<RunRow>, Error> {
+        Ok(self.model().runs(&query))
+    }
+
+    async fn questions(&self, max: usize) -> Result<Vec<Interrupt>, Error> {
+        Ok(self.model().questions(max))
+    }
+
+    async fn events(
+        &self,
+        run: RunId,
+        after: u64,
+        max: usize,
+    ) -> Result<Vec<Stored<Event>>, Error> {
+        Ok(self.model().events(run, after, max))
+    }
+
+    async fn next_wake(&self) -> Result<Option<Timestamp>, Error> {
+        Ok(self.model().next_wake())
+    }
+}
+
+#[async_trait]
+impl Log for MemoryStore {
+    async fn records(
+        &self,
+        topic: &str,
+        key: Option<&str>,
+        after: u64,
+        max: usize,
+    ) -> Result<Vec<Record>, Error> {
+        let model = self.model();
+        let found = model
+            .records(topic)
+            .filter(|record| record.offset > after && key.is_none_or(|key| record.key == key));
+        Ok(found.take(max).cloned().collect())
+    }
+
+    async fn tail(
+        &self,
+        topic: &str,
+        before: Option<u64>,
+        max: usize,
+    ) -> Result<Vec<Record>, Error> {
+        let model = self.model();
+        let found = model.records(topic).rev();
+        let found = found.filter(|record| before.is_none_or(|before| record.offset < before));
+        Ok(found.take(max).cloned().collect())
+    }
+
+    async fn audit(&self, after: u64, max: usize) -> Result<Vec<audit::Record>, Error> {
+        let model = self.model();
+        Ok(model.audit().iter().filter(|record| record.number > after).take(max).cloned().collect())
+    }
+}
