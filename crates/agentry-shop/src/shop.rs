@@ -222,15 +222,20 @@ impl Shop {
     pub async fn stop(self) {
         let Self { config: _, slots, changes: _, random: _, monitor } = self;
         monitor.stop().await;
-        // The load first, then callers before their callees.
-        for service in Service::ALL.iter().rev() {
-            if let Some(slot) = slots.get(service) {
-                lock(slot).instance.tell(&Command::Stop);
+        // The load ends first, so that no request meets a service that is leaving.
+        let (load, called): (Vec<_>, Vec<_>) =
+            slots.into_iter().partition(|(service, _)| *service == Service::Shopper);
+        for batch in [load, called] {
+            let mut leaving: Vec<Instance> = batch
+                .into_iter()
+                .map(|(_, slot)| slot.into_inner().unwrap_or_else(PoisonError::into_inner).instance)
+                .collect();
+            for instance in &mut leaving {
+                instance.tell(&Command::Stop);
             }
-        }
-        for (_, slot) in slots {
-            let slot = slot.into_inner().unwrap_or_else(PoisonError::into_inner);
-            slot.instance.retire(RETIRE_WITHIN).await;
+            for instance in leaving {
+                instance.retire(RETIRE_WITHIN).await;
+            }
         }
     }
 

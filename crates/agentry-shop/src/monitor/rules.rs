@@ -13,8 +13,9 @@ use super::history::{History, WINDOW};
 const FAILING_SHARE: f64 = 0.05;
 const FAILING_MIN: f64 = 3.0;
 const REQUESTS_MIN: f64 = 10.0;
-const P95_SECONDS: f64 = 0.25;
-const CPU_CORES: f64 = 0.5;
+const P95_SECONDS: f64 = 0.35;
+/// Several times what any process needs when all is well.
+const CPU_CORES: f64 = 0.4;
 const GROWTH_WINDOW: Duration = Duration::from_secs(15);
 const GROWTH_BYTES: f64 = 60e6;
 const RISING_WINDOW: Duration = Duration::from_secs(3);

@@ -33,7 +33,7 @@ impl Faults {
     /// What the network adds before a request reaches the service.
     pub(crate) async fn hop(&self, shared: &Shared) {
         if self.slow_hop.load(Ordering::Relaxed) {
-            let ms = shared.random(|random| random.between(250.0, 400.0));
+            let ms = shared.random(|random| random.between(300.0, 450.0));
             tokio::time::sleep(Duration::from_secs_f64(ms / 1e3)).await;
         }
     }

@@ -10,8 +10,8 @@ use crate::Service;
 
 use super::kernel;
 
-const BOUNDS: [f64; 13] =
-    [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.175, 0.25, 0.5, 1.0, 2.5, 5.0];
+const BOUNDS: [f64; 14] =
+    [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.175, 0.25, 0.35, 0.5, 1.0, 2.5, 5.0];
 
 #[derive(Default)]
 pub(crate) struct Metrics {

@@ -50,7 +50,7 @@ fn slow_requests_are_noticed() {
 
 #[test]
 fn a_busy_process_is_noticed() {
-    check(|second| format!("process_cpu_seconds_total {}", f64::from(second) * 0.4), &[]);
+    check(|second| format!("process_cpu_seconds_total {}", f64::from(second) * 0.3), &[]);
     check(
         |second| format!("process_cpu_seconds_total {}", f64::from(second) * 0.7),
         &["CpuSaturation"],
@@ -92,4 +92,20 @@ fn the_rules_file_has_every_rule() {
             rule.severity
         )));
     }
+}
+
+#[test]
+fn the_configuration_labels_every_target_with_its_service() {
+    let targets = [(Service::Cart, SocketAddr::from(([127, 0, 0, 1], 4_001)))];
+    let alertmanager = SocketAddr::from(([127, 0, 0, 1], 9_093));
+    let expected = "\
+global: {scrape_interval: 1s, scrape_timeout: 900ms, evaluation_interval: 1s}
+rule_files: ['/tmp/rules.yml']
+alerting: {alertmanagers: [{static_configs: [{targets: ['127.0.0.1:9093']}]}]}
+scrape_configs:
+- job_name: shop
+  static_configs:
+  - {targets: ['127.0.0.1:4001'], labels: {service: cart}}
+";
+    assert_eq!(prometheus_config(&targets, "/tmp/rules.yml", Some(alertmanager)), expected);
 }

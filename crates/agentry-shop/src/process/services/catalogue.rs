@@ -61,16 +61,16 @@ pub(crate) async fn handle(
     asked: &Asked,
 ) -> Result<Reply, Failed> {
     match route {
-        "/products" => list(cx, settings, asked).await,
+        "/products" => list(cx, settings, asked),
         "/products/{sku}" => product(cx, settings, asked.segment(1)).await,
-        _ => prices(cx, settings, asked.value("skus")).await,
+        _ => prices(cx, settings, asked.value("skus")),
     }
 }
 
-async fn list(cx: &Cx, settings: &Settings, asked: &Asked) -> Result<Reply, Failed> {
+fn list(cx: &Cx, settings: &Settings, asked: &Asked) -> Result<Reply, Failed> {
     let category = asked.value("category");
     let limit = asked.value("limit").parse().unwrap_or(24);
-    let prices = price_list(settings, category).await?;
+    let prices = price_list(settings, category)?;
     let shown: Vec<Value> = prices
         .iter()
         .take(limit)
@@ -83,7 +83,7 @@ async fn list(cx: &Cx, settings: &Settings, asked: &Asked) -> Result<Reply, Fail
 
 async fn product(cx: &Cx, settings: &Settings, sku: &str) -> Result<Reply, Failed> {
     cx.storage(1.5).await;
-    let Some(cents) = price_list(settings, stock::category(sku)).await?.get(sku).copied() else {
+    let Some(cents) = price_list(settings, stock::category(sku))?.get(sku).copied() else {
         cx.warn("catalogue", &format!("product {sku} is not in the catalogue"), &[]);
         return Ok(Reply::json(StatusCode::NOT_FOUND, &json!({ "error": "no such product" })));
     };
@@ -105,10 +105,10 @@ async fn product(cx: &Cx, settings: &Settings, sku: &str) -> Result<Reply, Faile
     Ok(Reply::ok(&json!({ "sku": sku, "cents": cents, "left": left })))
 }
 
-async fn prices(cx: &Cx, settings: &Settings, skus: &str) -> Result<Reply, Failed> {
+fn prices(cx: &Cx, settings: &Settings, skus: &str) -> Result<Reply, Failed> {
     let mut prices = serde_json::Map::new();
     for sku in skus.split(',').filter(|sku| !sku.is_empty()) {
-        let list = price_list(settings, stock::category(sku)).await?;
+        let list = price_list(settings, stock::category(sku))?;
         prices.insert(sku.to_owned(), json!(list.get(sku).copied().unwrap_or(0)));
     }
     cx.compute(0.3, |_| ());
@@ -116,11 +116,12 @@ async fn prices(cx: &Cx, settings: &Settings, skus: &str) -> Result<Reply, Faile
     Ok(Reply::ok(&Value::Object(prices)))
 }
 
-async fn price_list(settings: &Settings, category: &str) -> Result<BTreeMap<String, u64>, Failed> {
+/// Read where we are: the file is small and cached, and another thread would take longer than reading it does.
+fn price_list(settings: &Settings, category: &str) -> Result<BTreeMap<String, u64>, Failed> {
     let failed =
         |why: String| broken("prices", format!("load price list {category} failed: {why}"));
     let path =
         settings.price_lists.get(category).ok_or_else(|| failed("not configured".to_owned()))?;
-    let text = tokio::fs::read(path).await.map_err(|error| failed(error.to_string()))?;
+    let text = std::fs::read(path).map_err(|error| failed(error.to_string()))?;
     serde_json::from_slice(&text).map_err(|error| failed(error.to_string()))
 }

@@ -67,7 +67,7 @@ pub(crate) async fn handle(
         _ => ("receipt", order(cx, asked).await?),
     };
     cx.compute(0.3, |table| *table.entry(page.to_owned()).or_default() += 1);
-    render(settings, page, &content).await
+    render(settings, page, &content)
 }
 
 async fn products(cx: &Cx, settings: &Settings, asked: &Asked) -> Result<Value, Failed> {
@@ -113,11 +113,12 @@ async fn order(cx: &Cx, asked: &Asked) -> Result<Value, Failed> {
     Ok(receipt)
 }
 
-async fn render(settings: &Settings, page: &str, content: &Value) -> Result<Reply, Failed> {
+/// Read where we are: the file is small and cached, and another thread would take longer than reading it does.
+fn render(settings: &Settings, page: &str, content: &Value) -> Result<Reply, Failed> {
     let path = settings.templates.get(page).ok_or_else(|| {
         broken("render", format!("render {page} page failed: no template configured"))
     })?;
-    let template = tokio::fs::read_to_string(path).await.map_err(|error| {
+    let template = std::fs::read_to_string(path).map_err(|error| {
         let name = path.file_name().unwrap_or_default().to_string_lossy();
         broken("render", format!("render {page} page failed: template {name}: {error}"))
     })?;

@@ -55,7 +55,7 @@ pub(crate) async fn handle(cx: &Cx, settings: &Settings, asked: &Asked) -> Resul
         cx.warn("risk", &format!("order {order} queued for review"), &[("order", json!(order))]);
     }
     cx.compute(0.6, |table| table.insert(order.to_owned(), dollars));
-    cx.storage(8.0).await;
+    cx.storage(5.0).await;
     if cx.shared.random(|random| random.chance(0.03)) {
         cx.warn(
             "cards",
