@@ -76,6 +76,28 @@ fn codes_and_headings_match_both_ways() {
 }
 
 #[test]
+fn codes_are_found_in_every_form() {
+    let source = r##"
+        Code(match self { A(_) => "chosen", B => "or_this", });
+        agentry_core::Code(
+            "wrapped"
+        );
+        StatusCode("not_ours"); status_code("not_ours");
+        Refusal::new(StatusCode::CONFLICT, "refused", "not_ours");
+        Refusal::bad_request("bad_one", format!("a \"quoted\" message {}", call("not_ours")));
+        let bad = |code, message| Err(Refusal::bad_request(code, message));
+        r#"{"error":{"code":"by_hand"}}"#;
+        Refusal::of(failure)
+    "##;
+    let page: String = ["bad_one", "by_hand", "chosen", "or_this", "refused", "wrapped"]
+        .iter()
+        .map(|code| format!("### {code}\n"))
+        .collect();
+    let files = [file("crates/a/src/error.rs", source), file("docs/errors.md", &page)];
+    assert_eq!(codes::findings(&files), []);
+}
+
+#[test]
 fn the_deepest_chain_ignores_dev_dependencies_and_strangers() {
     let need = |name: &str, kind: Option<&str>| json!({"name": name, "kind": kind, "path": "x"});
     let packages = [
