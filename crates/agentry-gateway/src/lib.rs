@@ -5,6 +5,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use agentry_core::MicroUsd;
 use agentry_core::chat::{ChatRequest, ChatResponse};
@@ -134,8 +135,13 @@ fn outcome(answer: Answer, target: &Target, plan: &Plan) -> Outcome {
 }
 
 fn deadline(cx: &CallContext, alias: &Alias) -> Instant {
-    let ours = Instant::now() + alias.timeout;
+    let ours = after(Instant::now(), alias.timeout);
     cx.deadline.map_or(ours, |theirs| ours.min(Instant::from_std(theirs)))
+}
+
+/// A time that is too far away to be written down is as good as a year from now.
+fn after(start: Instant, span: Duration) -> Instant {
+    start.checked_add(span).unwrap_or_else(|| start + Duration::from_secs(365 * 86_400))
 }
 
 /// One attempt at one target: it is over when the whole answer is there, or the first token of a streamed one.
@@ -146,7 +152,7 @@ async fn ask(
     request: ChatRequest,
 ) -> Result<Asked, ModelError> {
     let start = Instant::now();
-    let end = cx.deadline.map_or(start + alias.timeout, Instant::from_std);
+    let end = cx.deadline.map_or_else(|| after(start, alias.timeout), Instant::from_std);
     let timed_out = |waiting| move |_| ModelError::TimedOut { waiting, after: start.elapsed() };
     if !request.stream {
         let whole = timeout_at(end, target.upstream.complete(cx, request));
@@ -155,7 +161,7 @@ async fn ask(
             .map_err(timed_out(Waiting::End))?
             .map(|response| Asked::Whole(Box::new(response)));
     }
-    let first_by = end.min(start + alias.first_token_timeout);
+    let first_by = end.min(after(start, alias.first_token_timeout));
     let waiting = if first_by < end { Waiting::FirstEvent } else { Waiting::End };
     let opening = async {
         let stream = target.upstream.stream(cx, request).await?;

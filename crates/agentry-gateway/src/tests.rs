@@ -1,6 +1,5 @@
 use std::collections::VecDeque;
 use std::sync::Mutex;
-use std::time::Duration;
 
 use agentry_core::Code;
 use agentry_core::chat::{Event, FinishReason, Head, Message, Usage};
@@ -197,6 +196,12 @@ fn unchanged(_: &mut Alias) {}
 async fn an_answer_streams_through_and_is_billed() {
     let one = "m success p/0 x1 13 tokens 14";
     check(vec![vec![whole("hello")]], unchanged, ("hello", Ok(())), one).await;
+    let patient = |alias: &mut Alias| {
+        alias.timeout = Duration::MAX;
+        alias.first_token_timeout = Duration::MAX;
+        alias.idle_timeout = Duration::MAX;
+    };
+    check(vec![vec![whole("hello")]], patient, ("hello", Ok(())), one).await;
 }
 
 #[tokio::test]

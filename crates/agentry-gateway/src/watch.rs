@@ -10,6 +10,7 @@ use agentry_core::model::{ChatStream, ModelError, Waiting};
 use futures_util::{Stream, StreamExt as _};
 use tokio::time::{Instant, Sleep, sleep_until};
 
+use crate::after;
 use crate::observe::Settlement;
 
 /// An answer of which something was said, but nothing handed out.
@@ -38,7 +39,7 @@ pub(crate) fn watch(
     end: Instant,
 ) -> ChatStream {
     let Opening { said, rest } = opening;
-    let alarm = Box::pin(sleep_until(end.min(Instant::now() + idle)));
+    let alarm = Box::pin(sleep_until(end.min(after(Instant::now(), idle))));
     Box::pin(Watched {
         said,
         rest: Some(rest),
@@ -107,7 +108,7 @@ impl Stream for Watched {
                     let after = this.start.elapsed();
                     return this.fail(ModelError::TimedOut { waiting: Waiting::End, after });
                 }
-                this.alarm.as_mut().reset(this.end.min(now + this.idle));
+                this.alarm.as_mut().reset(this.end.min(after(now, this.idle)));
                 this.see(&event);
                 Poll::Ready(Some(Ok(event)))
             }

@@ -10,8 +10,8 @@ use http_body::Body as _;
 use hyper::body::Incoming;
 use tokio::time::{Instant, Sleep, sleep_until};
 
-use crate::Deadlines;
 use crate::error::{Error, Phase, reason};
+use crate::{Deadlines, after};
 
 /// Chunks of a response body. It ends after its first error; dropping it cancels the call.
 #[derive(Debug)]
@@ -26,8 +26,8 @@ pub struct BodyStream {
 
 impl BodyStream {
     pub(crate) fn new(incoming: Incoming, start: Instant, deadlines: &Deadlines) -> Self {
-        let total_at = start + deadlines.total;
-        let alarm = Box::pin(sleep_until(total_at.min(Instant::now() + deadlines.idle)));
+        let total_at = after(start, deadlines.total);
+        let alarm = Box::pin(sleep_until(total_at.min(after(Instant::now(), deadlines.idle))));
         Self { incoming: Some(incoming), start, total_at, idle: deadlines.idle, alarm }
     }
 
@@ -62,7 +62,7 @@ impl Stream for BodyStream {
                         this.incoming = None;
                         return Poll::Ready(Some(Err(error)));
                     }
-                    this.alarm.as_mut().reset(this.total_at.min(now + this.idle));
+                    this.alarm.as_mut().reset(this.total_at.min(after(now, this.idle)));
                     if let Ok(chunk) = frame.into_data()
                         && !chunk.is_empty()
                     {

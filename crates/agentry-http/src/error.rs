@@ -5,6 +5,7 @@ use std::fmt;
 use std::io;
 use std::time::Duration;
 
+use agentry_core::{Code, Failure, Fault, Retry};
 use hyper_util::client::legacy;
 
 /// What a call was waiting for when its time was up.
@@ -53,6 +54,36 @@ impl Error {
             Self::InvalidUrl { .. } | Self::Connect { .. } => false,
             Self::TimedOut { phase, .. } => *phase != Phase::Connect,
             Self::TooLarge { .. } | Self::Broken { .. } => true,
+        }
+    }
+}
+
+impl Failure for Error {
+    fn code(&self) -> Code {
+        Code(match self {
+            Self::InvalidUrl { .. } => "http_url_invalid",
+            Self::Connect { .. } => "http_connect",
+            Self::TimedOut { .. } => "http_timed_out",
+            Self::TooLarge { .. } => "http_too_large",
+            Self::Broken { .. } => "http_broken",
+        })
+    }
+
+    fn fault(&self) -> Fault {
+        match self {
+            Self::InvalidUrl { .. } => Fault::Caller,
+            Self::Connect { .. }
+            | Self::TimedOut { .. }
+            | Self::TooLarge { .. }
+            | Self::Broken { .. } => Fault::Upstream,
+        }
+    }
+
+    /// For requests that may be carried out twice; for others see [`Error::may_have_been_processed`].
+    fn retry(&self) -> Retry {
+        match self {
+            Self::InvalidUrl { .. } | Self::TooLarge { .. } => Retry::Never,
+            Self::Connect { .. } | Self::TimedOut { .. } | Self::Broken { .. } => Retry::Now,
         }
     }
 }

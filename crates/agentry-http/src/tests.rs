@@ -107,6 +107,7 @@ async fn a_response_comes_back_whole_or_with_the_reason_why_not() {
     check(chunked, Then::Hang, long, "200 b\"abc\"").await;
     check("", Then::Close, long, "broken").await;
     check("HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nhi", Then::Close, long, "broken").await;
+    check(ok, Then::Hang, Deadlines::within(Duration::MAX), "200 b\"hi\"").await;
     check("SSH-2.0-x\r\n\r\n", Then::Close, long, "broken").await;
     let huge: &'static str =
         Box::leak(format!("HTTP/1.1 200 OK\r\n\r\n{}", "x".repeat(1_001)).into_boxed_str());

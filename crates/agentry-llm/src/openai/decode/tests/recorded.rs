@@ -42,6 +42,7 @@ fn recordings() -> Option<PathBuf> {
 }
 
 /// Every recorded chat completion: where it is from, the request, the status and the body of the answer.
+#[expect(clippy::print_stdout, reason = "a skipped test says so")]
 fn exchanges() -> Vec<(String, String, u16, String)> {
     let Some(folder) = recordings() else {
         println!(
