@@ -28,6 +28,17 @@ fn postgres_accepts_a_login() {
 }
 
 #[test]
+fn python_has_the_openai_client() {
+    let Some(python) = std::env::var_os(PYTHON).filter(|program| !program.is_empty()) else {
+        say(&format!("skipped: {PYTHON} is not set; `cargo xtask test` sets it"));
+        return;
+    };
+    let output =
+        Command::new(python).args(["-c", "import openai; openai.OpenAI"]).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+#[test]
 fn every_named_program_runs() {
     for variable in [PROMETHEUS, ALERTMANAGER, PYTHON] {
         match std::env::var_os(variable).filter(|program| !program.is_empty()) {

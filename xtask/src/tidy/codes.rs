@@ -75,7 +75,7 @@ fn codes_of(text: &str) -> Vec<(usize, &str)> {
             match wanted {
                 Literals::All => found.extend(literals.filter(|(_, literal)| is_code(literal))),
                 Literals::First => {
-                    found.extend(literals.take(1).filter(|(_, literal)| is_code(literal)))
+                    found.extend(literals.take(1).filter(|(_, literal)| is_code(literal)));
                 }
             }
         }
