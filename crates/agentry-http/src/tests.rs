@@ -180,6 +180,31 @@ async fn connecting_has_a_deadline_that_includes_the_handshake() {
 }
 
 #[tokio::test]
+async fn https_offers_both_versions_of_http_and_says_why_it_failed() {
+    let (hello, mut heard) = tokio::sync::mpsc::channel(1);
+    let peer = Peer::start(move |mut stream| {
+        let hello = hello.clone();
+        async move {
+            let mut bytes = vec![0; 4_096];
+            let length = stream.read(&mut bytes).await.unwrap();
+            bytes.truncate(length);
+            hello.send(bytes).await.unwrap();
+            // A fatal alert: handshake failure.
+            stream.write_all(&[21, 3, 3, 0, 2, 2, 40]).await.unwrap();
+        }
+    })
+    .await;
+    let url = format!("https://localhost:{}/", peer.address.port());
+    let error = fetch(&url, Deadlines::within(LONG)).await.unwrap_err();
+    assert!(matches!(error, Error::Connect { .. }), "{error}");
+    assert!(error.to_string().contains("HandshakeFailure"), "{error}");
+    let hello = heard.recv().await.unwrap();
+    for offered in [&b"localhost"[..], b"\x02h2", b"\x08http/1.1"] {
+        assert!(hello.windows(offered.len()).any(|window| window == offered), "{offered:?}");
+    }
+}
+
+#[tokio::test]
 async fn a_connection_is_used_again() {
     let (connections, mut seen) = tokio::sync::mpsc::channel(8);
     let peer = Peer::start(move |mut stream| {
