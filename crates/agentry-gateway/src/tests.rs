@@ -310,6 +310,40 @@ async fn a_caller_who_leaves_is_settled_as_cancelled() {
     assert_eq!(stage.settled().len(), 2);
 }
 
+/// Whatever the targets do, and wherever the caller leaves, what was started is settled once.
+#[tokio::test]
+async fn every_call_is_settled_exactly_once() {
+    let begun = || vec![begins(), says("a"), says("b")];
+    let lines = [
+        whole("hello"),
+        Line::Refuses(down()),
+        Line::Hangs,
+        Line::Says(begun(), Then::Ends),
+        Line::Says(begun(), Then::Hangs),
+        Line::Says(vec![], Then::Ends),
+        Line::Says(vec![begins(), Err(broken())], Then::Ends),
+        Line::Says(vec![says("a"), Ok(Event::Done), Ok(Event::Done), Err(broken())], Then::Ends),
+    ];
+    let fast = |alias: &mut Alias| {
+        alias.first_token_timeout = Duration::from_millis(5);
+        alias.idle_timeout = Duration::from_millis(5);
+        alias.retries = 0;
+    };
+    for first in &lines {
+        for second in &lines {
+            for events_max in 0..6 {
+                let stage = Stage::new(vec![vec![first.clone()], vec![second.clone()]], fast);
+                if let Ok(Outcome { answer: Answer::Streamed(stream), .. }) =
+                    stage.call("m", true).await
+                {
+                    stream.take(events_max).for_each(async |_| {}).await;
+                }
+                assert_eq!(stage.settled().len(), 1);
+            }
+        }
+    }
+}
+
 #[tokio::test]
 async fn a_model_is_named_by_alias_or_by_target() {
     let stage = Stage::new(vec![vec![], vec![whole("hello")]], unchanged);

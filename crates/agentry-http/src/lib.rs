@@ -63,6 +63,11 @@ impl Deadlines {
     }
 }
 
+/// A connection that is silent for so long is asked whether anybody is there, and dropped when nobody is: a pooled
+/// connection to a machine that is gone would let one call after the other run into its deadline.
+const PROBE_AFTER: Duration = Duration::from_secs(20);
+const PROBE_TIMEOUT: Duration = Duration::from_secs(10);
+
 /// A handle on the pool; cloning it is cheap.
 #[derive(Debug, Clone)]
 pub struct Client {
@@ -77,7 +82,9 @@ impl Client {
         let mut tcp = HttpConnector::new();
         tcp.set_nodelay(true);
         tcp.enforce_http(false);
-        tcp.set_keepalive(Some(Duration::from_secs(30)));
+        tcp.set_keepalive(Some(PROBE_AFTER));
+        tcp.set_keepalive_interval(Some(PROBE_TIMEOUT));
+        tcp.set_keepalive_retries(Some(3));
         let tls = hyper_rustls::HttpsConnectorBuilder::new()
             .with_webpki_roots()
             .https_or_http()
@@ -86,6 +93,9 @@ impl Client {
         let pool = legacy::Client::builder(TokioExecutor::new())
             .timer(TokioTimer::new())
             .pool_timer(TokioTimer::new())
+            .http2_keep_alive_interval(PROBE_AFTER)
+            .http2_keep_alive_timeout(PROBE_TIMEOUT)
+            .http2_keep_alive_while_idle(true)
             .pool_idle_timeout(pool_idle_timeout)
             .pool_max_idle_per_host(pool_idle_per_host_max)
             .build(Deadlined::new(tls, connect_timeout));
