@@ -63,7 +63,7 @@ async fn chat_completions(
     let mut response = match answer {
         Answer::Whole { mut response, cost } => {
             response.head = complete(response.head, &fallback);
-            let mut answer = json_response(&response)?;
+            let mut answer = json_response(&response);
             if let Some(cost) = cost {
                 set(answer.headers_mut(), "x-agentry-cost-usd", &cost.to_string());
             }
@@ -144,31 +144,33 @@ fn detail(mut refusal: Refusal, error: &ModelError) -> Refusal {
     refusal
 }
 
-async fn models(State(app): State<Arc<App>>) -> Result<Response, Response> {
+async fn models(State(app): State<Arc<App>>) -> Response {
     let created = app.started.as_millis() / 1000;
     let data: Vec<_> = app.gateway.models().map(|alias| shown(&alias.name, created)).collect();
     json_response(&json!({ "object": "list", "data": data }))
 }
 
-async fn model(State(app): State<Arc<App>>, Path(id): Path<String>) -> Result<Response, Response> {
+async fn model(State(app): State<Arc<App>>, Path(id): Path<String>) -> Response {
     let known: Vec<&str> = app.gateway.models().map(|alias| alias.name.as_str()).collect();
     if known.contains(&id.as_str()) {
         return json_response(&shown(&id, app.started.as_millis() / 1000));
     }
     let known = known.into_iter().map(ToOwned::to_owned).collect();
-    Err(refuse(Error::UnknownModel { model: id, known }))
+    refuse(Error::UnknownModel { model: id, known })
 }
 
 fn shown(id: &str, created: i64) -> Value {
     json!({ "id": id, "object": "model", "created": created, "owned_by": "agentry" })
 }
 
-fn json_response(body: &impl serde::Serialize) -> Result<Response, Response> {
-    let bytes = serde_json::to_vec(body).map_err(|error| {
-        let unreadable = ModelError::Malformed { reason: error.to_string() };
-        of_model(&unreadable).into_response()
-    })?;
-    Ok(([(CONTENT_TYPE, "application/json")], bytes).into_response())
+fn json_response(body: &impl serde::Serialize) -> Response {
+    match serde_json::to_vec(body) {
+        Ok(bytes) => ([(CONTENT_TYPE, "application/json")], bytes).into_response(),
+        Err(error) => {
+            let unreadable = ModelError::Malformed { reason: error.to_string() };
+            of_model(&unreadable).into_response()
+        }
+    }
 }
 
 /// Who answered, and after how many attempts.

@@ -179,6 +179,14 @@ async fn requests_with_two_meanings_are_refused() {
         case("a folded line", format!("{post}x-a: b\r\n c\r\n\r\n"), "400", ""),
         case("a NUL in a header", format!("{post}x-a: \0\r\n\r\n"), "400", ""),
         case("an overflowing chunk", format!("{post}{te}\r\nfffffffffffffffff\r\n"), "400", ""),
+    ])
+    .await;
+}
+
+#[tokio::test]
+async fn requests_for_no_host_are_refused() {
+    let case = |name, bytes: String, status, contains| Case(name, send(bytes), status, contains);
+    check(vec![
         case("bare line feeds", "GET /health HTTP/1.1\nhost: a\n\n".into(), "400", "CR LF"),
         case("no host", "GET /health HTTP/1.1\r\n\r\n".into(), "400", "host_missing"),
         case(

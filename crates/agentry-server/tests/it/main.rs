@@ -1,6 +1,10 @@
 //! The server over real sockets.
 
+#[cfg(test)]
 mod chat;
+#[cfg(test)]
 mod door;
+#[cfg(test)]
 mod drain;
+#[cfg(test)]
 mod support;

@@ -10,7 +10,8 @@ fn check(wire: &str, expected: Option<(u64, Flaw)>, in_head: bool) {
     let mut single = Framing::default();
     let mut found = None;
     for byte in wire.as_bytes() {
-        found = found.or(single.observe(&[*byte]));
+        let flawed = single.observe(&[*byte]);
+        found = found.or(flawed);
     }
     assert_eq!(found, expected, "single: {wire:?}");
     assert_eq!(single.in_head(), in_head, "single: {wire:?}");
