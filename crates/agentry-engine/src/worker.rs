@@ -303,14 +303,17 @@ impl Shift {
     /// Whoever cannot renew in time must stop: another worker may have the runs by now.
     fn give_up_late_runs(&mut self) {
         if !self.active.is_empty() && self.renewed.elapsed() >= self.settings.lease * 4 / 5 {
-            error!(
-                runs = self.active.len(),
-                "the lease could not be renewed; its runs are given up"
-            );
-            self.drives = JoinSet::new();
-            self.active.clear();
-            self.released = false;
+            error!("the lease could not be renewed");
+            self.give_up_runs();
         }
+    }
+
+    /// They are taken up again from what is stored.
+    fn give_up_runs(&mut self) {
+        warn!(runs = self.active.len(), "the worker starts afresh");
+        self.drives = JoinSet::new();
+        self.active.clear();
+        self.released = false;
     }
 
     async fn leave(mut self) -> Result<(), store::Error> {

@@ -77,7 +77,7 @@ pub(super) fn resolve(path: &Path) -> Result<PathBuf, OpenError> {
         return path.canonicalize().map_err(unusable);
     }
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
-    let folder = folder.unwrap_or(Path::new(".")).canonicalize().map_err(unusable)?;
+    let folder = folder.unwrap_or_else(|| Path::new(".")).canonicalize().map_err(unusable)?;
     Ok(folder.join(path.file_name().unwrap_or_default()))
 }
 
