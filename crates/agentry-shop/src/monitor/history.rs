@@ -24,9 +24,13 @@ pub(super) struct Reading {
     pub(super) cpu_seconds: f64,
     pub(super) memory_bytes: f64,
     pub(super) started_at: f64,
-    /// Requests that took at most so many microseconds; the largest stands for infinity.
-    pub(super) buckets: BTreeMap<u64, f64>,
+    pub(super) buckets: Buckets,
+    /// Its calls to others, by whom it called.
+    pub(super) calls: BTreeMap<String, Buckets>,
 }
+
+/// How many requests took at most so many microseconds; the largest bound stands for infinity.
+pub(super) type Buckets = BTreeMap<u64, f64>;
 
 impl Reading {
     pub(super) fn down(at: Timestamp) -> Self {
@@ -34,16 +38,14 @@ impl Reading {
     }
 
     pub(super) fn new(at: Timestamp, service: Service, samples: &[Sample]) -> Self {
-        let (requests, buckets) = match service {
-            Service::Shopper => {
-                ("http_client_requests_total", "http_client_request_duration_seconds_bucket")
-            }
+        let requests = match service {
+            Service::Shopper => "http_client_requests_total",
             Service::Frontend
             | Service::Catalogue
             | Service::Cart
             | Service::Checkout
             | Service::Payment
-            | Service::Inventory => ("http_requests_total", "http_request_duration_seconds_bucket"),
+            | Service::Inventory => "http_requests_total",
         };
         let mut reading = Self { up: true, ..Self::down(at) };
         for sample in samples {
@@ -52,23 +54,30 @@ impl Reading {
                 "process_cpu_seconds_total" => reading.cpu_seconds = sample.value,
                 "process_resident_memory_bytes" => reading.memory_bytes = sample.value,
                 "process_start_time_seconds" => reading.started_at = sample.value,
+                "http_request_duration_seconds_bucket" => count(&mut reading.buckets, sample),
+                "http_client_request_duration_seconds_bucket" => {
+                    let peer = sample.labels.get("peer").cloned().unwrap_or_default();
+                    count(reading.calls.entry(peer).or_default(), sample);
+                }
                 name if name == requests => {
                     reading.requests += sample.value;
                     if sample.labels.get("code").is_some_and(|code| is_failure(code)) {
                         reading.failures += sample.value;
                     }
                 }
-                name if name == buckets => {
-                    if let Some(bound) =
-                        sample.labels.get("le").and_then(|bound| bound.parse::<f64>().ok())
-                    {
-                        *reading.buckets.entry((bound * 1e6) as u64).or_default() += sample.value;
-                    }
-                }
                 _ => {}
             }
         }
+        if service == Service::Shopper {
+            reading.buckets = reading.calls.values().next().cloned().unwrap_or_default();
+        }
         reading
+    }
+}
+
+fn count(buckets: &mut Buckets, sample: &Sample) {
+    if let Some(bound) = sample.labels.get("le").and_then(|bound| bound.parse::<f64>().ok()) {
+        *buckets.entry((bound * 1e6) as u64).or_default() += sample.value;
     }
 }
 
@@ -134,30 +143,23 @@ impl History {
         })
     }
 
-    /// The duration that the given share of the requests of the last `window` did not exceed, by linear interpolation
-    /// inside its bucket as Prometheus does it.
+    /// The duration that the given share of the requests of the last `window` did not exceed.
     pub(super) fn quantile_seconds(&self, window: Duration, share: f64) -> Option<f64> {
         let (first, last) = self.span(window)?;
-        let within: Vec<(f64, f64)> = last
-            .buckets
-            .iter()
-            .map(|(bound, count)| {
-                (*bound as f64 / 1e6, count - first.buckets.get(bound).copied().unwrap_or(0.0))
-            })
-            .collect();
-        let total = within.last()?.1;
-        if total <= 0.0 {
-            return None;
-        }
-        let rank = share * total;
-        let index = within.iter().position(|(_, count)| *count >= rank)?;
-        let (low, below) =
-            index.checked_sub(1).and_then(|index| within.get(index)).copied().unwrap_or((0.0, 0.0));
-        let (high, count) = within.get(index).copied()?;
-        if index + 1 == within.len() || count <= below {
-            return Some(low);
-        }
-        Some(low + (high - low) * (rank - below) / (count - below))
+        quantile_seconds(&first.buckets, &last.buckets, share)
+    }
+
+    /// The median duration of the calls of the last `window` to whoever was the slowest to answer; of peers that were
+    /// called at least `calls_min` times.
+    pub(super) fn slowest_peer_seconds(&self, window: Duration, calls_min: f64) -> Option<f64> {
+        let (first, last) = self.span(window)?;
+        let none = Buckets::new();
+        let medians = last.calls.iter().filter_map(|(peer, after)| {
+            let before = first.calls.get(peer).unwrap_or(&none);
+            let all = |buckets: &Buckets| buckets.values().next_back().copied().unwrap_or(0.0);
+            (all(after) - all(before) >= calls_min).then(|| quantile_seconds(before, after, 0.5))?
+        });
+        medians.max_by(f64::total_cmp)
     }
 
     pub(super) fn vitals(&self) -> Vitals {
@@ -171,6 +173,29 @@ impl History {
             memory_bytes: self.last().map_or(0.0, |reading| reading.memory_bytes),
         }
     }
+}
+
+/// Interpolated linearly inside its bucket, as Prometheus does it.
+fn quantile_seconds(before: &Buckets, after: &Buckets, share: f64) -> Option<f64> {
+    let within: Vec<(f64, f64)> = after
+        .iter()
+        .map(|(bound, count)| {
+            (*bound as f64 / 1e6, count - before.get(bound).copied().unwrap_or(0.0))
+        })
+        .collect();
+    let total = within.last()?.1;
+    if total <= 0.0 {
+        return None;
+    }
+    let rank = share * total;
+    let index = within.iter().position(|(_, count)| *count >= rank)?;
+    let previous = index.checked_sub(1).and_then(|index| within.get(index));
+    let (low, below) = previous.copied().unwrap_or((0.0, 0.0));
+    let (high, count) = within.get(index).copied()?;
+    if index + 1 == within.len() || count <= below {
+        return Some(low);
+    }
+    Some(low + (high - low) * (rank - below) / (count - below))
 }
 
 fn micros(span: Duration) -> i64 {

@@ -11,8 +11,8 @@ use crate::Fault;
 use super::shared::Shared;
 
 const BURNERS: u64 = 2;
-const BURN_LOCKED_MS: f64 = 5.0;
-const BURN_FREE_MS: f64 = 4.0;
+const BURN_LOCKED_MS: f64 = 2.0;
+const BURN_FREE_MS: f64 = 8.0;
 
 const LEAK_EVERY: Duration = Duration::from_millis(100);
 const LEAK_BYTES_MIN: u64 = 1_000_000;
@@ -33,7 +33,7 @@ impl Faults {
     /// What the network adds before a request reaches the service.
     pub(crate) async fn hop(&self, shared: &Shared) {
         if self.slow_hop.load(Ordering::Relaxed) {
-            let ms = shared.random(|random| random.between(300.0, 450.0));
+            let ms = shared.random(|random| random.between(250.0, 400.0));
             tokio::time::sleep(Duration::from_secs_f64(ms / 1e3)).await;
         }
     }

@@ -35,17 +35,19 @@ fn error_rates_need_traffic() {
 }
 
 #[test]
-fn slow_requests_are_noticed() {
-    let buckets = |fast: u32, all: u32| {
-        let name = "http_request_duration_seconds_bucket";
-        format!(
-            "{}{name}{{le=\"0.25\"}} {fast}\n{name}{{le=\"0.5\"}} {all}\n{name}{{le=\"+Inf\"}} {all}\n",
-            requests(all, 0)
-        )
+fn slow_calls_to_one_peer_are_noticed() {
+    let calls = |peer: &str, fast: u32, all: u32| {
+        let name = format!("http_client_request_duration_seconds_bucket{{peer=\"{peer}\",le=");
+        format!("{name}\"0.25\"}} {fast}\n{name}\"0.5\"}} {all}\n{name}\"+Inf\"}} {all}\n")
     };
-    check(|second| buckets(second * 20, second * 20), &[]);
-    check(|second| buckets(second * 194, second * 200), &[]);
-    check(|second| buckets(second * 15, second * 20), &["HighLatency"]);
+    check(|second| calls("cart", second * 20, second * 20), &[]);
+    check(|second| calls("cart", second * 11, second * 20), &[]);
+    check(|second| calls("cart", second * 4, second * 20), &["HighLatency"]);
+    check(
+        |second| calls("cart", second * 90, second * 90) + &calls("payment", second, second * 5),
+        &["HighLatency"],
+    );
+    check(|second| calls("cart", 0, second), &[]);
 }
 
 #[test]
