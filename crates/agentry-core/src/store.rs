@@ -156,7 +156,7 @@ pub trait RunStore: Send + Sync {
     async fn submit(&self, run: NewRun) -> Result<Submitted, Error>;
     async fn intake(&self, intake: Intake) -> Result<(), Error>;
 
-    /// Takes ready runs, parked ones whose moment has come, and those whose worker's lease is over.
+    /// Takes ready runs, parked ones whose moment has come, and those of other workers whose lease is over.
     async fn claim(&self, claim: Claim) -> Result<Vec<Claimed>, Error>;
     /// Keeps the claims of `worker`. A worker that cannot renew in time must stop.
     async fn renew(

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use agentry_core::run::{Answer, Message, NewRun, Values};
 use agentry_core::store::{self, Claim, Claimed, Intake, RunStore, Signal, Signalled, Submitted};
-use agentry_core::{Clock, RunId, audit};
+use agentry_core::{Clock, RunId, Timestamp, audit};
 use tokio::sync::{Notify, watch};
 use tokio::task::{Id, JoinError, JoinSet};
 use tokio::time::Instant;
@@ -87,6 +87,7 @@ impl Worker {
     pub async fn run(self, shutdown: CancellationToken) -> Result<(), store::Error> {
         let abandon = CancellationToken::new();
         let _guard = abandon.clone().drop_guard();
+        let renewed_at = self.shared.clock.now();
         let shift = Shift {
             ticks: self.shared.ticks.subscribe(),
             shared: self.shared,
@@ -97,6 +98,7 @@ impl Worker {
             drives: JoinSet::new(),
             active: HashMap::new(),
             renewed: Instant::now(),
+            renewed_at,
             released: false,
         };
         shift.work(shutdown).await
@@ -174,6 +176,7 @@ struct Shift {
     /// By drive: for a moment a run that was parked and is claimed again has two.
     active: HashMap<Id, (RunId, Arc<Notify>)>,
     renewed: Instant,
+    renewed_at: Timestamp,
     /// Whether claims of this name from an earlier time have been given back.
     released: bool,
 }
@@ -221,11 +224,13 @@ impl Shift {
             self.released = true;
         }
         if !self.active.is_empty() {
-            if self.renewed.elapsed() >= self.settings.lease / 3 {
+            // The clock may jump; how long nobody has heard of us, only the monotonic one can say.
+            let now = self.shared.clock.now();
+            let third = self.settings.lease / 3;
+            if self.renewed.elapsed() >= third || now.since(self.renewed_at) >= third {
                 let started = Instant::now();
-                let now = self.shared.clock.now();
                 store.renew(&self.settings.name, now, now.plus(self.settings.lease)).await?;
-                self.renewed = started;
+                (self.renewed, self.renewed_at) = (started, now);
             }
             let addressed: HashSet<_> =
                 store.mail(&self.settings.name).await?.into_iter().collect();
@@ -261,7 +266,7 @@ impl Shift {
         }
         let claimed = claimed?;
         if !claimed.is_empty() {
-            self.renewed = started;
+            (self.renewed, self.renewed_at) = (started, now);
         }
         for claimed in claimed {
             self.begin(claimed);

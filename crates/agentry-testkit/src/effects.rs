@@ -27,6 +27,14 @@ impl Effects {
         self.done().iter().filter(|(known, _)| known == name).count()
     }
 
+    /// Under how many different keys it was done: more than one cannot be recognised as repetitions.
+    #[must_use]
+    pub fn keys(&self, name: &str) -> usize {
+        let done = self.done();
+        let keys = done.iter().filter(|(known, _)| known == name).map(|(_, key)| key);
+        keys.collect::<std::collections::BTreeSet<_>>().len()
+    }
+
     /// How often each name was performed.
     #[must_use]
     pub fn counts(&self) -> BTreeMap<String, usize> {

@@ -8,8 +8,10 @@
 )]
 
 pub mod clock;
+pub mod crash;
 pub mod effects;
 pub mod store;
 
 pub use clock::FakeClock;
+pub use crash::{Crash, CrashStore};
 pub use effects::Effects;

@@ -259,7 +259,9 @@ impl Model {
 
     pub(super) fn claim(&mut self, claim: &Claim) -> Vec<Claimed> {
         let leases = &self.leases;
-        let over = |worker: &String| leases.get(worker).is_none_or(|until| *until <= claim.now);
+        let over = |worker: &String| {
+            *worker != claim.worker && leases.get(worker).is_none_or(|until| *until <= claim.now)
+        };
         let mut found: Vec<_> = self
             .runs
             .values()

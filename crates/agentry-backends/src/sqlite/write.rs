@@ -194,13 +194,13 @@ impl Transaction<'_> {
                  ORDER BY wake_at LIMIT ?3)
                UNION ALL SELECT * FROM (
                  SELECT run, id, fence, updated FROM runs
-                 WHERE worker IS NOT NULL AND (graph, version) IN mine
+                 WHERE worker IS NOT NULL AND worker <> ?4 AND (graph, version) IN mine
                    AND worker NOT IN (SELECT worker FROM workers WHERE lease_until > ?2)
                  LIMIT ?3)
              ) ORDER BY updated, id LIMIT ?3",
         )?;
         let runs_max = signed(claim.runs_max as u64);
-        let found = find.query_map(params![graphs, now, runs_max], |row| {
+        let found = find.query_map(params![graphs, now, runs_max, claim.worker], |row| {
             Ok((row.get::<_, i64>(0)?, row.get(1)?, row.get::<_, i64>(2)?))
         })?;
         let mut claimed = Vec::new();

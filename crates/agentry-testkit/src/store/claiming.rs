@@ -35,6 +35,7 @@ pub async fn a_lease_that_is_over_lets_others_in(kind: &impl Kind) {
     store.renew("w", at(109), at(119)).await.unwrap();
     assert_eq!(ids(&store, claim("v", 118)).await, []);
 
+    assert_eq!(ids(&store, claim("w", 119)).await, [], "nobody takes its own");
     let second = store.claim(claim("v", 119)).await.unwrap().remove(0);
     assert_eq!((second.fence, second.loaded.row.seq.0), (Fence(2), 1));
     assert_eq!(older(second.fence), first.fence);

@@ -1,0 +1,241 @@
+//! Questions, moments and messages that park a run.
+
+use std::time::Duration;
+
+use agentry_core::run::{Answer, Loaded, Status};
+use agentry_core::store::Signalled;
+use agentry_core::{Clock as _, RunId};
+use agentry_engine::node::from_fn;
+use agentry_engine::{Ask, END, Graph, GraphBuilder, Node, NodeOutput, Reducer, START};
+use serde_json::{Value, json};
+
+use crate::world::{Backend, Process, World, over_both_stores};
+
+over_both_stores! {
+    an_answer_goes_to_the_node_that_asked
+    a_question_expires
+    a_plain_wait_ends_with_its_moment
+    a_message_wakes_who_waits_for_one
+    a_message_does_not_wake_who_waits_for_a_person
+    a_message_that_comes_while_the_node_runs_is_not_missed
+    questions_of_siblings_are_answered_one_by_one
+    asking_again_withdraws_the_first_question
+    what_was_answered_cannot_be_asked_again
+}
+
+const HOUR: Duration = Duration::from_secs(3_600);
+
+fn single(node: impl Node + 'static) -> GraphBuilder {
+    Graph::builder("g")
+        .channel("result", Reducer::Last)
+        .channel("alerts", Reducer::Append)
+        .node("a", node)
+        .edge(START, "a")
+        .edge("a", END)
+}
+
+/// Asks for an hour, then writes what came of it.
+fn approve() -> impl Node + 'static {
+    from_fn(|cx, _| {
+        Box::pin(async move {
+            let Some(reply) = cx.answer("ok") else {
+                let ask = Ask::question("ok", json!({ "restart": "cart" }));
+                return Ok(NodeOutput::ask(ask.deadline(cx.now().plus(HOUR), "reject")));
+            };
+            let result = json!([reply.value, reply.actor, reply.expired()]);
+            Ok(NodeOutput::done().set("result", result))
+        })
+    })
+}
+
+async fn answer(process: &Process, run: RunId, interrupt: &str, value: Value) -> Signalled {
+    let at = process.world.clock.now();
+    let answer = Answer { value, actor: "person:ada".to_owned(), at };
+    process.handle.answer(run, interrupt, answer, Vec::new()).await.unwrap()
+}
+
+fn open(loaded: &Loaded) -> Vec<&str> {
+    loaded.interrupts.iter().map(|interrupt| interrupt.id.as_str()).collect()
+}
+
+async fn an_answer_goes_to_the_node_that_asked(backend: Backend) {
+    let process = World::new(backend).start(&single(approve()).build().unwrap());
+    let run = process.submit("k").await;
+    let parked = process.until_parked(run).await;
+    let question = &process.world.disk.questions(9).await.unwrap()[0];
+    assert_eq!((question.run, &question.question), (run, &Some(json!({ "restart": "cart" }))));
+    assert_eq!(parked.row.wake_at, Some(process.world.clock.now().plus(HOUR)));
+    let accepted = answer(&process, run, &question.id, json!("approve")).await;
+    assert_eq!(accepted, Signalled::Accepted);
+    let expected = json!({ "result": ["approve", "person:ada", false] });
+    assert_eq!(process.values(run).await, expected);
+    let again = answer(&process, run, &question.id, json!("reject")).await;
+    assert!(matches!(again, Signalled::AlreadyAnswered(first) if first.value == "approve"));
+    process.stop().await;
+}
+
+async fn a_question_expires(backend: Backend) {
+    let process = World::new(backend).start(&single(approve()).build().unwrap());
+    let run = process.submit("k").await;
+    let interrupt = process.until_parked(run).await.interrupts[0].id.clone();
+    process.advance(HOUR);
+    assert_eq!(answer(&process, run, &interrupt, json!("approve")).await, Signalled::Expired);
+    assert_eq!(process.values(run).await, json!({ "result": ["reject", null, true] }));
+    process.stop().await;
+}
+
+async fn a_plain_wait_ends_with_its_moment(backend: Backend) {
+    let node = from_fn(|cx, _| {
+        Box::pin(async move {
+            let Some(reply) = cx.answer("calm") else {
+                return Ok(NodeOutput::ask(Ask::until("calm", cx.now().plus(HOUR))));
+            };
+            Ok(NodeOutput::done().set("result", reply.expired()))
+        })
+    });
+    let process = World::new(backend).start(&single(node).build().unwrap());
+    let run = process.submit("k").await;
+    let interrupt = process.until_parked(run).await.interrupts[0].id.clone();
+    assert_eq!(process.world.disk.questions(9).await, Ok(vec![]));
+    assert_eq!(answer(&process, run, &interrupt, json!(1)).await, Signalled::NotFound);
+    process.advance(HOUR);
+    assert_eq!(process.values(run).await, json!({ "result": true }));
+    process.stop().await;
+}
+
+fn count(state: &agentry_core::run::Values) -> usize {
+    state.get("alerts").and_then(Value::as_array).map_or(0, Vec::len)
+}
+
+/// Waits until three alerts have come or an hour has passed; each alert wakes it.
+fn gather() -> impl Node + 'static {
+    from_fn(|cx, state| {
+        Box::pin(async move {
+            if count(state) < 3 && cx.answer("more").is_none() {
+                let ask = Ask::until("more", cx.now().plus(HOUR)).wake_on_message();
+                return Ok(NodeOutput::ask(ask));
+            }
+            Ok(NodeOutput::done().set("result", count(state)))
+        })
+    })
+}
+
+async fn a_message_wakes_who_waits_for_one(backend: Backend) {
+    let process = World::new(backend).start(&single(gather()).build().unwrap());
+    let run = process.submit("k").await;
+    process.until_parked(run).await;
+    process.send(run, "1", "alerts", "one").await;
+    process.until(run, |it| count(&it.values) == 1 && it.row.status == Status::Parked).await;
+    process.send(run, "1", "alerts", "one").await;
+    process.send(run, "2", "alerts", "two").await;
+    process.send(run, "x", "nowhere", "lost").await;
+    process.until(run, |it| count(&it.values) == 2 && it.row.status == Status::Parked).await;
+    process.send(run, "3", "alerts", "three").await;
+    let expected = json!({ "alerts": ["one", "two", "three"], "result": 3 });
+    assert_eq!(process.values(run).await, expected);
+    assert_eq!(process.event_kinds(run).await["message.refused"], 1);
+    process.stop().await;
+}
+
+async fn a_message_does_not_wake_who_waits_for_a_person(backend: Backend) {
+    let process = World::new(backend).start(&single(approve()).build().unwrap());
+    let run = process.submit("k").await;
+    let interrupt = process.until_parked(run).await.interrupts[0].id.clone();
+    process.send(run, "1", "alerts", "one").await;
+    let parked = |it: &Loaded| count(&it.values) == 1 && it.row.status == Status::Parked;
+    let loaded = process.until(run, parked).await;
+    assert_eq!(open(&loaded), [interrupt.as_str()]);
+    assert_eq!(process.event_kinds(run).await["node.started"], 1);
+    answer(&process, run, &interrupt, json!("approve")).await;
+    process.values(run).await;
+    process.stop().await;
+}
+
+async fn a_message_that_comes_while_the_node_runs_is_not_missed(backend: Backend) {
+    let (started, mut starts) = tokio::sync::mpsc::channel(8);
+    let (release, gate) = tokio::sync::watch::channel(false);
+    let node = from_fn(move |_, state| {
+        let (started, mut gate) = (started.clone(), gate.clone());
+        Box::pin(async move {
+            if count(state) == 1 {
+                return Ok(NodeOutput::done().set("result", "seen"));
+            }
+            started.send(()).await.unwrap();
+            gate.wait_for(|open| *open).await.unwrap();
+            Ok(NodeOutput::ask(Ask::message("more")))
+        })
+    });
+    let process = World::new(backend).start(&single(node).build().unwrap());
+    let run = process.submit("k").await;
+    starts.recv().await.unwrap();
+    process.send(run, "1", "alerts", "one").await;
+    process.until(run, |it| count(&it.values) == 1).await;
+    release.send_replace(true);
+    let expected = json!({ "alerts": ["one"], "result": "seen" });
+    assert_eq!(process.values(run).await, expected);
+    process.stop().await;
+}
+
+async fn questions_of_siblings_are_answered_one_by_one(backend: Backend) {
+    let program = single(approve())
+        .channel("other", Reducer::Last)
+        .node(
+            "b",
+            from_fn(|cx, _| {
+                Box::pin(async move {
+                    let Some(reply) = cx.answer("ok") else {
+                        return Ok(NodeOutput::ask(Ask::question("ok", "?")));
+                    };
+                    Ok(NodeOutput::done().set("other", reply.value.clone()))
+                })
+            }),
+        )
+        .edge(START, "b")
+        .edge("b", END)
+        .build();
+    let process = World::new(backend).start(&program.unwrap());
+    let run = process.submit("k").await;
+    let parked = process.until_parked(run).await;
+    assert_eq!(parked.interrupts.len(), 2);
+    for interrupt in open(&parked) {
+        answer(&process, run, interrupt, json!(interrupt)).await;
+    }
+    let values = process.values(run).await;
+    assert_eq!(values, json!({ "result": ["a-1-0", "person:ada", false], "other": "b-1-0" }));
+    process.stop().await;
+}
+
+async fn asking_again_withdraws_the_first_question(backend: Backend) {
+    let node = from_fn(|cx, state| {
+        Box::pin(async move {
+            let seen = count(state);
+            let Some(reply) = cx.answer(&format!("after {seen}")) else {
+                let ask = Ask::question(&format!("after {seen}"), seen);
+                return Ok(NodeOutput::ask(ask.wake_on_message()));
+            };
+            Ok(NodeOutput::done().set("result", reply.value.clone()))
+        })
+    });
+    let process = World::new(backend).start(&single(node).build().unwrap());
+    let run = process.submit("k").await;
+    let first = process.until_parked(run).await.interrupts[0].id.clone();
+    process.send(run, "1", "alerts", "one").await;
+    let asked_anew = |it: &Loaded| it.row.status == Status::Parked && open(it) != [first.as_str()];
+    let loaded = process.until(run, asked_anew).await;
+    assert_eq!(open(&loaded).len(), 1);
+    assert_eq!(answer(&process, run, &first, json!("stale")).await, Signalled::NotFound);
+    answer(&process, run, open(&loaded)[0], json!("fresh")).await;
+    assert_eq!(process.values(run).await["result"], "fresh");
+    process.stop().await;
+}
+
+async fn what_was_answered_cannot_be_asked_again(backend: Backend) {
+    let node = from_fn(|_, _| Box::pin(async { Ok(NodeOutput::ask(Ask::question("same", "?"))) }));
+    let process = World::new(backend).start(&single(node).build().unwrap());
+    let run = process.submit("k").await;
+    let interrupt = process.until_parked(run).await.interrupts[0].id.clone();
+    answer(&process, run, &interrupt, json!(1)).await;
+    let reason = "`a` failed: it asked `same` again after it was answered; use another id";
+    assert_eq!(process.reason(run).await, (Status::Failed, reason.to_owned()));
+    process.stop().await;
+}

@@ -1,0 +1,179 @@
+//! A store that dies with its process: at a chosen write, before or after it was stored.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use agentry_core::run::{
+    Committed, Effect, Event, Fence, Interrupt, Loaded, NewRun, RunCommit, RunRow,
+};
+use agentry_core::store::{
+    Claim, Claimed, Error, Intake, RunQuery, RunStore, Signal, Signalled, Stored, Submitted,
+};
+use agentry_core::{RunId, Timestamp};
+use async_trait::async_trait;
+use tokio::sync::watch;
+
+/// Where the process ends. Commits and journal entries count as writes, from 1.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Crash {
+    Never,
+    /// The write is not stored.
+    Before(u64),
+    /// The write is stored, but nobody hears of it.
+    After(u64),
+}
+
+/// Passes everything on until it crashes; then every call fails for good.
+pub struct CrashStore {
+    inner: Arc<dyn RunStore>,
+    crash: Crash,
+    writes: Mutex<u64>,
+    /// Counts what has been stored, for whoever waits for a change.
+    changes: watch::Sender<u64>,
+    dead: watch::Sender<bool>,
+}
+
+impl CrashStore {
+    #[must_use]
+    pub fn new(inner: Arc<dyn RunStore>, crash: Crash) -> Self {
+        let (changes, dead) = (watch::Sender::new(0), watch::Sender::new(false));
+        Self { inner, crash, writes: Mutex::new(0), changes, dead }
+    }
+
+    /// Changes whenever something has been stored.
+    #[must_use]
+    pub fn changes(&self) -> watch::Receiver<u64> {
+        self.changes.subscribe()
+    }
+
+    #[must_use]
+    pub fn is_dead(&self) -> bool {
+        *self.dead.borrow()
+    }
+
+    fn alive(&self) -> Result<(), Error> {
+        if self.is_dead() {
+            return Err(Error::Fatal("the process has ended".to_owned()));
+        }
+        Ok(())
+    }
+
+    fn die(&self) {
+        self.dead.send_replace(true);
+    }
+
+    /// Whether this write is the one before or after which the process ends.
+    fn count(&self) -> Crash {
+        let mut writes = self.writes.lock().unwrap_or_else(PoisonError::into_inner);
+        *writes += 1;
+        match self.crash {
+            Crash::Before(at) | Crash::After(at) if at == *writes => self.crash,
+            Crash::Never | Crash::Before(_) | Crash::After(_) => Crash::Never,
+        }
+    }
+
+    async fn write<T>(
+        &self,
+        stored: impl Future<Output = Result<T, Error>> + Send,
+    ) -> Result<T, Error> {
+        self.alive()?;
+        let crash = self.count();
+        if matches!(crash, Crash::Before(_)) {
+            self.die();
+        }
+        self.alive()?;
+        let stored = stored.await;
+        if matches!(crash, Crash::After(_)) {
+            self.die();
+        }
+        self.changes.send_modify(|count| *count += 1);
+        self.alive()?;
+        stored
+    }
+}
+
+#[async_trait]
+impl RunStore for CrashStore {
+    async fn submit(&self, run: NewRun) -> Result<Submitted, Error> {
+        self.alive()?;
+        self.inner.submit(run).await
+    }
+
+    async fn intake(&self, intake: Intake) -> Result<(), Error> {
+        self.alive()?;
+        self.inner.intake(intake).await
+    }
+
+    async fn claim(&self, claim: Claim) -> Result<Vec<Claimed>, Error> {
+        self.alive()?;
+        self.inner.claim(claim).await
+    }
+
+    async fn renew(
+        &self,
+        worker: &str,
+        now: Timestamp,
+        lease_until: Timestamp,
+    ) -> Result<(), Error> {
+        self.alive()?;
+        self.inner.renew(worker, now, lease_until).await
+    }
+
+    async fn mail(&self, worker: &str) -> Result<Vec<RunId>, Error> {
+        self.alive()?;
+        self.inner.mail(worker).await
+    }
+
+    async fn release(&self, worker: &str) -> Result<(), Error> {
+        self.alive()?;
+        self.inner.release(worker).await
+    }
+
+    async fn commit(&self, commit: RunCommit) -> Result<Committed, Error> {
+        self.write(self.inner.commit(commit)).await
+    }
+
+    async fn journal(
+        &self,
+        run: RunId,
+        fence: Fence,
+        key: &str,
+        effect: Effect,
+    ) -> Result<Committed, Error> {
+        self.write(self.inner.journal(run, fence, key, effect)).await
+    }
+
+    async fn signal(&self, run: RunId, signal: Signal) -> Result<Signalled, Error> {
+        self.alive()?;
+        self.inner.signal(run, signal).await
+    }
+
+    async fn load(&self, run: RunId) -> Result<Option<Loaded>, Error> {
+        self.alive()?;
+        self.inner.load(run).await
+    }
+
+    async fn runs(&self, query: RunQuery) -> Result<Vec<RunRow>, Error> {
+        self.alive()?;
+        self.inner.runs(query).await
+    }
+
+    async fn questions(&self, max: usize) -> Result<Vec<Interrupt>, Error> {
+        self.alive()?;
+        self.inner.questions(max).await
+    }
+
+    async fn events(
+        &self,
+        run: RunId,
+        after: u64,
+        max: usize,
+    ) -> Result<Vec<Stored<Event>>, Error> {
+        self.alive()?;
+        self.inner.events(run, after, max).await
+    }
+
+    async fn next_wake(&self) -> Result<Option<Timestamp>, Error> {
+        self.alive()?;
+        self.inner.next_wake().await
+    }
+}
