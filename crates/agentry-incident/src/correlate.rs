@@ -86,6 +86,10 @@ pub enum Decision {
     Joined {
         incident: IncidentNumber,
     },
+    /// Was loose, belongs to the incident that [`Decision::Opened`] names it for; only ever logged.
+    Adopted {
+        incident: IncidentNumber,
+    },
     Resolved {
         incident: Option<IncidentNumber>,
     },
@@ -97,7 +101,9 @@ impl Decision {
     pub fn incident(&self) -> Option<IncidentNumber> {
         match self {
             Self::Duplicate { incident } | Self::Resolved { incident } => *incident,
-            Self::Opened { incident, .. } | Self::Joined { incident } => Some(*incident),
+            Self::Opened { incident, .. }
+            | Self::Joined { incident }
+            | Self::Adopted { incident } => Some(*incident),
             Self::Chronic | Self::Loose => None,
         }
     }
@@ -134,6 +140,11 @@ impl Correlator {
     #[must_use]
     pub fn new(settings: Settings) -> Self {
         Self { settings, ..Self::default() }
+    }
+
+    /// The next incident gets a higher number than `number`.
+    pub fn number_after(&mut self, number: IncidentNumber) {
+        self.last = self.last.max(number.0);
     }
 
     /// Fingerprints that fire too often to say anything, most frequent first.
@@ -243,6 +254,8 @@ impl Correlator {
                 self.fire(alert, Some(*incident), now);
                 self.extend(*incident, alert, now);
             }
+            // Done when the incident was opened.
+            Decision::Adopted { .. } => {}
             Decision::Opened { incident, adopted } => self.open(alert, *incident, adopted, now),
         }
         self.forget(now);

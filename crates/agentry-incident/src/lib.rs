@@ -5,4 +5,11 @@
 //! keeps no database and reads no clock: telemetry, storage, tickets and actions come through the ports of `agentry-core`.
 
 pub mod alert;
+pub mod catalogue;
 pub mod correlate;
+pub mod desk;
+pub mod diagnose;
+pub mod evidence;
+pub mod handling;
+pub mod intake;
+pub mod report;

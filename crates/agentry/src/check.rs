@@ -45,7 +45,8 @@ pub(crate) fn run(cx: &Context) -> Result<Exit, Ended> {
         return Ok(Exit::Done);
     }
     let list = |names: &[&str]| if names.is_empty() { "none".to_owned() } else { names.join(", ") };
-    cx.terminal.data(format_args!("{} is good", file.as_deref().unwrap_or("the default configuration")));
+    cx.terminal
+        .data(format_args!("{} is good", file.as_deref().unwrap_or("the default configuration")));
     cx.terminal.data(format_args!("  listen     {}", config.server.listen));
     cx.terminal.data(format_args!("  storage    {storage}"));
     cx.terminal.data(format_args!("  providers  {}", list(&providers)));

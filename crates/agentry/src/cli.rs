@@ -9,7 +9,7 @@ use clap::{ArgAction, Parser, Subcommand};
 
 use crate::config::{self, Config};
 use crate::terminal::Terminal;
-use crate::{check, logging, serve};
+use crate::{check, demo, logging, operate, serve};
 
 #[derive(Debug, Parser)]
 #[command(
@@ -39,14 +39,41 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Start a small real system, break it, and let the incident agent find out what broke
+    Demo(demo::Options),
     /// Answer on every HTTP face until told to stop
     Serve,
     /// Read the configuration and report all that is wrong with it
     Check,
+    /// Incidents of a running instance
+    Incidents {
+        #[command(flatten)]
+        target: operate::Target,
+        #[command(subcommand)]
+        what: operate::Incidents,
+    },
+    /// What waits for a person, and the answers
+    Approvals {
+        #[command(flatten)]
+        target: operate::Target,
+        #[command(subcommand)]
+        what: operate::Approvals,
+    },
+    /// The hash-chained log of everything that was done
+    Audit {
+        #[command(flatten)]
+        target: operate::Target,
+        #[command(subcommand)]
+        what: operate::Audit,
+    },
+    /// One process of the demo's shop
+    #[command(name = demo::PROCESS, hide = true)]
+    ShopProcess { arguments: Vec<String> },
 }
 
 const EXAMPLES: &str = "\
 Examples:
+  agentry demo                         break a small real system and watch the incident agent
   agentry check                        is the configuration good?
   agentry serve                        answer on http://127.0.0.1:7171
   OPENAI_API_KEY=... agentry serve     the same, with a model and no configuration";
@@ -131,6 +158,11 @@ pub(crate) fn run(
     let ended = match command {
         Command::Serve => serve::run(&cx),
         Command::Check => check::run(&cx),
+        Command::Demo(options) => demo::run(&cx, options),
+        Command::Incidents { target, what } => operate::incidents(&cx, &target, what),
+        Command::Approvals { target, what } => operate::approvals(&cx, &target, what),
+        Command::Audit { target, what } => operate::audit(&cx, &target, what),
+        Command::ShopProcess { arguments } => demo::process(&arguments),
     };
     match ended {
         Ok(exit) => exit.code(),

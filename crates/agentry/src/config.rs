@@ -84,9 +84,9 @@ pub(crate) fn load(
 fn read_file(path: &Path, name: &str) -> Result<String, Error> {
     let unreadable = |reason: String| Error::Unreadable { path: name.to_owned(), reason };
     let bytes = fs::read(path).map_err(|error| match error.kind() {
-        std::io::ErrorKind::NotFound => {
-            unreadable("there is no such file: check --config, or leave it out for the defaults".to_owned())
-        }
+        std::io::ErrorKind::NotFound => unreadable(
+            "there is no such file: check --config, or leave it out for the defaults".to_owned(),
+        ),
         _ => unreadable(format!("cannot be read: {error}")),
     })?;
     String::from_utf8(bytes).map_err(|error| {

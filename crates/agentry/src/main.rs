@@ -2,12 +2,17 @@
 
 use std::process::ExitCode;
 
+mod agent;
 mod check;
 mod cli;
 mod clock;
 mod config;
+mod demo;
+mod instance;
 mod logging;
+mod operate;
 mod serve;
+mod signals;
 mod terminal;
 mod wiring;
 

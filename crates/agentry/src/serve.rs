@@ -4,62 +4,77 @@ use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use agentry_gateway::Gateway;
-use agentry_server::{App, Drained, Metrics};
+use agentry_server::{Drained, Metrics};
 use anyhow::{Context as _, anyhow};
 use serde_json::json;
 use tokio::net::TcpListener;
-use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use crate::cli::{Context, Ended, Exit};
-use crate::clock::SystemClock;
 use crate::config::Config;
+use crate::instance::{Instance, Parts};
+use crate::signals::Signals;
 use crate::terminal::Terminal;
-use crate::wiring;
+use crate::wiring::{self, incident};
 
 pub(crate) fn run(cx: &Context) -> Result<Exit, Ended> {
     let config = cx.config()?;
     let metrics = Arc::new(Metrics::new());
-    let gateway = wiring::gateway(&config, Arc::clone(&metrics))
-        .map_err(|error| Ended { exit: Exit::Usage, error })?;
+    let usage = |error| Ended { exit: Exit::Usage, error };
+    let gateway = Arc::new(wiring::gateway(&config, Arc::clone(&metrics)).map_err(usage)?);
+    let ports = incident::ports(&config, &gateway).map_err(usage)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
         .context("start the runtime")?;
-    runtime.block_on(serve(cx.terminal, config, gateway, metrics))
+    runtime.block_on(async {
+        let listener = listen(config.server.listen).await?;
+        let (store, log) = incident::store(&config.storage)?;
+        let parts = Parts {
+            server: config.server.settings.clone(),
+            gateway,
+            metrics,
+            store,
+            log,
+            ports,
+            handling: incident::settings(&config),
+        };
+        let instance = Instance::assemble(parts).await?;
+        serve(cx.terminal, &config, instance, listener).await
+    })
 }
 
 async fn serve(
     terminal: Terminal,
-    config: Config,
-    gateway: Gateway,
-    metrics: Arc<Metrics>,
+    config: &Config,
+    instance: Instance,
+    listener: TcpListener,
 ) -> Result<Exit, Ended> {
-    let listener = listen(config.server.listen).await?;
     let address = listener.local_addr().context("read the address")?;
     let mut signals = Signals::catch()?;
-    let app = App::new(Arc::new(gateway), metrics, Arc::new(SystemClock))
-        .settings(config.server.settings.clone());
-    banner(terminal, &config, address);
+    banner(terminal, config, address);
 
     let shutdown = CancellationToken::new();
-    let mut serving = std::pin::pin!(agentry_server::serve(listener, app, shutdown.clone()));
+    let mut running = std::pin::pin!(instance.run(listener, shutdown.clone()));
     tokio::select! {
-        _ = &mut serving => {}
+        ended = &mut running => {
+            ended?;
+            return Ok(Exit::Done);
+        }
         () = signals.next() => {
             terminal.note("stopping: what is in flight may finish, once more stops at once");
             shutdown.cancel();
         }
     }
     tokio::select! {
-        Drained { connections_cut } = serving => match connections_cut {
-            0 => Ok(Exit::Done),
-            cut => {
+        ended = running => {
+            let Drained { connections_cut } = ended?;
+            if connections_cut > 0 {
+                let cut = connections_cut;
                 terminal.note(format_args!("{cut} connections did not finish in time and were cut"));
-                Ok(Exit::Done)
             }
-        },
+            Ok(Exit::Done)
+        }
         () = signals.next() => Ok(Exit::Interrupted),
     }
 }
@@ -97,33 +112,14 @@ fn banner(terminal: Terminal, config: &Config, address: SocketAddr) {
     }
     let models: Vec<&str> = config.models.iter().map(|model| model.name.as_str()).collect();
     match models.as_slice() {
-        [] => terminal.note("models         none: set OPENAI_API_KEY, or add [providers.NAME] to agentry.toml"),
+        [] => terminal.note(
+            "models         none: set OPENAI_API_KEY, or add [providers.NAME] to agentry.toml",
+        ),
         models => terminal.note(format_args!("models         {}", models.join(", "))),
     }
     if terminal.json {
         terminal.object(&json!({ "listening": format!("http://{address}") }));
     } else {
         terminal.data(format_args!("listening on http://{address}"));
-    }
-}
-
-/// What asks us to stop.
-struct Signals {
-    terminate: tokio::signal::unix::Signal,
-    interrupt: tokio::signal::unix::Signal,
-}
-
-impl Signals {
-    fn catch() -> anyhow::Result<Self> {
-        let terminate = signal(SignalKind::terminate()).context("catch SIGTERM")?;
-        let interrupt = signal(SignalKind::interrupt()).context("catch SIGINT")?;
-        Ok(Self { terminate, interrupt })
-    }
-
-    async fn next(&mut self) {
-        tokio::select! {
-            _ = self.terminate.recv() => {}
-            _ = self.interrupt.recv() => {}
-        }
     }
 }

@@ -4,6 +4,7 @@ use std::fmt::Display;
 use std::io::{self, IsTerminal as _, Write as _};
 
 use serde::Serialize;
+use tokio::io::AsyncBufReadExt as _;
 
 /// How this process talks, as the command line and the environment want it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -22,6 +23,21 @@ impl Terminal {
     /// Whether stderr shows colors.
     pub(crate) fn color(self) -> bool {
         self.color
+    }
+
+    /// Whether a person sits at both ends.
+    pub(crate) fn is_interactive(self) -> bool {
+        !self.json && !self.quiet && io::stderr().is_terminal() && io::stdin().is_terminal()
+    }
+
+    /// Puts a question and waits for a line; an empty one when there is nobody.
+    pub(crate) async fn ask(self, question: &str) -> String {
+        let _ = write!(io::stderr().lock(), "{question}");
+        let mut line = String::new();
+        let mut input = tokio::io::BufReader::new(tokio::io::stdin());
+        // A closed or unreadable input is nobody's answer.
+        let _ = input.read_line(&mut line).await;
+        line
     }
 
     /// One line of data.

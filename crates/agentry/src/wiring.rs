@@ -11,6 +11,8 @@ use anyhow::{Context as _, anyhow};
 
 use crate::config::{Config, Kind, Model, Provider, Source};
 
+pub(crate) mod incident;
+
 /// All models over their providers; `metrics` hears of every call.
 pub(crate) fn gateway(config: &Config, metrics: Arc<Metrics>) -> anyhow::Result<Gateway> {
     let client = agentry_http::Client::new(&agentry_http::Settings::default());
@@ -31,8 +33,10 @@ fn upstream(
 ) -> anyhow::Result<Arc<dyn ChatModel>> {
     Ok(match &provider.kind {
         Kind::OpenAi { base_url, api_key } => {
-            let settings =
-                openai::Settings { api_key: api_key.clone(), ..openai::Settings::new(base_url.as_str()) };
+            let settings = openai::Settings {
+                api_key: api_key.clone(),
+                ..openai::Settings::new(base_url.as_str())
+            };
             Arc::new(OpenAi::new(client.clone(), settings)?)
         }
         Kind::Scripted { script } => Arc::new(Scripted::new(script.as_ref().clone())),

@@ -41,8 +41,9 @@ struct WebhookAlert {
 }
 
 /// Reads a webhook of Alertmanager. One bad alert does not lose its neighbours; when none is good the request fails.
-pub fn alertmanager(body: &[u8], now: Timestamp) -> Result<Batch, Error> {
-    let hook: Webhook = read(body)?;
+pub fn alertmanager(body: Value, now: Timestamp) -> Result<Batch, Error> {
+    let hook: Webhook =
+        serde_json::from_value(body).map_err(|error| Error::Unreadable(error.to_string()))?;
     if let Some(version) = hook.version
         && version != "4"
     {
@@ -80,7 +81,7 @@ fn from_webhook(alert: WebhookAlert, now: Timestamp) -> Result<Alert, (&'static 
     let name = labels
         .get("alertname")
         .cloned()
-        .ok_or(("labels.alertname", "an alert needs a name".to_owned()))?;
+        .ok_or_else(|| ("labels.alertname", "an alert needs a name".to_owned()))?;
     let summary = ["summary", "message", "description"]
         .iter()
         .find_map(|key| annotations.get(*key))
@@ -125,8 +126,8 @@ struct Plain {
 }
 
 /// Reads one alert of the plain form, or an array of them.
-pub fn generic(body: &[u8], now: Timestamp) -> Result<Batch, Error> {
-    match read(body)? {
+pub fn generic(body: Value, now: Timestamp) -> Result<Batch, Error> {
+    match body {
         Value::Array(values) => collect(values, "", |value| plain(value, now)),
         value @ Value::Object(_) => match plain(value, now) {
             Ok(alert) => Ok(Batch { alerts: vec![alert], rejected: Vec::new() }),
@@ -177,10 +178,6 @@ fn plain(value: Value, now: Timestamp) -> Result<Alert, (&'static str, String)> 
         summary,
         labels,
     })
-}
-
-fn read<T: for<'de> Deserialize<'de>>(body: &[u8]) -> Result<T, Error> {
-    serde_json::from_slice(body).map_err(|error| Error::Unreadable(error.to_string()))
 }
 
 fn collect(

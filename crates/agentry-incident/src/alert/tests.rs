@@ -4,6 +4,10 @@ fn now() -> Timestamp {
     "2026-11-20T12:00:00Z".parse().unwrap()
 }
 
+fn json(text: &str) -> serde_json::Value {
+    serde_json::from_str(text).unwrap()
+}
+
 fn webhook(alert: &str) -> String {
     format!(r#"{{"version":"4","status":"firing","receiver":"x","alerts":[{alert}]}}"#)
 }
@@ -15,7 +19,7 @@ fn a_webhook_alert_keeps_its_identity_and_meaning() {
             "annotations":{"summary":"errors"},"startsAt":"2026-11-20T11:59:00Z","endsAt":"0001-01-01T00:00:00Z",
             "generatorURL":"http://x","fingerprint":"8d1e89f3901150e4","newField":1}"#,
     );
-    let batch = alertmanager(body.as_bytes(), now()).unwrap();
+    let batch = alertmanager(json(&body), now()).unwrap();
     let alert = &batch.alerts[0];
     assert_eq!(
         (
@@ -76,7 +80,7 @@ fn a_bad_alert_is_refused_with_the_field_and_the_reason() {
         ("17", "alerts[0]", "invalid type"),
         (many.as_str(), "alerts[0].labels", "10001 labels"),
     ] {
-        let error = alertmanager(webhook(alert).as_bytes(), now()).unwrap_err();
+        let error = alertmanager(json(&webhook(alert)), now()).unwrap_err();
         assert_eq!(error.param(), Some(param), "{error}");
         assert!(error.to_string().contains(reason), "{error}");
     }
@@ -87,19 +91,19 @@ fn one_bad_alert_does_not_lose_its_neighbour() {
     let body = webhook(
         r#"{"status":"firing","labels":{"alertname":"A"}},{"status":"firing","labels":{}}"#,
     );
-    let batch = alertmanager(body.as_bytes(), now()).unwrap();
+    let batch = alertmanager(json(&body), now()).unwrap();
     assert_eq!((batch.alerts.len(), batch.rejected.len(), batch.rejected[0].index), (1, 1, 1));
 }
 
 #[test]
 fn the_plain_form_takes_one_or_many_and_refuses_unknown_fields() {
     let one = r#"{"severity":"critical","service":"db","message":"possible data loss on shard 3"}"#;
-    let alert = generic(one.as_bytes(), now()).unwrap().alerts.remove(0);
+    let alert = generic(json(one), now()).unwrap().alerts.remove(0);
     assert_eq!(
         (alert.severity, alert.service.as_str(), alert.started),
         (Severity::Emergency, "db", now())
     );
-    assert_eq!(generic(format!("[{one},{one}]").as_bytes(), now()).unwrap().alerts.len(), 2);
+    assert_eq!(generic(json(&format!("[{one},{one}]")), now()).unwrap().alerts.len(), 2);
     for (body, reason) in [
         (
             r#"{"severity":"critical","service":"db","message":"x","serverity":"y"}"#,
@@ -108,10 +112,9 @@ fn the_plain_form_takes_one_or_many_and_refuses_unknown_fields() {
         (r#"{"severity":"critical","service":" ","message":"x"}"#, "name the service"),
         (r#"{"severity":"critical"}"#, "missing field"),
         ("true", "an alert is an object"),
-        ("{", "EOF"),
-        ("\u{0}", "expected value"),
+        ("[[]]", "invalid type"),
     ] {
-        let error = generic(body.as_bytes(), now()).unwrap_err().to_string();
+        let error = generic(json(body), now()).unwrap_err().to_string();
         assert!(error.contains(reason), "{error}");
     }
 }
@@ -119,7 +122,7 @@ fn the_plain_form_takes_one_or_many_and_refuses_unknown_fields() {
 #[test]
 fn long_texts_are_cut_between_characters() {
     let body = format!(r#"{{"severity":"info","service":"s","message":"{}"}}"#, "é".repeat(10_000));
-    let alert = generic(body.as_bytes(), now()).unwrap().alerts.remove(0);
+    let alert = generic(json(&body), now()).unwrap().alerts.remove(0);
     assert!(
         alert.summary.len() <= TEXT_BYTES_MAX && alert.summary.chars().all(|letter| letter == 'é')
     );

@@ -44,6 +44,7 @@ fn check(story: &[(i64, Alert)], expected: &[&str]) {
                 Decision::Loose => "loose".into(),
                 Decision::Opened { adopted, .. } => format!("opened{number}+{}", adopted.len()),
                 Decision::Joined { .. } => format!("joined{number}"),
+                Decision::Adopted { .. } => format!("adopted{number}"),
                 Decision::Resolved { .. } => format!("resolved{number}"),
             }
         })

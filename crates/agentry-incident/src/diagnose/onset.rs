@@ -17,6 +17,8 @@ const RELATIVE: f64 = 0.2;
 /// The part of the samples before the alert that is taken to be normal.
 const REFERENCE: f64 = 0.6;
 const REFERENCE_MIN: usize = 4;
+/// An alert rarely comes much later than this.
+const PATIENCE: Duration = Duration::from_secs(180);
 /// Clocks of machines differ; a change may seem to come this long after what it caused.
 const SKEW_MAX: Duration = Duration::from_secs(30);
 const SKEW_MIN: Duration = Duration::from_secs(2);
@@ -39,7 +41,7 @@ pub(super) fn estimate(view: &View<'_, '_>, alerted: Timestamp, settings: &Setti
     };
     let from_spans = span_signals(&view.observed.spans.items, view.bounds);
     let earliest = alerted.minus(settings.lead_max).max(view.bounds.start);
-    let mut starts: Vec<f64> = view
+    let starts: Vec<Start> = view
         .signals
         .iter()
         .chain(&from_spans)
@@ -47,17 +49,36 @@ pub(super) fn estimate(view: &View<'_, '_>, alerted: Timestamp, settings: &Setti
             concerned(signal.service) && !matches!(signal.class, Class::Traffic | Class::Other)
         })
         .filter_map(|signal| began(signal, view.bounds, alerted))
-        .filter(|began| *began >= earliest && *began <= alerted)
-        .map(Timestamp::as_seconds_f64)
+        .filter(|start| start.at >= earliest && start.at <= alerted)
         .collect();
-    starts.sort_by(f64::total_cmp);
-    match quantile(&starts, 0.25) {
-        Some(start) => Timestamp::from_micros((start * 1e6) as i64),
-        None => alerted,
-    }
+    agreed(&starts, alerted, skew(view.signals)).unwrap_or(alerted)
 }
 
-fn began(signal: &Signal<'_>, bounds: Window, alerted: Timestamp) -> Option<Timestamp> {
+/// When one signal began to change, and how much that says.
+struct Start {
+    at: Timestamp,
+    weight: f64,
+}
+
+/// The time around which most of the change begins. Noise begins anywhere, so what is close to the alert counts more.
+fn agreed(starts: &[Start], alerted: Timestamp, width: Duration) -> Option<Timestamp> {
+    let distance = |a: Timestamp, b: Timestamp| a.since(b).max(b.since(a)).as_secs_f64();
+    let width = width.as_secs_f64();
+    let support = |at: Timestamp| {
+        let near: f64 =
+            starts.iter().map(|start| start.weight * (-distance(start.at, at) / width).exp()).sum();
+        near * (-distance(alerted, at) / PATIENCE.as_secs_f64()).exp()
+    };
+    let centre = starts.iter().max_by(|a, b| support(a.at).total_cmp(&support(b.at)))?.at;
+    let near: Vec<f64> = starts
+        .iter()
+        .filter(|start| distance(start.at, centre) <= 2.0 * width)
+        .map(|start| start.at.as_seconds_f64())
+        .collect();
+    quantile(&near, 0.25).map(|start| Timestamp::from_micros((start * 1e6) as i64))
+}
+
+fn began(signal: &Signal<'_>, bounds: Window, alerted: Timestamp) -> Option<Start> {
     let samples: Vec<&Sample> = signal
         .samples
         .iter()
@@ -76,8 +97,9 @@ fn began(signal: &Signal<'_>, bounds: Window, alerted: Timestamp) -> Option<Time
         .skip(reference)
         .map(|sample| (sample.value - normal.median) / scale)
         .collect();
-    let at = cusum_onset(&scores)?;
-    samples.get(reference + at).map(|sample| sample.from)
+    let onset = cusum_onset(&scores)?;
+    let at = samples.get(reference + onset.index).map(|sample| sample.from)?;
+    Some(Start { at, weight: onset.height })
 }
 
 /// Spans as signals, in bins: a system without metrics has an onset, too.

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use agentry_core::Timestamp;
-use agentry_core::telemetry::{Level, LogLine};
+use agentry_core::telemetry::{Level, LogLine, Window};
 
 use super::graph::Graph;
 use super::templates::{Miner, TemplateId};
@@ -41,6 +41,8 @@ impl<'a> Mined<'a> {
         graph: &Graph<'_>,
         services: &BTreeSet<&str>,
     ) -> Vec<Finding> {
+        // Often there are logs for a part of the time only.
+        let split = &self.covered(split);
         let mut counts: HashMap<(&str, TemplateId), Counted<'_>> = HashMap::new();
         for (line, template) in &self.lines {
             counts.entry((line.service.as_str(), *template)).or_default().add(line, split);
@@ -76,6 +78,12 @@ impl<'a> Mined<'a> {
             rows.append(&mut found);
         }
         rows
+    }
+
+    fn covered(&self, split: &Split) -> Split {
+        let first = self.lines.first().map_or(split.normal.start, |(line, _)| line.at);
+        let start = first.clamp(split.normal.start, split.normal.end);
+        Split { normal: Window { start, end: split.normal.end }, abnormal: split.abnormal }
     }
 
     fn text(&self, template: TemplateId) -> String {

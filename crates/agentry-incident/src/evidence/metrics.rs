@@ -80,7 +80,7 @@ impl<'s, 'a> Shift<'s, 'a> {
             Class::Memory => {
                 (Hypothesis::Memory, Origin::Own, self.growth(self.signal.unit.floor()))
             }
-            Class::Handles => (Hypothesis::Handles, Origin::Own, self.growth(HANDLES_FLOOR)),
+            Class::Handles => (Hypothesis::Handles, Origin::Passed, self.growth(HANDLES_FLOOR)),
             Class::InFlight => (Hypothesis::Slow, Origin::Passed, up * EFFECT),
             Class::Latency => (Hypothesis::Slow, Origin::Passed, up * EFFECT),
             Class::Errors => (Hypothesis::Failing, Origin::Passed, up * EFFECT),
@@ -262,23 +262,25 @@ fn down(signals: &[Signal<'_>], split: &Split) -> Vec<Finding> {
     let Some(end) = last.values().map(|(_, at)| *at).max() else { return Vec::new() };
     last.iter()
         .filter_map(|(service, (signal, at))| {
-            let step = signal.samples.last().map(|sample| sample.at.since(sample.from))?;
+            let pause = signal.samples.iter().map(|sample| sample.at.since(sample.from)).max()?;
             let silent = end.since(*at);
-            (silent > step * 4 && !silent.is_zero() && *at >= split.normal.start).then(|| Finding {
-                service: (*service).to_owned(),
-                hypothesis: Hypothesis::Down,
-                origin: Origin::Own,
-                modality: Modality::Metric,
-                strength: 3.0,
-                summary: format!(
-                    "no metrics for the last {}",
-                    super::words::seconds(silent.as_secs_f64())
-                ),
-                handle: Handle::Series {
-                    selector: signal.selector.clone(),
-                    window: Window { start: split.normal.start, end: split.abnormal.end },
-                },
-                since: Some(*at),
+            (silent > pause * 4 && !silent.is_zero() && *at >= split.normal.start).then(|| {
+                Finding {
+                    service: (*service).to_owned(),
+                    hypothesis: Hypothesis::Down,
+                    origin: Origin::Own,
+                    modality: Modality::Metric,
+                    strength: 3.0,
+                    summary: format!(
+                        "no metrics for the last {}",
+                        super::words::seconds(silent.as_secs_f64())
+                    ),
+                    handle: Handle::Series {
+                        selector: signal.selector.clone(),
+                        window: Window { start: split.normal.start, end: split.abnormal.end },
+                    },
+                    since: Some(*at),
+                }
             })
         })
         .collect()

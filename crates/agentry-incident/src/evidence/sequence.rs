@@ -11,6 +11,8 @@ use super::{Finding, Handle, Hypothesis, Modality, Origin, STRENGTH_MAX, Split};
 /// A rule that held less often than this is no rule.
 const CONFIDENCE_MIN: f64 = 0.9;
 const SEEN_MIN: usize = 3;
+/// A rule that mostly still holds is not broken.
+const DROP_MIN: f64 = 0.2;
 /// A drop by half, seen nine times.
 const ALARM: f64 = 1.5;
 /// Distinct templates of one request that are considered, in order.
@@ -99,7 +101,8 @@ fn worst(normal: &Order, abnormal: &Order) -> Option<Broken> {
         .filter_map(|pair| {
             let (before, _) =
                 normal.confidence(*pair).filter(|(before, _)| *before >= CONFIDENCE_MIN)?;
-            let (after, seen) = abnormal.confidence(*pair)?;
+            let (after, seen) =
+                abnormal.confidence(*pair).filter(|(after, _)| before - after >= DROP_MIN)?;
             Some(Broken {
                 pair: *pair,
                 before,

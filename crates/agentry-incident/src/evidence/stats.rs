@@ -2,6 +2,9 @@
 
 /// Makes the median absolute deviation comparable with a standard deviation.
 const MAD_TO_SIGMA: f64 = 1.4826;
+/// What is idle most of the time has no deviation to speak of, and yet its bursts are ordinary.
+const BURST: f64 = 0.9;
+const BURST_TO_SIGMA: f64 = 1.0 / 1.2816;
 /// A change of the mean below this many sigmas is not accumulated.
 const CUSUM_SLACK: f64 = 0.5;
 const CUSUM_ALARM: f64 = 5.0;
@@ -47,7 +50,8 @@ impl Normal {
     pub(crate) fn of(values: &[f64]) -> Option<Self> {
         let median = median(values)?;
         let away: Vec<f64> = values.iter().map(|value| (value - median).abs()).collect();
-        Some(Self { median, sigma: MAD_TO_SIGMA * self::median(&away)? })
+        let burst = (quantile(values, BURST)? - median) * BURST_TO_SIGMA;
+        Some(Self { median, sigma: burst.max(MAD_TO_SIGMA * self::median(&away)?) })
     }
 
     /// The yardstick for a shift: jitter of an idle series must not look like an event.
@@ -57,7 +61,7 @@ impl Normal {
 }
 
 /// Where the mean of these standard scores left zero for good, if it did: the beginning of the largest excursion.
-pub(crate) fn cusum_onset(scores: &[f64]) -> Option<usize> {
+pub(crate) fn cusum_onset(scores: &[f64]) -> Option<Onset> {
     let up = largest_excursion(scores.iter().copied());
     let down = largest_excursion(scores.iter().map(|score| -score));
     let (largest, sign) = if up.height >= down.height { (up, 1.0) } else { (down, -1.0) };
@@ -65,12 +69,19 @@ pub(crate) fn cusum_onset(scores: &[f64]) -> Option<usize> {
         return None;
     }
     let beyond = |index: usize| scores.get(index).is_some_and(|score| score * sign > 1.0);
-    (largest.start..=largest.peak).find(|start| {
-        let rest = *start..=largest.peak;
+    let start = (largest.start..=largest.peak).find(|start| {
         let length = largest.peak - start + 1;
-        beyond(*start)
-            && rest.filter(|index| beyond(*index)).count() as f64 >= LASTING * length as f64
-    })
+        let lasting = (*start..=largest.peak).filter(|index| beyond(*index)).count();
+        beyond(*start) && lasting as f64 >= LASTING * length as f64
+    })?;
+    Some(Onset { index: start, height: largest.height })
+}
+
+/// Where a lasting change begins, and how much it adds up to, in sigmas.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Onset {
+    pub(crate) index: usize,
+    pub(crate) height: f64,
 }
 
 #[derive(Default, Clone, Copy)]
@@ -111,13 +122,16 @@ mod tests {
     fn a_constant_series_is_measured_by_the_floor() {
         let normal = Normal::of(&[5.0; 10]).unwrap();
         assert_eq!(normal, Normal { median: 5.0, sigma: 0.0 });
+        let bursts = Normal::of(&[0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 9.0, 9.0, 9.0]).unwrap();
+        assert!(bursts.sigma > 5.0, "{bursts:?}");
         assert!((normal.scale(0.1, 0.2) - 0.5).abs() < 1e-12);
     }
 
     #[test]
     fn cusum_finds_the_first_index_of_a_lasting_change_and_not_a_glitch() {
-        let check =
-            |scores: &[f64], expected| assert_eq!(cusum_onset(scores), expected, "{scores:?}");
+        let check = |scores: &[f64], expected| {
+            assert_eq!(cusum_onset(scores).map(|onset| onset.index), expected, "{scores:?}")
+        };
         check(&[0.1, -0.2, 0.3, 0.0, 6.0, 6.0, 6.0], Some(4));
         check(&[0.1, -0.2, -5.0, -6.0, -5.0], Some(2));
         check(&[0.1, -0.2, 40.0, 0.0, -0.1, 0.2, 0.0, 0.1, 0.0], None);

@@ -12,6 +12,8 @@ use super::tree::Value;
 use super::value::{self, Unreadable};
 use super::{optional_duration, problem};
 
+const OUTBOX: &str = "agentry-outbox";
+
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Incident {
     pub(crate) metrics: Option<Source>,
@@ -27,6 +29,8 @@ pub(crate) struct Incident {
     pub(crate) settle: Option<Duration>,
     /// Action of the catalogue, and the webhook that carries it out.
     pub(crate) actions: Vec<(String, Url)>,
+    /// Where tickets, messages and orders go as files when nothing else is configured for them.
+    pub(crate) outbox: PathBuf,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -45,7 +49,7 @@ pub(crate) struct Jira {
 }
 
 pub(super) fn read(table: Option<Reader<'_>>, models: &[Model], notes: &Notes<'_>) -> Incident {
-    let mut incident = Incident::default();
+    let mut incident = Incident { outbox: notes.path(OUTBOX), ..Incident::default() };
     let Some(mut table) = table else { return incident };
     if let Some(mut sources) = table.table("sources") {
         let metrics = |value: &Value| source(value, notes, &["prometheus", "dir"]);
@@ -74,6 +78,9 @@ pub(super) fn read(table: Option<Reader<'_>>, models: &[Model], notes: &Notes<'_
     }
     incident.approval_timeout = optional_duration(&mut table, "approval_timeout");
     incident.settle = optional_duration(&mut table, "settle");
+    if let Some(outbox) = table.read("outbox", value::text) {
+        incident.outbox = notes.path(&outbox.value);
+    }
     let actions = table.table("actions").map(Reader::tables).unwrap_or_default();
     incident.actions = actions.into_iter().filter_map(action).collect();
     table.finish();
@@ -111,8 +118,10 @@ fn source(value: &Value, notes: &Notes<'_>, allowed: &[&str]) -> Result<Source, 
     });
     let help = format!("write {}", forms.collect::<Vec<_>>().join(" or "));
     if matches!(kind, "loki" | "elasticsearch") {
-        return Err(Unreadable::new(format!("names {kind}, which is not available yet in this version"))
-            .help(help));
+        return Err(Unreadable::new(format!(
+            "names {kind}, which is not available yet in this version"
+        ))
+        .help(help));
     }
     if !allowed.contains(&kind) || rest.is_empty() {
         return Err(Unreadable::new(format!("is no source for this: \"{text}\"")).help(help));

@@ -36,8 +36,7 @@ impl Provider {
     }
 }
 
-const KINDS: &[&str] =
-    &["openai", "scripted", "anthropic", "gemini", "ollama", "azure", "bedrock"];
+const KINDS: &[&str] = &["openai", "scripted", "anthropic", "gemini", "ollama", "azure", "bedrock"];
 const OPENAI_URL: &str = "https://api.openai.com/v1";
 const OPENAI_KEY: &str = "OPENAI_API_KEY";
 

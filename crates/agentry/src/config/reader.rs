@@ -188,8 +188,10 @@ impl<'a> Reader<'a> {
     pub(super) fn not_yet(&mut self, keys: &[&'static str], instead: &str) {
         for key in keys {
             if let Some(entry) = self.take(key) {
-                let problem =
-                    Problem::new(entry.key, format!("`{key}` is not available yet in this version"));
+                let problem = Problem::new(
+                    entry.key,
+                    format!("`{key}` is not available yet in this version"),
+                );
                 self.notes.report(problem.help(instead));
             }
         }
@@ -198,11 +200,8 @@ impl<'a> Reader<'a> {
     /// Whatever was not asked for is a mistake.
     pub(super) fn finish(self) {
         for (key, entry) in &self.left {
-            let at = if self.name.is_empty() {
-                String::new()
-            } else {
-                format!(" in `{}`", self.name)
-            };
+            let at =
+                if self.name.is_empty() { String::new() } else { format!(" in `{}`", self.name) };
             let message = match entry.node.value {
                 Value::Table(_) => format!("unknown table `{key}`{at}"),
                 _ => format!("unknown key `{key}`{at}"),

@@ -25,7 +25,10 @@ fn check(text: &str, expected: &[&str]) {
 fn check_with(text: &str, variables: &[(&str, &str)], expected: &[&str]) {
     let shown = read(text, variables).expect_err(text).to_string();
     for expected in expected {
-        assert!(shown.contains(expected), "{text}\n- should say -\n{expected}\n- but says -\n{shown}");
+        assert!(
+            shown.contains(expected),
+            "{text}\n- should say -\n{expected}\n- but says -\n{shown}"
+        );
     }
 }
 
@@ -100,15 +103,27 @@ fn a_mistake_is_named_and_so_is_its_mend() {
         "[providers.a]\nkind = \"openai\"\napi_key = \"env:NOT_SET\"",
         &["environment variable NOT_SET, which is not set", "export NOT_SET="],
     );
-    check("[providers.a]\nkind = \"openai\"\napi_key = \"file:gone\"", &["gone, which cannot be read"]);
+    check(
+        "[providers.a]\nkind = \"openai\"\napi_key = \"file:gone\"",
+        &["gone, which cannot be read"],
+    );
     check("[providers.a]\nkind = \"openai\"\nbase_url = \"ftp://a\"", &["must begin with http://"]);
     check("[providers.a]\nkind = \"scripted\"", &["needs `script`"]);
-    check("[providers.a]\nkind = \"scripted\"\nscript = \"no.toml\"", &["no.toml, which cannot be read"]);
+    check(
+        "[providers.a]\nkind = \"scripted\"\nscript = \"no.toml\"",
+        &["no.toml, which cannot be read"],
+    );
     check("[models.a]\n", &["`models.a` needs `targets`"]);
     check("[models.a]\ntargets = []", &["names nobody"]);
     check("[models.a]\ntargets = \"x/y\"", &["must be a list, not a string"]);
-    check("[models.a]\ntargets = [{ target = \"x/y\", weight = 2 }]", &["`weight`", "not available yet"]);
-    check("[models.a]\ntargets = [\"x/y\"]\nstrategy = \"random\"", &["`strategy` is not available yet"]);
+    check(
+        "[models.a]\ntargets = [{ target = \"x/y\", weight = 2 }]",
+        &["`weight`", "not available yet"],
+    );
+    check(
+        "[models.a]\ntargets = [\"x/y\"]\nstrategy = \"random\"",
+        &["`strategy` is not available yet"],
+    );
     check("[models.a]\ntargets = []\nretries = 1000", &["must be at most 20"]);
     check("[models.a]\ntargets = []\nprice = { input = -1, output = 1 }", &["between 0"]);
     check("[models.a]\ntargets = []\nprice = { input = 1 }", &["`models.a.price` needs `output`"]);
@@ -163,10 +178,18 @@ fn variables_lie_over_the_file() {
     assert_eq!(names, ["fast", "default"]);
     assert!(matches!(&config.providers[0].kind, Kind::OpenAi { api_key: Some(_), .. }));
 
-    check_with("", &[("AGENTRY__SERVER__LISTN", "x")], &["variable AGENTRY__SERVER__LISTN: unknown key"]);
+    check_with(
+        "",
+        &[("AGENTRY__SERVER__LISTN", "x")],
+        &["variable AGENTRY__SERVER__LISTN: unknown key"],
+    );
     check_with("", &[("AGENTRY__SERVER__DRAIN", "x")], &["AGENTRY__SERVER__DRAIN: `server.drain`"]);
     check_with("", &[("AGENTRY__", "x")], &["does not name a value"]);
-    check_with("[server]\ndrain = \"1s\"", &[("AGENTRY__SERVER__DRAIN__X", "x")], &["`drain` is a value"]);
+    check_with(
+        "[server]\ndrain = \"1s\"",
+        &[("AGENTRY__SERVER__DRAIN__X", "x")],
+        &["`drain` is a value"],
+    );
 }
 
 #[test]
@@ -189,9 +212,11 @@ fn without_a_file_the_usual_variables_count() {
     assert!(found.providers.is_empty(), "a file says all there is");
 
     std::fs::write(folder.path().join("bad.toml"), b"# \xff\n").unwrap();
-    for (path, expected) in
-        [("gone.toml", "no such file"), (".", "cannot be read"), ("bad.toml", "line 1 is not UTF-8")]
-    {
+    for (path, expected) in [
+        ("gone.toml", "no such file"),
+        (".", "cannot be read"),
+        ("bad.toml", "line 1 is not UTF-8"),
+    ] {
         let error = load(Some(Path::new(path)), folder.path(), &environment(&[])).unwrap_err();
         assert!(error.to_string().contains(expected), "{path}: {error}");
     }

@@ -167,8 +167,10 @@ pub(super) fn secret(
     if let Some(name) = text.strip_prefix("env:") {
         return match environment.get(name).filter(|secret| !secret.trim().is_empty()) {
             Some(secret) => Ok(secret.as_str().into()),
-            None => Err(Unreadable::new(format!("needs the environment variable {name}, which is not set"))
-                .help(format!("export {name}=..., or write \"file:PATH\""))),
+            None => Err(Unreadable::new(format!(
+                "needs the environment variable {name}, which is not set"
+            ))
+            .help(format!("export {name}=..., or write \"file:PATH\""))),
         };
     }
     if let Some(path) = text.strip_prefix("file:") {
@@ -184,7 +186,9 @@ pub(super) fn secret(
     }
     Err(Unreadable {
         message: "holds a secret, which does not belong into the configuration".to_owned(),
-        help: Some("put it into a variable or a file, and write \"env:NAME\" or \"file:PATH\"".to_owned()),
+        help: Some(
+            "put it into a variable or a file, and write \"env:NAME\" or \"file:PATH\"".to_owned(),
+        ),
         secret: true,
     })
 }

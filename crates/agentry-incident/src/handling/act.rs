@@ -1,0 +1,151 @@
+//! Chooses an order, carries it out once it is approved, and looks whether it helped.
+
+use std::sync::Arc;
+
+use agentry_core::outbound::{Order, Receipt};
+use agentry_core::run::Values;
+use agentry_engine::{Ask, Class, Node, NodeContext, NodeError, NodeOutput, effect};
+use async_trait::async_trait;
+use serde::Deserialize;
+use serde_json::json;
+use sha2::{Digest as _, Sha256};
+
+use super::{
+    Approval, Noted, Opening, Outcome, Performed, Planned, Recovery, Shared, Step, is_over, read,
+};
+use crate::alert::Alert;
+use crate::catalogue::{Inventory, ServiceEntry, propose};
+use crate::diagnose::Diagnosis;
+
+/// Names exactly this order.
+pub(super) fn digest(order: &Order) -> String {
+    let canonical =
+        json!([order.action, order.service, order.parameters, order.preview]).to_string();
+    Sha256::digest(canonical.as_bytes()).iter().take(16).map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// What may be acted on: the services that were observed, and the revisions that changes have named.
+pub(super) fn inventory(diagnosis: &Diagnosis) -> Inventory {
+    let mut inventory = Inventory::default();
+    for service in &diagnosis.services {
+        inventory.services.insert(service.clone(), ServiceEntry::default());
+    }
+    for suspect in &diagnosis.suspects {
+        let entry = inventory.services.entry(suspect.service.clone()).or_default();
+        let change = suspect.change.iter().flat_map(|change| [&change.revision, &change.previous]);
+        entry.revisions.extend(change.flatten().cloned());
+    }
+    inventory
+}
+
+pub(super) struct Plan;
+
+#[async_trait]
+impl Node for Plan {
+    async fn run(&self, cx: &NodeContext, state: &Values) -> Result<NodeOutput, NodeError> {
+        let opening: Opening = read(state, "incident")?;
+        let diagnosis: Diagnosis = read(state, "diagnosis")?;
+        let Some(proposal) = propose(&diagnosis, &inventory(&diagnosis)).into_iter().next() else {
+            return Ok(NodeOutput::done());
+        };
+        let planned = Planned { digest: digest(&proposal.order), proposal };
+        let what = format!("proposes: {}", planned.proposal.order.preview);
+        let step = Step { actor: "agent", action: "plan.proposed", what, detail: json!(planned) };
+        Ok(NodeOutput::done().set("plan", json!(planned)).noted(cx, opening.number, step))
+    }
+}
+
+pub(super) struct Act(pub(super) Arc<Shared>);
+
+#[async_trait]
+impl Node for Act {
+    async fn run(&self, cx: &NodeContext, state: &Values) -> Result<NodeOutput, NodeError> {
+        let opening: Opening = read(state, "incident")?;
+        let plan: Planned = read(state, "plan")?;
+        let approval: Approval = read(state, "approval")?;
+        let alerts: Vec<Alert> = read(state, "alerts")?;
+        let outcome = if approval.digest.as_deref() != Some(digest(&plan.proposal.order).as_str()) {
+            self.skipped(cx, "the order is not the one that was approved")
+        } else if is_over(&alerts) {
+            self.skipped(cx, "every alert had resolved by itself")
+        } else {
+            self.perform(cx, &opening, &plan.proposal.order).await
+        };
+        let what = format!("{}: {}", words(outcome.performed), plan.proposal.order.preview);
+        let detail =
+            json!({ "order": plan.proposal.order, "digest": plan.digest, "outcome": outcome });
+        let step = Step { actor: "system", action: "order.performed", what, detail };
+        Ok(NodeOutput::done().set("outcome", json!(outcome)).noted(cx, opening.number, step))
+    }
+}
+
+impl Act {
+    fn skipped(&self, cx: &NodeContext, why: &str) -> Outcome {
+        Outcome {
+            performed: Performed::Skipped,
+            at: cx.now(),
+            detail: why.to_owned(),
+            receipt: None,
+        }
+    }
+
+    async fn perform(&self, cx: &NodeContext, opening: &Opening, order: &Order) -> Outcome {
+        let actuator = Arc::clone(&self.0.ports.actuator);
+        let key = super::tell::key(cx, opening);
+        let order = order.clone();
+        let done = cx
+            .effect("perform", Class::Once, |_| async move {
+                actuator.perform(&key, &order).await.map(|receipt| json!(receipt))
+            })
+            .await;
+        let (performed, detail, receipt) = match done {
+            Ok(value) => match Receipt::deserialize(&value) {
+                Ok(receipt) => (Performed::Done, receipt.id.clone(), Some(receipt)),
+                Err(error) => {
+                    (Performed::Done, format!("the receipt is not readable: {error}"), None)
+                }
+            },
+            Err(effect::Error::Ambiguous { reason, .. }) => (Performed::Unknown, reason, None),
+            Err(effect::Error::Refused(reason) | effect::Error::NotDone(reason)) => {
+                (Performed::Failed, reason, None)
+            }
+        };
+        Outcome { performed, at: cx.now(), detail, receipt }
+    }
+}
+
+fn words(performed: Performed) -> &'static str {
+    match performed {
+        Performed::Done => "carried out",
+        Performed::Skipped => "not carried out",
+        Performed::Failed => "failed",
+        Performed::Unknown => "may or may not have happened, look yourself",
+    }
+}
+
+pub(super) struct Verify(pub(super) Arc<Shared>);
+
+#[async_trait]
+impl Node for Verify {
+    async fn run(&self, cx: &NodeContext, state: &Values) -> Result<NodeOutput, NodeError> {
+        let opening: Opening = read(state, "incident")?;
+        let outcome: Outcome = read(state, "outcome")?;
+        let alerts: Vec<Alert> = read(state, "alerts")?;
+        if outcome.performed != Performed::Done {
+            return Ok(NodeOutput::done());
+        }
+        let recovered = is_over(&alerts);
+        let deadline = outcome.at.plus(self.0.settings.verify);
+        if !recovered && cx.now() < deadline {
+            return Ok(NodeOutput::ask(Ask::message("recovery").deadline(deadline, json!(null))));
+        }
+        let recovery = Recovery { recovered, at: cx.now() };
+        let what = match recovered {
+            true => "every alert has resolved",
+            false => "alerts are still firing",
+        };
+        let detail = json!({ "recovered": recovered });
+        let step = Step { actor: "system", action: "recovery.checked", what: what.into(), detail };
+        Ok(NodeOutput::done().set("recovery", json!(recovery)).noted(cx, opening.number, step))
+    }
+}

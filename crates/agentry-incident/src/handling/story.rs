@@ -1,0 +1,111 @@
+//! The incident's state told as a report.
+
+use std::collections::BTreeMap;
+
+use agentry_core::Timestamp;
+use agentry_core::run::{RunRow, Status as RunStatus, Values};
+use agentry_engine::NodeError;
+
+use super::{Opening, Outcome, Performed, Planned, find, latest, read, severity};
+use crate::alert::{Alert, State};
+use crate::catalogue::{checks, propose};
+use crate::diagnose::{Diagnosis, Verdict, Version};
+use crate::report::{AlertCount, Entry, Report, Status};
+
+/// What the incident's own run knows, before anything is looked up elsewhere.
+pub(super) fn so_far(values: &Values, now: Timestamp) -> Result<Report, NodeError> {
+    let alerts: Vec<Alert> = read(values, "alerts")?;
+    tell(values, &alerts, status(values, &alerts, None)?, now)
+}
+
+/// With every alert that the log holds, those that came after the run ended too.
+pub(crate) fn report(values: &Values, alerts: &[Alert], row: &RunRow) -> Result<Report, NodeError> {
+    tell(values, alerts, status(values, alerts, Some(row))?, row.updated)
+}
+
+/// Alerts that fire still.
+pub(crate) fn firing(alerts: &[Alert]) -> Vec<&Alert> {
+    latest(alerts).into_iter().filter(|alert| alert.state == State::Firing).collect()
+}
+
+fn tell(
+    values: &Values,
+    alerts: &[Alert],
+    status: Status,
+    now: Timestamp,
+) -> Result<Report, NodeError> {
+    let opening: Opening = read(values, "incident")?;
+    let diagnosis: Option<Diagnosis> = find(values, "diagnosis")?;
+    let examined = diagnosis.is_some();
+    let diagnosis = diagnosis.unwrap_or_else(|| not_yet(&opening, now));
+    let timeline: Vec<Entry> = find(values, "timeline")?.unwrap_or_default();
+    let mut services: Vec<String> = alerts.iter().map(|alert| alert.service.clone()).collect();
+    services.sort();
+    services.dedup();
+    Ok(Report {
+        incident: opening.number.to_string(),
+        title: title(alerts, &services, &diagnosis),
+        severity: severity(alerts).name().to_owned(),
+        status,
+        since: if examined { diagnosis.onset } else { opening.opened },
+        detected: opening.opened,
+        services,
+        alerts: counts(alerts),
+        proposals: propose(&diagnosis, &super::act::inventory(&diagnosis)),
+        checks: if examined { checks(&diagnosis) } else { Vec::new() },
+        diagnosis,
+        timeline,
+    })
+}
+
+fn not_yet(opening: &Opening, now: Timestamp) -> Diagnosis {
+    Diagnosis {
+        version: Version::V1,
+        verdict: Verdict::Unknown { reason: "still being examined".into() },
+        onset: opening.opened,
+        at: now,
+        suspects: Vec::new(),
+        evidence: Vec::new(),
+        services: Vec::new(),
+        cleared: Vec::new(),
+        gaps: Vec::new(),
+        note: None,
+    }
+}
+
+fn title(alerts: &[Alert], services: &[String], diagnosis: &Diagnosis) -> String {
+    match (&diagnosis.verdict, alerts.iter().max_by_key(|alert| alert.severity)) {
+        (Verdict::Named { service, hypothesis }, _) => format!("{service} {}", hypothesis.words()),
+        (Verdict::Unknown { .. }, Some(worst)) => match services.len() {
+            0 | 1 => format!("{} on {}", worst.name, worst.service),
+            many => format!("{} on {} and {} more", worst.name, worst.service, many - 1),
+        },
+        (Verdict::Unknown { .. }, None) => "incident without alerts".to_owned(),
+    }
+}
+
+fn counts(alerts: &[Alert]) -> Vec<AlertCount> {
+    let mut counts: BTreeMap<(&str, &str), u64> = BTreeMap::new();
+    for alert in alerts.iter().filter(|alert| alert.state == State::Firing) {
+        *counts.entry((&alert.name, &alert.service)).or_default() += 1;
+    }
+    let count = |((name, service), count): ((&str, &str), u64)| AlertCount {
+        name: name.to_owned(),
+        service: service.to_owned(),
+        count,
+    };
+    counts.into_iter().map(count).collect()
+}
+
+fn status(values: &Values, alerts: &[Alert], row: Option<&RunRow>) -> Result<Status, NodeError> {
+    let outcome: Option<Outcome> = find(values, "outcome")?;
+    let undecided = find::<Planned>(values, "plan")?.is_some() && !values.contains_key("approval");
+    let acted = outcome.is_some_and(|outcome| outcome.performed == Performed::Done);
+    let parked = row.is_some_and(|row| row.status == RunStatus::Parked);
+    Ok(match (super::is_over(alerts), acted, undecided && parked) {
+        (true, _, _) => Status::Resolved,
+        (false, true, _) => Status::Mitigated,
+        (false, false, true) => Status::WaitingForApproval,
+        (false, false, false) => Status::Open,
+    })
+}

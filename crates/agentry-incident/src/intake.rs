@@ -1,0 +1,392 @@
+//! The door for alerts: decides where each belongs and acknowledges when that is durable.
+//!
+//! One task owns the [`Correlator`]. While a decision is being stored, the next requests queue up and are decided together,
+//! so that a storm costs few commits. When the store does not confirm, the correlator is rebuilt from the log: what was not
+//! acknowledged may have been stored or not, and the log knows.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use agentry_core::audit;
+use agentry_core::run::{Message, NewRun};
+use agentry_core::store::{self, Log, NewRecord, RunQuery, RunStore};
+use agentry_core::{Clock, Code, Failure, Fault, Retry, RunId, Timestamp};
+use agentry_engine::Program;
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+use tokio::sync::{mpsc, oneshot};
+use tokio_util::sync::CancellationToken;
+use tracing::warn;
+
+use crate::alert::{Alert, Batch, Rejected, State};
+use crate::correlate::{self, Correlator, Decision, IncidentNumber};
+
+/// The topic that holds every alert that was acknowledged, once a firing.
+pub const TOPIC: &str = "alerts";
+/// The channel of a run that takes alerts.
+pub const CHANNEL: &str = "alerts";
+
+/// Requests that may wait; the next one is told to come back.
+const QUEUE_MAX: usize = 1_024;
+/// Alerts that are decided in one commit.
+const TOGETHER_MAX: usize = 4_096;
+/// Incidents whose run is remembered for late messages.
+const RUNS_MAX: usize = 10_000;
+const PAGE: usize = 1_000;
+const STORE_DEADLINE: Duration = Duration::from_secs(10);
+
+/// An alert at its place in the log.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Recorded {
+    pub version: u32,
+    pub at: Timestamp,
+    pub alert: Alert,
+    pub decision: Decision,
+    /// The run that handles the incident, where there is one.
+    pub run: Option<RunId>,
+}
+
+/// What the sender is told.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct Accepted {
+    pub accepted: usize,
+    pub duplicates: usize,
+    /// Incidents that the alerts belong to.
+    pub incidents: Vec<String>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub rejected: Vec<Rejected>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Error {
+    #[error("too many alerts are waiting to be stored: send this again in a second")]
+    Full,
+    #[error("this instance is shutting down: send this again")]
+    Closed,
+    #[error(transparent)]
+    Store(#[from] store::Error),
+}
+
+impl Failure for Error {
+    fn code(&self) -> Code {
+        match self {
+            Self::Full => Code("intake_full"),
+            Self::Closed => Code("shutting_down"),
+            Self::Store(error) => error.code(),
+        }
+    }
+
+    fn fault(&self) -> Fault {
+        Fault::Ours
+    }
+
+    fn retry(&self) -> Retry {
+        match self {
+            Self::Full | Self::Closed => Retry::After(Duration::from_secs(1)),
+            Self::Store(error) => error.retry(),
+        }
+    }
+}
+
+/// How incidents are handled.
+#[derive(Clone)]
+pub struct Handling {
+    pub program: Program,
+    /// A run that is not done by then is given up.
+    pub deadline: Duration,
+}
+
+struct Request {
+    batch: Batch,
+    reply: oneshot::Sender<Result<Accepted, Error>>,
+}
+
+/// Hands alerts to the [`Intake`].
+#[derive(Clone)]
+pub struct Handle {
+    requests: mpsc::Sender<Request>,
+}
+
+impl Handle {
+    /// Answers when every alert of the batch is durable.
+    pub async fn accept(&self, batch: Batch) -> Result<Accepted, Error> {
+        let (reply, answer) = oneshot::channel();
+        self.requests.try_send(Request { batch, reply }).map_err(|error| match error {
+            mpsc::error::TrySendError::Full(_) => Error::Full,
+            mpsc::error::TrySendError::Closed(_) => Error::Closed,
+        })?;
+        answer.await.unwrap_or(Err(Error::Closed))
+    }
+}
+
+/// What the intake works with.
+pub struct Ports {
+    pub store: Arc<dyn RunStore>,
+    pub log: Arc<dyn Log>,
+    pub clock: Arc<dyn Clock>,
+    /// Called after alerts were stored, so that workers look at once.
+    pub nudge: Arc<dyn Fn() + Send + Sync>,
+}
+
+/// The task that owns the grouping.
+pub struct Intake {
+    ports: Ports,
+    settings: correlate::Settings,
+    handling: Handling,
+    requests: mpsc::Receiver<Request>,
+    correlator: Correlator,
+    runs: BTreeMap<IncidentNumber, RunId>,
+    /// The store did not confirm what the correlator believes: read it back before anything is decided.
+    stale: bool,
+}
+
+impl Intake {
+    /// Reads back what was decided before; the intake takes nothing until [`Intake::run`].
+    pub async fn open(
+        ports: Ports,
+        settings: correlate::Settings,
+        handling: Handling,
+    ) -> Result<(Self, Handle), Error> {
+        let (sender, requests) = mpsc::channel(QUEUE_MAX);
+        let correlator = Correlator::new(settings.clone());
+        let mut intake = Self {
+            ports,
+            settings,
+            handling,
+            requests,
+            correlator,
+            runs: BTreeMap::new(),
+            stale: true,
+        };
+        intake.rebuild().await?;
+        Ok((intake, Handle { requests: sender }))
+    }
+
+    /// Serves until shutdown, then answers what is still queued.
+    pub async fn run(mut self, shutdown: CancellationToken) {
+        loop {
+            let first = tokio::select! {
+                request = self.requests.recv() => request,
+                () = shutdown.cancelled() => {
+                    self.requests.close();
+                    self.requests.recv().await
+                }
+            };
+            let Some(first) = first else { return };
+            self.serve(first).await;
+        }
+    }
+
+    async fn serve(&mut self, first: Request) {
+        let mut count = first.batch.alerts.len();
+        let mut requests = vec![first];
+        while count < TOGETHER_MAX
+            && let Ok(request) = self.requests.try_recv()
+        {
+            count += request.batch.alerts.len();
+            requests.push(request);
+        }
+        if self.stale
+            && let Err(error) = self.rebuild().await
+        {
+            for Request { reply, .. } in requests {
+                let _ = reply.send(Err(error.clone()));
+            }
+            return;
+        }
+        let now = self.ports.clock.now();
+        let mut intake = store::Intake::default();
+        let mut waiting = Vec::with_capacity(requests.len());
+        for Request { batch, reply } in requests {
+            let mut accepted = Accepted { rejected: batch.rejected, ..Accepted::default() };
+            for alert in batch.alerts {
+                self.take(alert, now, &mut intake, &mut accepted);
+            }
+            waiting.push((reply, accepted));
+        }
+        let stored = self.store(intake).await;
+        if let Err(error) = &stored {
+            warn!(%error, "alerts were not acknowledged");
+            self.stale = true;
+        }
+        (self.ports.nudge)();
+        for (reply, accepted) in waiting {
+            // A sender that has gone away does not need its answer.
+            let _ = reply.send(stored.clone().map(|()| accepted));
+        }
+    }
+
+    async fn store(&self, intake: store::Intake) -> Result<(), Error> {
+        if intake == store::Intake::default() {
+            return Ok(());
+        }
+        match tokio::time::timeout(STORE_DEADLINE, self.ports.store.intake(intake)).await {
+            Ok(stored) => Ok(stored?),
+            Err(_) => Err(Error::Store(store::Error::Ambiguous("no answer in ten seconds".into()))),
+        }
+    }
+
+    fn take(
+        &mut self,
+        alert: Alert,
+        now: Timestamp,
+        intake: &mut store::Intake,
+        accepted: &mut Accepted,
+    ) {
+        let decision = self.correlator.decide(&alert, now);
+        self.correlator.apply(&alert, &decision, now);
+        accepted.accepted += 1;
+        if let Some(number) = decision.incident() {
+            let name = number.to_string();
+            if !accepted.incidents.contains(&name) {
+                accepted.incidents.push(name);
+            }
+        }
+        match &decision {
+            Decision::Duplicate { .. } => {
+                accepted.duplicates += 1;
+                return;
+            }
+            Decision::Opened { incident, adopted } => {
+                self.open_run(*incident, adopted, &alert, now, intake)
+            }
+            Decision::Joined { incident } | Decision::Resolved { incident: Some(incident) } => {
+                self.send(*incident, &alert, now, intake);
+            }
+            Decision::Chronic
+            | Decision::Loose
+            | Decision::Adopted { .. }
+            | Decision::Resolved { incident: None } => {}
+        }
+        let run = decision.incident().and_then(|number| self.runs.get(&number).copied());
+        push_record(intake, Recorded { version: 1, at: now, alert, decision, run });
+    }
+
+    fn open_run(
+        &mut self,
+        incident: IncidentNumber,
+        adopted: &[Alert],
+        alert: &Alert,
+        now: Timestamp,
+        intake: &mut store::Intake,
+    ) {
+        let key = incident_key(incident);
+        let alerts: Vec<&Alert> = adopted.iter().chain([alert]).collect();
+        let input = BTreeMap::from([
+            ("incident".to_owned(), json!({ "number": incident, "opened": now })),
+            (CHANNEL.to_owned(), json!(alerts)),
+        ]);
+        let run = self.handling.program.new_run(&key, input, now);
+        let id = run.id;
+        self.remember(incident, id);
+        for loose in adopted {
+            let decision = Decision::Adopted { incident };
+            push_record(
+                intake,
+                Recorded { version: 1, at: now, alert: loose.clone(), decision, run: Some(id) },
+            );
+        }
+        intake.submit.push(NewRun { deadline: Some(now.plus(self.handling.deadline)), ..run });
+        intake.audit.push(audit::Entry {
+            at: now,
+            actor: "system".into(),
+            action: "incident.opened".into(),
+            subject: incident.to_string(),
+            detail: json!({ "run": id, "alert": alert.name, "service": alert.service, "severity": alert.severity }),
+        });
+    }
+
+    fn remember(&mut self, incident: IncidentNumber, run: RunId) {
+        self.runs.insert(incident, run);
+        while self.runs.len() > RUNS_MAX {
+            self.runs.pop_first();
+        }
+    }
+
+    fn send(
+        &self,
+        incident: IncidentNumber,
+        alert: &Alert,
+        now: Timestamp,
+        intake: &mut store::Intake,
+    ) {
+        let Some(run) = self.runs.get(&incident) else { return };
+        let state = match alert.state {
+            State::Firing => "firing",
+            State::Resolved => "resolved",
+        };
+        let id = format!("{}/{state}", alert.firing_key());
+        intake
+            .messages
+            .push((*run, Message { id, channel: CHANNEL.into(), payload: json!(alert), at: now }));
+    }
+
+    /// Replays what was decided within the time that still matters.
+    async fn rebuild(&mut self) -> Result<(), Error> {
+        let now = self.ports.clock.now();
+        let horizon = now.minus(self.settings.chronic_window.max(self.settings.late));
+        self.correlator = Correlator::new(self.settings.clone());
+        self.runs.clear();
+        let newest = RunQuery {
+            graph: Some(self.handling.program.graph().name.clone()),
+            runs_max: 1,
+            ..RunQuery::default()
+        };
+        for run in self.ports.store.runs(newest).await? {
+            if let Some(number) = incident_of(&run.key) {
+                self.correlator.number_after(number);
+                self.remember(number, run.id);
+            }
+        }
+        for recorded in self.recent(horizon).await?.into_iter().rev() {
+            if let (Some(number), Some(run)) = (recorded.decision.incident(), recorded.run) {
+                self.remember(number, run);
+            }
+            self.correlator.apply(&recorded.alert, &recorded.decision, recorded.at);
+        }
+        self.stale = false;
+        Ok(())
+    }
+
+    /// Newest first.
+    async fn recent(&self, horizon: Timestamp) -> Result<Vec<Recorded>, Error> {
+        let mut found = Vec::new();
+        let mut before = None;
+        loop {
+            let page = self.ports.log.tail(TOPIC, before, PAGE).await?;
+            let full = page.len() == PAGE;
+            for record in page {
+                before = Some(record.offset);
+                let recorded: Recorded =
+                    serde_json::from_value(record.payload).map_err(|error| {
+                        store::Error::Incompatible(format!("alert at {}: {error}", record.offset))
+                    })?;
+                if recorded.at < horizon || found.len() >= self.settings.tracks_max {
+                    return Ok(found);
+                }
+                found.push(recorded);
+            }
+            if !full {
+                return Ok(found);
+            }
+        }
+    }
+}
+
+fn push_record(intake: &mut store::Intake, recorded: Recorded) {
+    let key = recorded.decision.incident().map_or_else(|| "none".to_owned(), incident_key);
+    intake.records.push(NewRecord { topic: TOPIC.into(), key, payload: json!(recorded) });
+}
+
+/// The key of an incident's run and of its alerts in the log.
+#[must_use]
+pub fn incident_key(incident: IncidentNumber) -> String {
+    format!("incident/{}", incident.0)
+}
+
+/// The incident whose run or record has this key.
+#[must_use]
+pub fn incident_of(key: &str) -> Option<IncidentNumber> {
+    key.strip_prefix("incident/")?.parse().ok().map(IncidentNumber)
+}

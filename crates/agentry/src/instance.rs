@@ -1,0 +1,114 @@
+//! One running instance: the HTTP faces, the door for alerts, the worker that advances runs.
+//!
+//! `serve` and `demo` differ only in the parts they hand in. Shutdown goes from the outside inwards: first no new requests,
+//! then no new alerts, then no new steps.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use agentry_core::Clock;
+use agentry_core::store::{Log, RunStore};
+use agentry_engine::{Registry, Worker};
+use agentry_gateway::Gateway;
+use agentry_incident::desk::Desk;
+use agentry_incident::intake::{Handling, Intake};
+use agentry_incident::{correlate, handling, intake};
+use agentry_server::{App, Approvals, Drained, Metrics, serve};
+use anyhow::Context as _;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::clock::SystemClock;
+
+mod desk;
+mod storage;
+
+/// An incident that is not closed after this long is given up; its alerts and its ticket stay.
+const INCIDENT_DEADLINE: Duration = Duration::from_secs(24 * 3_600);
+
+/// What an instance is made of.
+pub(crate) struct Parts {
+    pub(crate) server: agentry_server::Settings,
+    pub(crate) gateway: Arc<Gateway>,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) store: Arc<dyn RunStore>,
+    pub(crate) log: Arc<dyn Log>,
+    pub(crate) ports: handling::Ports,
+    pub(crate) handling: handling::Settings,
+}
+
+/// Ready to serve: everything that can be wrong at the start has been found.
+pub(crate) struct Instance {
+    app: App,
+    intake: Intake,
+    worker: Worker,
+}
+
+impl Instance {
+    pub(crate) async fn assemble(parts: Parts) -> anyhow::Result<Self> {
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        let Parts { server, gateway, metrics, store, log, ports, handling } = parts;
+        let program = handling::program(ports, handling)?;
+        let registry = Registry::new().with(program.clone());
+        let worker = Worker::new(
+            Arc::clone(&store),
+            registry,
+            Arc::clone(&clock),
+            agentry_engine::Settings::default(),
+        );
+        let handle = worker.handle();
+        let nudge: Arc<dyn Fn() + Send + Sync> = Arc::new(move || handle.nudge());
+        let (intake, door) = Intake::open(
+            intake::Ports {
+                store: Arc::clone(&store),
+                log: Arc::clone(&log),
+                clock: Arc::clone(&clock),
+                nudge: Arc::clone(&nudge),
+            },
+            correlate::Settings::default(),
+            Handling { program, deadline: INCIDENT_DEADLINE },
+        )
+        .await
+        .context("read back the alerts")?;
+        let desk = Desk::new(door, Arc::clone(&store), Arc::clone(&log));
+        let app = App::new(gateway, metrics, Arc::clone(&clock))
+            .settings(server)
+            .incidents(Arc::new(desk::Face(desk)))
+            .dependency(Arc::new(storage::Storage(Arc::clone(&store))))
+            .approvals(Approvals { store, log, clock, nudge });
+        Ok(Self { app, intake, worker })
+    }
+
+    /// Serves until `shutdown`, or until the store has failed for good.
+    pub(crate) async fn run(
+        self,
+        listener: TcpListener,
+        shutdown: CancellationToken,
+    ) -> anyhow::Result<Drained> {
+        let Self { app, intake, worker } = self;
+        let tasks = TaskTracker::new();
+        let (stop_intake, stop_worker) = (CancellationToken::new(), CancellationToken::new());
+        let intake = tasks.spawn(intake.run(stop_intake.clone()));
+        let mut worker = tasks.spawn(worker.run(stop_worker.clone()));
+        let stop_server = shutdown.child_token();
+        let serving = serve(listener, app, stop_server.clone());
+        tokio::pin!(serving);
+        let drained = tokio::select! {
+            drained = &mut serving => drained,
+            ended = &mut worker => {
+                stop_server.cancel();
+                serving.await;
+                stop_intake.cancel();
+                intake.await.context("stop the intake")?;
+                ended.context("the worker ended")?.context("storage failed")?;
+                anyhow::bail!("the worker ended before it was told to");
+            }
+        };
+        stop_intake.cancel();
+        intake.await.context("stop the intake")?;
+        stop_worker.cancel();
+        worker.await.context("stop the worker")?.context("storage failed")?;
+        Ok(drained)
+    }
+}

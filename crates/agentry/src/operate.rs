@@ -1,0 +1,225 @@
+//! Commands that talk to a running instance: incidents, approvals, audit.
+
+use agentry_core::audit::Digest;
+use anyhow::bail;
+use serde_json::{Value, json};
+
+use crate::agent::Agent;
+use crate::cli::{Context, Ended, Exit};
+use crate::terminal::Terminal;
+
+/// Where the instance is; the configuration's address by default.
+#[derive(Debug, Clone, clap::Args)]
+pub(crate) struct Target {
+    /// The instance to talk to [default: http:// and server.listen of the configuration]
+    #[arg(long, global = true, value_name = "URL")]
+    url: Option<String>,
+}
+
+#[derive(Debug, Clone, clap::Subcommand)]
+pub(crate) enum Incidents {
+    /// Newest first
+    List,
+    /// The report of one incident, such as INC-7
+    Show { id: String },
+}
+
+#[derive(Debug, Clone, clap::Subcommand)]
+pub(crate) enum Approvals {
+    /// What waits for a person
+    List,
+    /// Exactly what would run, why, and what it rests on
+    Show { id: String },
+    /// Let it run, as it is shown now
+    Approve(Verdict),
+    /// Do not let it run
+    Reject(Verdict),
+}
+
+#[derive(Debug, Clone, clap::Args)]
+pub(crate) struct Verdict {
+    id: String,
+    /// Who decides; goes into the audit log
+    #[arg(long, value_name = "NAME")]
+    actor: Option<String>,
+    #[arg(long, value_name = "TEXT")]
+    comment: Option<String>,
+    /// The digest that `approvals show` printed: a changed order is then refused
+    #[arg(long, value_name = "DIGEST")]
+    digest: Option<String>,
+}
+
+#[derive(Debug, Clone, clap::Subcommand)]
+pub(crate) enum Audit {
+    /// Walk the whole chain; exits with 1 where it is broken
+    Verify {
+        /// A head noted down earlier: the log must still contain it
+        #[arg(long, value_name = "DIGEST")]
+        head: Option<Digest>,
+    },
+    /// Every record, oldest first
+    List,
+}
+
+pub(crate) fn incidents(cx: &Context, target: &Target, what: Incidents) -> Result<Exit, Ended> {
+    let agent = agent(cx, target)?;
+    let terminal = cx.terminal;
+    block(async {
+        match what {
+            Incidents::List => {
+                let incidents = agent.incidents().await?;
+                if terminal.json {
+                    terminal.object(&incidents);
+                } else if incidents.is_empty() {
+                    terminal.note("no incidents: alerts go to POST /v1/alerts/alertmanager");
+                } else {
+                    incidents.iter().for_each(|incident| terminal.data(incident_row(incident)));
+                }
+            }
+            Incidents::Show { id } => {
+                let incident = agent.incident(&id).await?;
+                match (terminal.json, incident.get("report_text").and_then(Value::as_str)) {
+                    (false, Some(report)) => terminal.data(report),
+                    _ => terminal.object(&incident),
+                }
+            }
+        }
+        Ok(Exit::Done)
+    })
+}
+
+pub(crate) fn approvals(cx: &Context, target: &Target, what: Approvals) -> Result<Exit, Ended> {
+    let agent = agent(cx, target)?;
+    let terminal = cx.terminal;
+    block(async {
+        match what {
+            Approvals::List => {
+                let waiting = agent.approvals().await?;
+                if terminal.json {
+                    terminal.object(&waiting);
+                } else if waiting.is_empty() {
+                    terminal.note("nothing waits for approval");
+                } else {
+                    waiting.iter().for_each(|approval| terminal.data(approval_row(approval)));
+                }
+            }
+            Approvals::Show { id } => show_approval(terminal, &agent.approval(&id).await?),
+            Approvals::Approve(verdict) => decide(terminal, &agent, "approve", verdict).await?,
+            Approvals::Reject(verdict) => decide(terminal, &agent, "reject", verdict).await?,
+        }
+        Ok(Exit::Done)
+    })
+}
+
+pub(crate) fn audit(cx: &Context, target: &Target, what: Audit) -> Result<Exit, Ended> {
+    let agent = agent(cx, target)?;
+    let terminal = cx.terminal;
+    block(async {
+        match what {
+            Audit::List => {
+                agent.each_audit_record(|record| terminal.object(record)).await?;
+                Ok(Exit::Done)
+            }
+            Audit::Verify { head } => {
+                let audited = agent.audit(head).await?;
+                if terminal.json {
+                    terminal.object(&audited.json());
+                }
+                match &audited.broken {
+                    Some(broken) => bail!("the audit log is not what was written: {broken}"),
+                    None if terminal.json => {}
+                    None => {
+                        terminal.data(format_args!("{} records, chain verified", audited.records));
+                        terminal.data(format_args!("head {}", audited.head));
+                    }
+                }
+                Ok(Exit::Done)
+            }
+        }
+    })
+}
+
+fn agent(cx: &Context, target: &Target) -> Result<Agent, Ended> {
+    let url = match &target.url {
+        Some(url) => url.trim_end_matches('/').to_owned(),
+        None => format!("http://{}", cx.config()?.server.listen),
+    };
+    Ok(Agent::at(url))
+}
+
+fn block(work: impl Future<Output = anyhow::Result<Exit>>) -> Result<Exit, Ended> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(|error| Ended::from(anyhow::Error::from(error)))?;
+    runtime.block_on(work).map_err(|error| {
+        let unreachable = error.chain().any(|cause| cause.is::<agentry_http::Error>());
+        Ended { exit: if unreachable { Exit::Unreachable } else { Exit::Failed }, error }
+    })
+}
+
+async fn decide(
+    terminal: Terminal,
+    agent: &Agent,
+    decision: &str,
+    verdict: Verdict,
+) -> anyhow::Result<()> {
+    let Verdict { id, actor, comment, digest } = verdict;
+    let body =
+        json!({ "decision": decision, "actor": actor, "comment": comment, "digest": digest });
+    let answer = agent.decide(&id, &body).await?;
+    if terminal.json {
+        terminal.object(&answer);
+    } else {
+        terminal.data(format_args!("{decision}: {id}"));
+    }
+    Ok(())
+}
+
+fn text<'a>(value: &'a Value, pointer: &str) -> &'a str {
+    value.pointer(pointer).and_then(Value::as_str).unwrap_or("-")
+}
+
+fn incident_row(incident: &Value) -> String {
+    format!(
+        "{:<8} {:<9} {:<20} {:<20} {}",
+        text(incident, "/id"),
+        text(incident, "/severity"),
+        text(incident, "/status"),
+        text(incident, "/opened").get(..19).unwrap_or("-"),
+        text(incident, "/title"),
+    )
+}
+
+fn approval_row(approval: &Value) -> String {
+    let (id, deadline) = (text(approval, "/id"), text(approval, "/deadline"));
+    let (incident, action) =
+        (text(approval, "/question/incident"), text(approval, "/question/action"));
+    format!("{id}  {incident}  {action}  (until {deadline})")
+}
+
+fn show_approval(terminal: Terminal, approval: &Value) {
+    if terminal.json {
+        terminal.object(approval);
+        return;
+    }
+    let question = |name: &str| text(approval, &format!("/question/{name}")).to_owned();
+    let rows = [
+        ("incident", question("incident")),
+        ("severity", question("severity")),
+        ("would run", question("action")),
+        ("because", question("reason")),
+        ("touches", question("blast_radius")),
+        ("back out", question("back_out")),
+        ("digest", question("digest")),
+        ("until", text(approval, "/deadline").to_owned()),
+        ("remark", question("remark")),
+    ];
+    for (name, value) in rows.iter().filter(|(_, value)| value != "-") {
+        terminal.data(format_args!("{name:<10} {value}"));
+    }
+    let evidence = approval.pointer("/question/evidence").and_then(Value::as_array);
+    for row in evidence.into_iter().flatten() {
+        terminal.data(format_args!("  {:<4} {}", text(row, "/id"), text(row, "/summary")));
+    }
+    let id = text(approval, "/id");
+    terminal.note(format_args!("agentry approvals approve {id} --digest {}", question("digest")));
+}
