@@ -78,8 +78,9 @@ pub async fn run(args: &[String]) -> Result<(), Error> {
     let told = obey(&shared, commands).await;
     stopping.cancel();
     tracker.close();
-    if told == Ending::Told && tokio::time::timeout(DRAIN, tracker.wait()).await.is_err() {
-        // What is still underway after the drain is cut off, as any supervisor would.
+    if told == Ending::Told {
+        // What is still underway then is cut off, as any supervisor would.
+        let _cut_off = tokio::time::timeout(DRAIN, tracker.wait()).await;
     }
     shared.flush();
     Ok(())

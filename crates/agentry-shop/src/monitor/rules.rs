@@ -32,7 +32,7 @@ pub(super) const ERROR_RATE: Rule = Rule {
 pub(super) const LATENCY: Rule = Rule {
     name: "HighLatency",
     severity: "warning",
-    hold: Duration::from_secs(3),
+    hold: Duration::from_secs(2),
     summary: "calls to another service take too long (median, seconds)",
 };
 pub(super) const CPU: Rule = Rule {
@@ -152,8 +152,7 @@ pub fn prometheus_rules() -> String {
         (
             MEMORY,
             format!(
-                "(process_resident_memory_bytes - process_resident_memory_bytes offset {}s) > {GROWTH_BYTES} and delta(process_resident_memory_bytes[3s]) > {RISING_BYTES}",
-                8
+                "(process_resident_memory_bytes - min_over_time(process_resident_memory_bytes[15s])) > {GROWTH_BYTES} and delta(process_resident_memory_bytes[3s]) > {RISING_BYTES}"
             ),
         ),
         (

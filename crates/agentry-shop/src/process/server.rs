@@ -91,8 +91,7 @@ async fn answer(
             serve(shared, asked, parent).await
         }
     });
-    let Reply { status, content_type, body } =
-        handled.await.unwrap_or_else(|_| Reply::text("internal error"));
+    let Reply { status, content_type, body } = handled.await.unwrap_or_else(|_| Reply::crashed());
     Ok(response(status, content_type, body))
 }
 

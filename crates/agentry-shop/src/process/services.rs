@@ -118,12 +118,8 @@ impl Reply {
         )
     }
 
-    pub(crate) fn text(body: &str) -> Self {
-        Self {
-            status: StatusCode::INTERNAL_SERVER_ERROR,
-            content_type: "text/plain; charset=utf-8",
-            body: body.to_owned(),
-        }
+    pub(crate) fn crashed() -> Self {
+        Self::json(StatusCode::INTERNAL_SERVER_ERROR, &json!({ "error": "internal error" }))
     }
 }
 
@@ -198,7 +194,7 @@ pub(crate) async fn handle(cx: &Cx, route: Option<&'static str>, asked: &Asked) 
         }
         Err(Failed::Broken { logger, message }) => {
             cx.log(Level::Error, logger, &message, &[]);
-            Reply::json(StatusCode::INTERNAL_SERVER_ERROR, &json!({ "error": "internal error" }))
+            Reply::crashed()
         }
     }
 }

@@ -1,5 +1,5 @@
 use super::*;
-use crate::monitor::rules::LATENCY;
+use crate::monitor::rules::DOWN;
 
 /// One character per second: `x` where the condition is true. Expected: `.` nothing, `!` begins, `f` fires, `e` ends.
 fn check(condition: &str, expected: &str) {
@@ -10,7 +10,7 @@ fn check(condition: &str, expected: &str) {
         .zip(0..)
         .map(|(state, second)| {
             let held = Holding {
-                rule: LATENCY,
+                rule: DOWN,
                 service: Service::Cart,
                 instance: "a".to_owned(),
                 value: 1.0,
@@ -45,7 +45,7 @@ fn an_ended_alert_is_forgotten_in_the_end() {
     let mut alerts = Alerts::default();
     for second in 0..4 {
         let held =
-            Holding { rule: LATENCY, service: Service::Cart, instance: "a".to_owned(), value: 1.0 };
+            Holding { rule: DOWN, service: Service::Cart, instance: "a".to_owned(), value: 1.0 };
         alerts.observe(Timestamp::from_millis(second * 1_000), vec![held]);
     }
     for second in 4..64 {
