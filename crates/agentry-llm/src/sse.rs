@@ -3,7 +3,7 @@
 /// One event: its name, empty when it has none, and its data lines joined.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Frame {
-    pub(crate) event: String,
+    pub(crate) event: Vec<u8>,
     pub(crate) data: Vec<u8>,
 }
 
@@ -105,7 +105,7 @@ impl Decoder {
                 self.has_data = true;
                 self.frame.data.extend_from_slice(value);
             }
-            b"event" => self.frame.event = String::from_utf8_lossy(value).into_owned(),
+            b"event" => self.frame.event = value.to_vec(),
             // Comments (no name), `id`, `retry`, and what is not invented yet.
             _ => {}
         }

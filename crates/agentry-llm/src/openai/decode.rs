@@ -130,7 +130,7 @@ impl Decoder {
             self.finish(steps);
             return Ok(());
         }
-        if frame.event == "error" {
+        if frame.event == b"error" {
             return Err(broke_off(Report::from_bytes(data)));
         }
         let chunk: Chunk = serde_json::from_slice(data)

@@ -5,7 +5,7 @@ use super::*;
 const BYTES_MAX: usize = 64;
 
 fn frame(event: &str, data: &str) -> Frame {
-    Frame { event: event.to_owned(), data: data.as_bytes().to_vec() }
+    Frame { event: event.as_bytes().to_vec(), data: data.as_bytes().to_vec() }
 }
 
 /// Decodes `pieces` in their order, to the end.
@@ -60,6 +60,11 @@ fn an_event_that_is_too_long_is_an_error_and_takes_no_more_memory() {
     assert_eq!(decode(endless_line.chunks(7)), too_long);
     let endless_event = "data: 0123456789\n".repeat(1_000);
     assert_eq!(decode(endless_event.as_bytes().chunks(11)), too_long);
+    let unreadable_name = [b"event: ".as_slice(), &[0xff; 50], b"\ndata: x\n\n"].concat();
+    assert_eq!(
+        decode(unreadable_name.chunks(1)).unwrap(),
+        [Frame { event: vec![0xff; 50], data: b"x".to_vec() }]
+    );
     let many_short_ones = "data: 0123456789\n\n".repeat(1_000);
     assert_eq!(decode([many_short_ones.as_bytes()]).unwrap().len(), 1_000);
 }
