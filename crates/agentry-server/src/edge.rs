@@ -4,11 +4,12 @@ use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use axum::body::to_bytes;
 use axum::extract::{MatchedPath, Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use futures_util::FutureExt as _;
-use http::header::HOST;
+use http::header::{CONTENT_TYPE, HOST};
 use http::{HeaderName, HeaderValue, Method, StatusCode, Version};
 use tracing::{debug, error};
 
@@ -45,7 +46,7 @@ pub(crate) async fn guard(
     let mut response = match checked {
         Err(refusal) => refusal.into_response(),
         Ok(()) => match AssertUnwindSafe(next.run(request)).catch_unwind().await {
-            Ok(response) => response,
+            Ok(response) => in_shape(response).await,
             Err(_) => {
                 error!(request_id = id.as_str(), route, "a request handler panicked");
                 Refusal::new(
@@ -71,6 +72,19 @@ pub(crate) async fn guard(
         "answered"
     );
     response
+}
+
+/// The framework refuses paths and queries that it cannot read in plain text: callers get the one shape for all.
+async fn in_shape(response: Response) -> Response {
+    let kind = response.headers().get(CONTENT_TYPE);
+    let plain = kind.is_some_and(|kind| kind.as_bytes().starts_with(b"text/plain"));
+    if !response.status().is_client_error() || !plain {
+        return response;
+    }
+    let (parts, body) = response.into_parts();
+    let text = to_bytes(body, 4096).await.unwrap_or_default();
+    let message = String::from_utf8_lossy(&text);
+    Refusal::new(parts.status, "request_invalid", message).into_response()
 }
 
 fn request_id(app: &App, request: &Request) -> RequestId {

@@ -17,7 +17,7 @@ fn a_request_for_nobody_is_told_who_is_there() {
         case("a slash at the end", get("/v1/models/"), 404, "did you mean /v1/models?"),
         case("a very long path", get(&format!("/{}", "x".repeat(5_000))), 404, "path_unknown"),
         case("a path upwards", get("/../../etc/passwd"), 404, "path_unknown"),
-        case("an odd escape", get("/v1/models/%ff%00"), 400, "path"),
+        case("an odd escape", get("/v1/models/%ff%00"), 400, "Invalid UTF-8"),
         case("GET where POST is meant", get("/v1/chat/completions"), 405, "GET is not possible"),
         case("POST where GET is meant", post("/v1/models", "{}"), 405, "POST is not possible"),
         case("DELETE", put("DELETE", "/v1/models/fast"), 405, "DELETE is not possible"),
