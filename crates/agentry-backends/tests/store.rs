@@ -1,5 +1,7 @@
 //! Both embedded stores against the contract of a store.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use agentry_backends::memory::MemoryStore;

@@ -1,5 +1,12 @@
 //! What a graph must do, over every store that runs in this process.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    reason = "a test fails by panicking"
+)]
+
 mod asking;
 mod crashing;
 mod failing;

@@ -1,0 +1,332 @@
+//! A real process is killed again and again while it works. What it was told is stored stays stored, and what it has
+//! finished is not done again.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "a test fails by panicking"
+)]
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::{File, OpenOptions};
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use agentry_backends::sqlite::SqliteStore;
+use agentry_core::audit::{self, Verifier};
+use agentry_core::run::{Answer, Status, Values};
+use agentry_core::store::{Log as _, RunQuery, RunStore, Signalled, Submitted};
+use agentry_core::{Clock, Timestamp};
+use agentry_engine::effect::{self, Undone};
+use agentry_engine::node::from_fn;
+use agentry_engine::{
+    Ask, Class, END, Graph, Handle, Node, NodeError, NodeOutput, Program, Reducer, Registry, START,
+    Settings, Worker,
+};
+use serde_json::{Value, json};
+use tokio_util::sync::CancellationToken;
+
+const KILLS: u32 = 25;
+const PATIENCE: Duration = Duration::from_secs(60);
+
+fn main() {
+    let arguments: Vec<String> = std::env::args().collect();
+    let mut out = std::io::stdout();
+    match arguments.get(1).map(String::as_str) {
+        Some("victim") => victim(Path::new(&arguments[2])),
+        // Test runners ask what there is.
+        Some("--list") => {
+            let ignored = arguments.iter().any(|argument| argument == "--ignored");
+            let list = if ignored { "" } else { "kill: test\n" };
+            out.write_all(list.as_bytes()).unwrap();
+        }
+        Some(seed) if seed.starts_with("seed=") => kill_repeatedly(seed[5..].parse().unwrap()),
+        Some(_) | None => kill_repeatedly(u64::from(wall().subsec_nanos())),
+    }
+}
+
+fn wall() -> Duration {
+    #[expect(clippy::disallowed_methods, reason = "this is the outermost shell of a test")]
+    let now = SystemTime::now();
+    now.duration_since(UNIX_EPOCH).unwrap()
+}
+
+struct Wall;
+
+impl Clock for Wall {
+    fn now(&self) -> Timestamp {
+        Timestamp::from_micros(i64::try_from(wall().as_micros()).unwrap())
+    }
+}
+
+/// What the victim says it knows; a line is written at once and outlives the process.
+struct Diary(File);
+
+impl Diary {
+    fn open(folder: &Path) -> Self {
+        let mut options = OpenOptions::new();
+        Self(options.create(true).append(true).open(folder.join("diary")).unwrap())
+    }
+
+    fn note(&self, line: &str) {
+        (&self.0).write_all(format!("{line}\n").as_bytes()).unwrap();
+    }
+}
+
+fn act(diary: &Arc<Diary>, class: Class) -> impl Node + 'static {
+    let diary = Arc::clone(diary);
+    from_fn(move |cx, _| {
+        let diary = Arc::clone(&diary);
+        Box::pin(async move {
+            let (name, run) = (cx.node(), cx.run());
+            let world = async |key: String| {
+                diary.note(&format!("performed {run}/{name} {key}"));
+                tokio::task::yield_now().await;
+                Ok::<_, Undone>(json!("done"))
+            };
+            let outcome = match cx.effect("do", class, world).await {
+                Ok(value) => {
+                    diary.note(&format!("finished {run}/{name}"));
+                    value
+                }
+                Err(effect::Error::Ambiguous { .. }) => json!("ambiguous"),
+                Err(other) => return Err(NodeError::from(other)),
+            };
+            let entry = audit::Entry {
+                at: cx.now(),
+                actor: "agent".to_owned(),
+                action: name.to_owned(),
+                subject: run.to_string(),
+                detail: Value::Null,
+            };
+            Ok(NodeOutput::done().set(name, outcome).audit(entry))
+        })
+    })
+}
+
+fn approve() -> impl Node + 'static {
+    from_fn(|cx, _| {
+        Box::pin(async move {
+            let Some(reply) = cx.answer("ok") else {
+                return Ok(NodeOutput::ask(Ask::question("ok", "?")));
+            };
+            Ok(NodeOutput::done().set("approve", reply.value.clone()))
+        })
+    })
+}
+
+fn program(diary: &Arc<Diary>) -> Program {
+    ["ticket", "message", "approve", "act", "report"]
+        .into_iter()
+        .fold(Graph::builder("g"), |builder, name| builder.channel(name, Reducer::Last))
+        .node("ticket", act(diary, Class::Idempotent))
+        .node("message", act(diary, Class::Once))
+        .node("approve", approve())
+        .node("act", act(diary, Class::Once))
+        .node("report", act(diary, Class::Idempotent))
+        .fan_out(START, ["ticket", "message"])
+        .join(["ticket", "message"], "approve")
+        .edge("approve", "act")
+        .edge("act", "report")
+        .edge("report", END)
+        .build()
+        .unwrap()
+}
+
+fn worker(folder: &Path) -> (Arc<SqliteStore>, Worker, Arc<Diary>) {
+    let store = Arc::new(SqliteStore::open(folder.join("a.db")).unwrap());
+    let diary = Arc::new(Diary::open(folder));
+    let registry = Registry::new().with(program(&diary));
+    let worker =
+        Worker::new(Arc::clone(&store) as _, registry, Arc::new(Wall), Settings::default());
+    (store, worker, diary)
+}
+
+fn runtime() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap()
+}
+
+/// Submits runs and answers questions until it is killed.
+fn victim(folder: &Path) {
+    runtime().block_on(async {
+        let (store, worker, diary) = worker(folder);
+        let handle = worker.handle();
+        let working = worker.run(CancellationToken::new());
+        let submitting = async {
+            std::io::stdout().write_all(b"ready\n").unwrap();
+            for number in 0_u64.. {
+                let key = format!("{}-{number}", std::process::id());
+                let new = handle.new_run("g", &key, Values::new()).unwrap();
+                let Submitted::Created(run) = handle.submit(new).await.unwrap() else {
+                    panic!("{key} was there before")
+                };
+                diary.note(&format!("submitted {run}"));
+                answer(&handle, store.as_ref(), &diary).await;
+            }
+        };
+        let (worked, ()) = tokio::join!(working, submitting);
+        worked.unwrap();
+    });
+}
+
+async fn answer(handle: &Handle, store: &SqliteStore, diary: &Diary) {
+    for question in store.questions(1_000).await.unwrap() {
+        let value = json!(question.id);
+        let answer = Answer { value, actor: "person:ada".to_owned(), at: Wall.now() };
+        let run = question.run;
+        let signalled = handle.answer(run, &question.id, answer, Vec::new()).await.unwrap();
+        if signalled == Signalled::Accepted {
+            diary.note(&format!("answered {run} {}", question.id));
+        }
+    }
+}
+
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, bound: u64) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0 % bound
+    }
+}
+
+fn kill_repeatedly(seed: u64) {
+    let mut out = std::io::stdout();
+    writeln!(out, "test kill (repeat with seed={seed}) ...").unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let mut random = Random(seed | 1);
+    for _ in 0..KILLS {
+        let mut victim = start(folder.path());
+        std::thread::sleep(Duration::from_millis(random.below(200)));
+        victim.kill().unwrap();
+        victim.wait().unwrap();
+    }
+    let (runs, ambiguous) = check(folder.path());
+    writeln!(out, "ok: {KILLS} kills, {runs} runs, {ambiguous} effects in doubt").unwrap();
+}
+
+fn start(folder: &Path) -> Child {
+    let myself: PathBuf = std::env::current_exe().unwrap();
+    let mut command = Command::new(myself);
+    let mut victim =
+        command.arg("victim").arg(folder).stdout(Stdio::piped()).spawn().expect("it starts");
+    let mut line = String::new();
+    BufReader::new(victim.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    assert_eq!(line, "ready\n", "the victim could not open what its predecessor left");
+    victim
+}
+
+/// Lets every run end, then compares what is stored with what was known.
+fn check(folder: &Path) -> (usize, usize) {
+    let outcomes = runtime().block_on(async {
+        let (store, worker, diary) = worker(folder);
+        let (handle, shutdown) = (worker.handle(), CancellationToken::new());
+        let finishing = async {
+            while !all_over(store.as_ref()).await {
+                answer(&handle, store.as_ref(), &diary).await;
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+            shutdown.cancel();
+        };
+        let both = async { tokio::join!(worker.run(shutdown.clone()), finishing) };
+        tokio::time::timeout(PATIENCE, both).await.expect("every run ends").0.unwrap();
+        verify_audit(store.as_ref()).await;
+        outcomes(store.as_ref()).await
+    });
+    let diary = File::open(folder.join("diary")).unwrap();
+    let mut facts = Facts::default();
+    for line in BufReader::new(diary).lines() {
+        facts.read(&line.unwrap());
+    }
+    facts.compare(&outcomes)
+}
+
+async fn all_over(store: &SqliteStore) -> bool {
+    let runs = store.runs(RunQuery { runs_max: 100_000, ..RunQuery::default() }).await.unwrap();
+    runs.iter().all(|row| row.status.is_final())
+}
+
+async fn verify_audit(store: &SqliteStore) {
+    let mut verifier = Verifier::default();
+    for record in store.audit(0, 1_000_000).await.unwrap() {
+        verifier.check(&record).unwrap();
+    }
+}
+
+async fn outcomes(store: &SqliteStore) -> BTreeMap<String, Values> {
+    let mut outcomes = BTreeMap::new();
+    for row in store.runs(RunQuery { runs_max: 100_000, ..RunQuery::default() }).await.unwrap() {
+        assert_eq!(row.status, Status::Succeeded, "{}: {:?}", row.id, row.reason);
+        let loaded = store.load(row.id).await.unwrap().unwrap();
+        outcomes.insert(row.id.to_string(), loaded.values);
+    }
+    outcomes
+}
+
+#[derive(Default)]
+struct Facts {
+    submitted: BTreeSet<String>,
+    answered: BTreeMap<String, String>,
+    performed: BTreeMap<String, Vec<String>>,
+    finished: BTreeSet<String>,
+}
+
+impl Facts {
+    fn read(&mut self, line: &str) {
+        let words: Vec<&str> = line.split(' ').collect();
+        match words[..] {
+            ["submitted", run] => {
+                self.submitted.insert(run.to_owned());
+            }
+            ["answered", run, answer] => {
+                self.answered.insert(run.to_owned(), answer.to_owned());
+            }
+            ["performed", effect, key] => {
+                assert!(!self.finished.contains(effect), "{effect} was done again");
+                self.performed.entry(effect.to_owned()).or_default().push(key.to_owned());
+            }
+            ["finished", effect] => {
+                self.finished.insert(effect.to_owned());
+            }
+            _ => panic!("the diary says `{line}`"),
+        }
+    }
+
+    fn compare(&self, outcomes: &BTreeMap<String, Values>) -> (usize, usize) {
+        let mut ambiguous = 0;
+        for run in &self.submitted {
+            assert!(outcomes.contains_key(run), "{run} was submitted and is lost");
+        }
+        for (run, answer) in &self.answered {
+            assert_eq!(outcomes[run]["approve"], json!(answer), "{run} has lost its answer");
+        }
+        for (run, values) in outcomes {
+            for (name, once) in
+                [("ticket", false), ("message", true), ("act", true), ("report", false)]
+            {
+                let keys = self.performed.get(&format!("{run}/{name}")).cloned();
+                let keys = keys.unwrap_or_default();
+                let different: BTreeSet<_> = keys.iter().collect();
+                assert!(different.len() <= 1, "{run}/{name}: {keys:?}");
+                if values[name] == "ambiguous" {
+                    ambiguous += 1;
+                    assert!(once && keys.len() <= 1, "{run}/{name}: {keys:?}");
+                } else {
+                    assert!(
+                        !keys.is_empty() && !(once && keys.len() > 1),
+                        "{run}/{name}: {keys:?}"
+                    );
+                }
+            }
+        }
+        assert!(!outcomes.is_empty(), "nothing was submitted between the kills");
+        (outcomes.len(), ambiguous)
+    }
+}
