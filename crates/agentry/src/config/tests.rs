@@ -206,12 +206,12 @@ fn without_a_file_the_usual_variables_count() {
     assert_eq!(keyed.models[0].name, "default");
     assert_eq!(keyed.models[0].targets, [("openai".to_owned(), "gpt-4o-mini".to_owned())]);
 
-    std::fs::write(folder.path().join(FILE), "[storage]\nurl = \"memory:\"").unwrap();
+    fs::write(folder.path().join(FILE), "[storage]\nurl = \"memory:\"").unwrap();
     let found = load(None, folder.path(), &environment(&[("OPENAI_API_KEY", "x")])).unwrap();
     assert_eq!(found.storage, Storage::Memory);
     assert!(found.providers.is_empty(), "a file says all there is");
 
-    std::fs::write(folder.path().join("bad.toml"), b"# \xff\n").unwrap();
+    fs::write(folder.path().join("bad.toml"), b"# \xff\n").unwrap();
     for (path, expected) in [
         ("gone.toml", "no such file"),
         (".", "cannot be read"),
@@ -225,8 +225,8 @@ fn without_a_file_the_usual_variables_count() {
 #[test]
 fn what_the_incident_agent_needs_is_read() {
     let folder = tempfile::tempdir().unwrap();
-    std::fs::create_dir(folder.path().join("logs")).unwrap();
-    std::fs::write(folder.path().join("token"), "t0ken\n").unwrap();
+    fs::create_dir(folder.path().join("logs")).unwrap();
+    fs::write(folder.path().join("token"), "t0ken\n").unwrap();
     let text = "\
 [providers.local]
 kind = \"openai\"
@@ -241,7 +241,7 @@ tickets = { jira = \"https://jira.test\", project = \"OPS\", token = \"file:toke
 [incident.actions.restart]
 url = \"http://127.0.0.1:2/restart\"
 ";
-    std::fs::write(folder.path().join(FILE), text).unwrap();
+    fs::write(folder.path().join(FILE), text).unwrap();
     let slack = [("SLACK", "https://hooks.test/x")];
     let incident = load(None, folder.path(), &environment(&slack)).unwrap().incident;
     assert_eq!(incident.model.as_deref(), Some("default"));

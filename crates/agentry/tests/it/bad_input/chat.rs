@@ -3,18 +3,20 @@
 use super::{Case, check};
 use crate::support::post;
 
+fn case(name: &'static str, body: &str, status: u16, says: &'static str) -> Case {
+    Case { name, request: post("/v1/chat/completions", body), status, says }
+}
+
+fn messages(messages: &str) -> String {
+    format!(r#"{{"model":"fast","messages":{messages}}}"#)
+}
+
+fn with(field: &str) -> String {
+    format!(r#"{{"model":"fast","messages":[{{"role":"user","content":"hello"}}],{field}}}"#)
+}
+
 #[test]
 fn a_chat_that_cannot_be_answered_names_the_parameter() {
-    let case = |name, body: &str, status, says| Case {
-        name,
-        request: post("/v1/chat/completions", body),
-        status,
-        says,
-    };
-    let with = |field: &str| {
-        format!(r#"{{"model":"fast","messages":[{{"role":"user","content":"hello"}}],{field}}}"#)
-    };
-    let messages = |messages: &str| format!(r#"{{"model":"fast","messages":{messages}}}"#);
     check(vec![
         case("a list", "[]", 400, "must be a JSON object"),
         case("a null", "null", 400, "must be a JSON object"),
@@ -57,6 +59,12 @@ fn a_chat_that_cannot_be_answered_names_the_parameter() {
             400,
             "tool_call_id",
         ),
+    ]);
+}
+
+#[test]
+fn a_parameter_that_makes_no_sense_is_named() {
+    check(vec![
         case("temperature as text", &with(r#""temperature":"hot""#), 400, "\"temperature\""),
         case("max_tokens below zero", &with(r#""max_tokens":-1"#), 400, "\"max_tokens\""),
         case("no choices", &with(r#""n":0"#), 400, "\"n\""),
