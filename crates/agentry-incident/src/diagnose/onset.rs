@@ -17,6 +17,8 @@ const RELATIVE: f64 = 0.2;
 /// The part of the samples before the alert that is taken to be normal.
 const REFERENCE: f64 = 0.6;
 const REFERENCE_MIN: usize = 4;
+/// What the alert's own time weighs, against the squared heights of excursions: three that just alarm.
+const ALERT_WEIGHT: f64 = 75.0;
 /// An alert rarely comes much later than this.
 const PATIENCE: Duration = Duration::from_secs(180);
 /// Clocks of machines differ; a change may seem to come this long after what it caused.
@@ -30,18 +32,20 @@ pub(super) struct View<'v, 'a> {
     pub(super) bounds: Window,
 }
 
-/// The onset by the signals of the alerting services and of what they call; the alert's own time when they show none.
+/// The onset by the signals of the alerting services, of what they call and of who calls them; the alert's own time when they show none.
 pub(super) fn estimate(view: &View<'_, '_>, alerted: Timestamp, settings: &Settings) -> Timestamp {
     let alerting: BTreeSet<&str> =
         view.observed.alerts.iter().map(|alert| alert.service.as_str()).collect();
     let concerned = |service: &str| {
-        alerting.is_empty()
-            || alerting.contains(service)
-            || alerting.iter().any(|alerting| view.graph.reaches(alerting, service))
+        // Time that is lost on the way in shows at the caller alone.
+        let near = |alerting: &&str| {
+            view.graph.reaches(alerting, service) || view.graph.calls(service, alerting)
+        };
+        alerting.is_empty() || alerting.contains(service) || alerting.iter().any(near)
     };
     let from_spans = span_signals(&view.observed.spans.items, view.bounds);
     let earliest = alerted.minus(settings.lead_max).max(view.bounds.start);
-    let starts: Vec<Start> = view
+    let mut starts: Vec<Start> = view
         .signals
         .iter()
         .chain(&from_spans)
@@ -51,6 +55,7 @@ pub(super) fn estimate(view: &View<'_, '_>, alerted: Timestamp, settings: &Setti
         .filter_map(|signal| began(signal, view.bounds, alerted))
         .filter(|start| start.at >= earliest && start.at <= alerted)
         .collect();
+    starts.push(Start { at: alerted, weight: ALERT_WEIGHT });
     agreed(&starts, alerted, skew(view.signals)).unwrap_or(alerted)
 }
 
@@ -99,7 +104,7 @@ fn began(signal: &Signal<'_>, bounds: Window, alerted: Timestamp) -> Option<Star
         .collect();
     let onset = cusum_onset(&scores)?;
     let at = samples.get(reference + onset.index).map(|sample| sample.from)?;
-    Some(Start { at, weight: onset.height })
+    Some(Start { at, weight: onset.height * onset.height })
 }
 
 /// Spans as signals, in bins: a system without metrics has an onset, too.

@@ -130,7 +130,7 @@ mod tests {
     #[test]
     fn cusum_finds_the_first_index_of_a_lasting_change_and_not_a_glitch() {
         let check = |scores: &[f64], expected| {
-            assert_eq!(cusum_onset(scores).map(|onset| onset.index), expected, "{scores:?}")
+            assert_eq!(cusum_onset(scores).map(|onset| onset.index), expected, "{scores:?}");
         };
         check(&[0.1, -0.2, 0.3, 0.0, 6.0, 6.0, 6.0], Some(4));
         check(&[0.1, -0.2, -5.0, -6.0, -5.0], Some(2));
