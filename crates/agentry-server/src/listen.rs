@@ -111,7 +111,7 @@ impl Door {
             router: router(app),
             http1,
             http2,
-            permits: Arc::new(Semaphore::new(settings.connections_max)),
+            permits: Arc::new(Semaphore::new(affordable(settings.connections_max))),
             refusals: Arc::new(Semaphore::new(REFUSALS_MAX)),
             settings,
             early: tracker,
@@ -192,6 +192,25 @@ impl Door {
     }
 }
 
+/// As many of `wanted` connections as this process may have files open, with a quarter left for everything else: whoever
+/// runs out of files can neither accept nor write.
+fn affordable(wanted: usize) -> usize {
+    let limits = std::fs::read_to_string("/proc/self/limits").unwrap_or_default();
+    match files_max(&limits).map(|files| files - files / 4) {
+        Some(most) if most < wanted => {
+            info!(wanted, most, "fewer connections than configured: raise `ulimit -n` for more");
+            most
+        }
+        Some(_) | None => wanted,
+    }
+}
+
+/// The soft limit in the kernel's table, unless there is none.
+fn files_max(limits: &str) -> Option<usize> {
+    let line = limits.lines().find_map(|line| line.strip_prefix("Max open files"))?;
+    line.split_ascii_whitespace().next()?.parse().ok()
+}
+
 struct OpenConnection<'a> {
     door: &'a Door,
     _permit: OwnedSemaphorePermit,
@@ -246,5 +265,20 @@ where
 {
     fn execute(&self, future: F) {
         self.0.spawn(future);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_soft_limit_of_open_files_is_found() {
+        let table = |soft: &str| {
+            format!("Limit Soft Hard Units\nMax open files            {soft}   4096   files\n")
+        };
+        assert_eq!(files_max(&table("1024")), Some(1024));
+        assert_eq!(files_max(&table("unlimited")), None);
+        assert_eq!(files_max(""), None);
     }
 }
