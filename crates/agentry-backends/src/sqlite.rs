@@ -220,3 +220,6 @@ impl Log for SqliteStore {
         self.readers.ask(move |connection| read::audit(connection, after, limit(max))).await
     }
 }
+
+#[cfg(test)]
+mod tests;

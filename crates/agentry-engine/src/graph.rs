@@ -280,3 +280,6 @@ impl Graph {
         seen
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -79,3 +79,6 @@ fn combine(
         .map(|number| Delta::Set(Value::Number(number)))
         .ok_or_else(|| "the number is too large".to_owned())
 }
+
+#[cfg(test)]
+mod tests;

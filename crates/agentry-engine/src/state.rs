@@ -200,3 +200,6 @@ impl State {
         waiting.chain(running).chain(whole).min()
     }
 }
+
+#[cfg(test)]
+mod tests;

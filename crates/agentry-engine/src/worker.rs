@@ -1,11 +1,13 @@
 //! Claims runs and drives them, until it is told to stop.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use agentry_core::run::{Answer, Message, NewRun, Values};
-use agentry_core::store::{self, Claim, Claimed, Intake, RunStore, Signal, Signalled, Submitted};
+use agentry_core::run::{Answer, Message, NewRun, RunRow, Status, Values};
+use agentry_core::store::{
+    self, Claim, Claimed, Intake, RunQuery, RunStore, Signal, Signalled, Submitted,
+};
 use agentry_core::{Clock, RunId, Timestamp, audit};
 use tokio::sync::{Notify, watch};
 use tokio::task::{Id, JoinError, JoinSet};
@@ -222,6 +224,7 @@ impl Shift {
         if !self.released {
             store.release(&self.settings.name).await?;
             self.released = true;
+            self.report_orphans().await?;
         }
         if !self.active.is_empty() {
             // The clock may jump; how long nobody has heard of us, only the monotonic one can say.
@@ -238,20 +241,41 @@ impl Shift {
                 mail.notify_one();
             }
         }
-        self.claim().await?;
-        let wake = store.next_wake().await?;
+        let looked_at = self.shared.clock.now();
+        self.claim(looked_at).await?;
         let pause = self.settings.poll.min(self.settings.lease / 3);
-        let wake = wake.filter(|_| self.active.len() < self.settings.runs_max);
+        if self.active.len() >= self.settings.runs_max {
+            return Ok(pause);
+        }
+        // What was due already and is still there is not for this worker.
+        let wake = store.next_wake().await?.filter(|moment| *moment > looked_at);
         Ok(wake.map_or(pause, |moment| pause.min(moment.since(self.shared.clock.now()))))
     }
 
-    async fn claim(&mut self) -> Result<(), store::Error> {
+    /// Runs that wait for a program which this worker does not have would wait in silence.
+    async fn report_orphans(&self) -> Result<(), store::Error> {
+        for status in [Status::Ready, Status::Parked] {
+            let query = RunQuery { status: Some(status), runs_max: 1_000, ..RunQuery::default() };
+            let rows = self.shared.store.runs(query).await?;
+            let known = |row: &RunRow| self.shared.registry.get(&row.graph, &row.version).is_some();
+            let orphans: BTreeSet<_> = rows
+                .into_iter()
+                .filter(|row| !known(row))
+                .map(|row| (row.graph, row.version))
+                .collect();
+            for (graph, version) in orphans {
+                error!(graph, version, "runs wait for a version of a graph that this worker lacks");
+            }
+        }
+        Ok(())
+    }
+
+    async fn claim(&mut self, now: Timestamp) -> Result<(), store::Error> {
         let runs_max = self.settings.runs_max.saturating_sub(self.active.len());
         if runs_max == 0 {
             return Ok(());
         }
         let started = Instant::now();
-        let now = self.shared.clock.now();
         let claim = Claim {
             worker: self.settings.name.clone(),
             now,

@@ -319,10 +319,7 @@ impl Facts {
                     ambiguous += 1;
                     assert!(once && keys.len() <= 1, "{run}/{name}: {keys:?}");
                 } else {
-                    assert!(
-                        !keys.is_empty() && !(once && keys.len() > 1),
-                        "{run}/{name}: {keys:?}"
-                    );
+                    assert!(!(keys.is_empty() || once && keys.len() > 1), "{run}/{name}: {keys:?}");
                 }
             }
         }

@@ -17,24 +17,24 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 /// Longer than anything here takes; a test that gets there has failed.
-pub const PATIENCE: Duration = Duration::from_secs(30);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
 #[derive(Debug, Clone, Copy)]
-pub enum Backend {
+pub(crate) enum Backend {
     Memory,
     Sqlite,
 }
 
 /// What outlives a process.
 #[derive(Clone)]
-pub struct World {
-    pub clock: Arc<FakeClock>,
-    pub disk: Arc<dyn RunStore>,
+pub(crate) struct World {
+    pub(crate) clock: Arc<FakeClock>,
+    pub(crate) disk: Arc<dyn RunStore>,
     _folder: Arc<tempfile::TempDir>,
 }
 
 impl World {
-    pub fn new(backend: Backend) -> Self {
+    pub(crate) fn new(backend: Backend) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let disk: Arc<dyn RunStore> = match backend {
             Backend::Memory => Arc::new(MemoryStore::new()),
@@ -43,11 +43,16 @@ impl World {
         Self { clock: Arc::default(), disk, _folder: Arc::new(folder) }
     }
 
-    pub fn start(&self, program: &Program) -> Process {
+    pub(crate) fn start(&self, program: &Program) -> Process {
         self.start_with(program, Crash::Never, Settings::default())
     }
 
-    pub fn start_with(&self, program: &Program, crash: Crash, settings: Settings) -> Process {
+    pub(crate) fn start_with(
+        &self,
+        program: &Program,
+        crash: Crash,
+        settings: Settings,
+    ) -> Process {
         let store = Arc::new(CrashStore::new(Arc::clone(&self.disk), crash));
         let registry = Registry::new().with(program.clone());
         let clock = Arc::clone(&self.clock);
@@ -61,29 +66,35 @@ impl World {
 }
 
 /// One life of a worker.
-pub struct Process {
-    pub world: World,
-    pub graph: String,
-    pub store: Arc<CrashStore>,
-    pub handle: Handle,
-    pub shutdown: CancellationToken,
-    pub worker: JoinHandle<Result<(), agentry_core::store::Error>>,
+pub(crate) struct Process {
+    pub(crate) world: World,
+    pub(crate) graph: String,
+    pub(crate) store: Arc<CrashStore>,
+    pub(crate) handle: Handle,
+    pub(crate) shutdown: CancellationToken,
+    pub(crate) worker: JoinHandle<Result<(), agentry_core::store::Error>>,
 }
 
 impl Process {
-    pub async fn submit(&self, key: &str) -> RunId {
+    pub(crate) async fn submit(&self, key: &str) -> RunId {
         let new = self.handle.new_run(&self.graph, key, Values::new()).unwrap();
         let (Submitted::Created(run) | Submitted::Existing(run)) =
             self.handle.submit(new).await.unwrap();
         run
     }
 
-    pub fn advance(&self, span: Duration) {
+    pub(crate) fn advance(&self, span: Duration) {
         self.world.clock.advance(span);
         self.handle.nudge();
     }
 
-    pub async fn send(&self, run: RunId, id: &str, channel: &str, payload: impl Into<Value>) {
+    pub(crate) async fn send(
+        &self,
+        run: RunId,
+        id: &str,
+        channel: &str,
+        payload: impl Into<Value>,
+    ) {
         let at = self.world.clock.now();
         let (id, channel) = (id.to_owned(), channel.to_owned());
         let message = Message { id, channel, payload: payload.into(), at };
@@ -91,7 +102,7 @@ impl Process {
     }
 
     /// Waits until the stored run is as it should be.
-    pub async fn until(&self, run: RunId, ready: impl Fn(&Loaded) -> bool) -> Loaded {
+    pub(crate) async fn until(&self, run: RunId, ready: impl Fn(&Loaded) -> bool) -> Loaded {
         let mut changes = self.store.changes();
         let waiting = async {
             loop {
@@ -106,30 +117,30 @@ impl Process {
         patiently(waiting).await
     }
 
-    pub async fn until_parked(&self, run: RunId) -> Loaded {
+    pub(crate) async fn until_parked(&self, run: RunId) -> Loaded {
         let loaded = self.until(run, |it| it.row.status != Status::Ready).await;
         assert_eq!(loaded.row.status, Status::Parked, "{:?}", loaded.row.reason);
         loaded
     }
 
-    pub async fn finished(&self, run: RunId) -> Loaded {
+    pub(crate) async fn finished(&self, run: RunId) -> Loaded {
         self.until(run, |loaded| loaded.row.status.is_final()).await
     }
 
     /// Waits for the end of a run that must succeed; answers its state.
-    pub async fn values(&self, run: RunId) -> Value {
+    pub(crate) async fn values(&self, run: RunId) -> Value {
         let loaded = self.finished(run).await;
         assert_eq!(loaded.row.status, Status::Succeeded, "{:?}", loaded.row.reason);
         json!(loaded.values)
     }
 
     /// Waits for the end of a run that must not succeed; answers how and why it ended.
-    pub async fn reason(&self, run: RunId) -> (Status, String) {
+    pub(crate) async fn reason(&self, run: RunId) -> (Status, String) {
         let loaded = self.finished(run).await;
         (loaded.row.status, loaded.row.reason.unwrap_or_default())
     }
 
-    pub async fn event_kinds(&self, run: RunId) -> BTreeMap<String, usize> {
+    pub(crate) async fn event_kinds(&self, run: RunId) -> BTreeMap<String, usize> {
         let mut kinds = BTreeMap::new();
         for stored in self.world.disk.events(run, 0, 1_000).await.unwrap() {
             *kinds.entry(stored.item.kind).or_default() += 1;
@@ -138,19 +149,19 @@ impl Process {
     }
 
     /// Ends the process as a signal to stop would.
-    pub async fn stop(self) {
+    pub(crate) async fn stop(self) {
         self.shutdown.cancel();
         patiently(self.worker).await.unwrap().unwrap();
     }
 
     /// Ends the process as a power cut would.
-    pub async fn kill(self) {
+    pub(crate) async fn kill(self) {
         self.worker.abort();
         let _ = patiently(self.worker).await;
     }
 }
 
-pub async fn patiently<F: Future>(future: F) -> F::Output {
+pub(crate) async fn patiently<F: Future>(future: F) -> F::Output {
     tokio::time::timeout(PATIENCE, future).await.expect("it takes too long")
 }
 
