@@ -98,13 +98,13 @@ async fn connections_that_go_nowhere_are_closed() {
             "a body that drips",
             drip(format!("{chat}content-length: 9000\r\n\r\n"), " "),
             "408",
-            "too slowly",
+            "body_too_slow",
         ),
         Case(
             "chunks that drip",
             drip(format!("{chat}transfer-encoding: chunked\r\n\r\n"), "1\r\n \r\n"),
             "408",
-            "too slowly",
+            "body_too_slow",
         ),
         Case(
             "half a chunk",

@@ -1,6 +1,6 @@
 //! How it starts when it cannot, and how it stops.
 
-use crate::support::{Running, agentry, finish, kill, post};
+use crate::support::{Running, agentry, finish, get, kill, post};
 
 const COUNT: &str =
     r#"{"model":"fast","stream":true,"messages":[{"role":"user","content":"count"}]}"#;
@@ -30,11 +30,11 @@ fn a_stream_that_has_begun_outlives_the_wish_to_stop() {
 fn whoever_insists_is_obeyed_at_once() {
     let server = Running::start();
     let mut stream = server.connect();
-    stream.send(&post("/v1/chat/completions", COUNT));
+    stream.send(&post("/v1/chat/completions", COUNT.replace("count", "dawdle")));
     stream.until("data: ");
     kill(server.pid(), "INT");
-    // The second signal counts once the first has been seen: from then on new work is turned away.
-    while server.exchange(&post("/v1/chat/completions", COUNT)).contains("\"choices\"") {}
+    // The second signal counts once the first has been seen.
+    while server.exchange(&get("/ready")).starts_with("HTTP/1.1 200 ") {}
     kill(server.pid(), "INT");
     let (code, said) = server.end();
     assert_eq!(code, Some(130), "{said}");

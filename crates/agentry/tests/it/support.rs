@@ -42,6 +42,11 @@ answer = { text = "one two three four five six seven eight nine ten" }
 pace = { first_ms = 1, chunk_ms = 60, chunk_chars = 3 }
 
 [[rules]]
+when = { user_contains = "dawdle" }
+answer = { text = "one two" }
+pace = { chunk_ms = 25000, chunk_chars = 3 }
+
+[[rules]]
 when = { user_contains = "break" }
 answer = { text = "so far, so good, so long" }
 pace = { chunk_chars = 3, error_after = 3 }

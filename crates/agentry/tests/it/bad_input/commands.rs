@@ -1,6 +1,7 @@
 //! Command lines and configurations that cannot work.
 
 use super::{Line, check_lines};
+use crate::support::{agentry, finish};
 
 const NONE: &[(&str, &str)] = &[];
 
@@ -103,9 +104,22 @@ fn a_wrong_configuration_starts_nothing() {
 }
 
 #[test]
-fn problems_come_as_data_too() {
-    use crate::support::{agentry, finish};
+fn help_and_version_are_data() {
+    let folder = tempfile::tempdir().unwrap();
+    for (argument, says) in
+        [("--help", "Exit codes: 0 done"), ("--version", env!("CARGO_PKG_VERSION"))]
+    {
+        let mut command = agentry(folder.path());
+        command.arg(argument);
+        let output = finish(command);
+        assert_eq!(output.status.code(), Some(0), "{argument}");
+        assert!(String::from_utf8_lossy(&output.stdout).contains(says), "{argument}");
+        assert!(output.stderr.is_empty(), "{argument}");
+    }
+}
 
+#[test]
+fn problems_come_as_data_too() {
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("agentry.toml"), "[server]\nport = 80\n").unwrap();
     let mut command = agentry(folder.path());
