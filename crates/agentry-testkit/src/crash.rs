@@ -20,6 +20,8 @@ pub enum Crash {
     Before(u64),
     /// The write is stored, but nobody hears of it.
     After(u64),
+    /// It goes on living, but of every so many writes one is stored without being confirmed, and the next is put off.
+    Doubt(u64),
 }
 
 /// Passes everything on until it crashes; then every call fails for good.
@@ -67,7 +69,8 @@ impl CrashStore {
         *writes += 1;
         match self.crash {
             Crash::Before(at) | Crash::After(at) if at == *writes => self.crash,
-            Crash::Never | Crash::Before(_) | Crash::After(_) => Crash::Never,
+            Crash::Doubt(every) if *writes % every < 2 => Crash::Doubt(*writes % every),
+            Crash::Never | Crash::Before(_) | Crash::After(_) | Crash::Doubt(_) => Crash::Never,
         }
     }
 
@@ -81,12 +84,18 @@ impl CrashStore {
             self.die();
         }
         self.alive()?;
+        if crash == Crash::Doubt(1) {
+            return Err(Error::Unavailable("not now".to_owned()));
+        }
         let stored = stored.await;
         if matches!(crash, Crash::After(_)) {
             self.die();
         }
         self.changes.send_modify(|count| *count += 1);
         self.alive()?;
+        if crash == Crash::Doubt(0) {
+            return Err(Error::Ambiguous("who knows".to_owned()));
+        }
         stored
     }
 }

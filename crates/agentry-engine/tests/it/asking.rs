@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use agentry_core::run::{Answer, Loaded, Status};
-use agentry_core::store::Signalled;
+use agentry_core::store::{Signal, Signalled};
 use agentry_core::{Clock as _, RunId};
 use agentry_engine::node::from_fn;
 use agentry_engine::{Ask, END, Graph, GraphBuilder, Node, NodeOutput, Reducer, START};
@@ -14,6 +14,7 @@ use crate::world::{Backend, Process, World, over_both_stores};
 over_both_stores! {
     an_answer_goes_to_the_node_that_asked
     a_question_expires
+    an_answer_beats_an_expiry_that_is_not_stored_yet
     a_plain_wait_ends_with_its_moment
     a_message_wakes_who_waits_for_one
     a_message_does_not_wake_who_waits_for_a_person
@@ -81,6 +82,34 @@ async fn a_question_expires(backend: Backend) {
     process.advance(HOUR);
     assert_eq!(answer(&process, run, &interrupt, json!("approve")).await, Signalled::Expired);
     assert_eq!(process.values(run).await, json!({ "result": ["reject", null, true] }));
+    process.stop().await;
+}
+
+async fn an_answer_beats_an_expiry_that_is_not_stored_yet(backend: Backend) {
+    const SOON: Duration = Duration::from_millis(900);
+    let node = from_fn(|cx, _| {
+        Box::pin(async move {
+            let Some(reply) = cx.answer("ok") else {
+                let ask = Ask::question("ok", "?").deadline(cx.now().plus(SOON), "late");
+                return Ok(NodeOutput::ask(ask));
+            };
+            Ok(NodeOutput::done().set("result", reply.value.clone()))
+        })
+    });
+    let world = World::new(backend);
+    let process = world.start(&single(node).build().unwrap());
+    let run = process.submit("k").await;
+    let loaded = process.until(run, |it| !it.interrupts.is_empty()).await;
+    assert_eq!(loaded.row.status, Status::Ready, "it stays in memory for so short a time");
+    let (value, actor) = (json!("in time"), "person:ada".to_owned());
+    let answer = Answer { value, actor, at: world.clock.now() };
+    let interrupt = loaded.interrupts[0].id.clone();
+    // Behind the worker's back, so that its own clock is the first thing to tell it anything.
+    world.clock.advance(SOON);
+    let signal = Signal::Answer { interrupt, answer, audit: Vec::new() };
+    assert_eq!(world.disk.signal(run, signal).await, Ok(Signalled::Accepted));
+    process.handle.nudge();
+    assert_eq!(process.values(run).await, json!({ "result": "in time" }));
     process.stop().await;
 }
 

@@ -17,6 +17,7 @@ use serde_json::{Value, json};
 use crate::world::{Backend, Process, World, over_both_stores, patiently};
 
 over_both_stores! {
+    a_store_that_does_not_confirm_is_asked_again
     a_crash_at_any_write_changes_nothing_in_the_end
     an_effect_that_was_refused_is_tried_again
 }
@@ -148,6 +149,17 @@ async fn a_crash_at_any_write_changes_nothing_in_the_end(backend: Backend) {
         survived += 1;
     }
     assert!(survived > 20, "only {survived} writes were tried");
+}
+
+async fn a_store_that_does_not_confirm_is_asked_again(backend: Backend) {
+    let (whole, ..) = survive(backend, Crash::Never).await;
+    for every in [3, 4, 7] {
+        let (values, effects, lived) = survive(backend, Crash::Doubt(every)).await;
+        assert!(lived);
+        assert_eq!(values, whole, "one write of {every} is in doubt");
+        let counts: Vec<_> = effects.counts().into_values().collect();
+        assert_eq!(counts, [1, 1, 1, 1], "one write of {every} is in doubt");
+    }
 }
 
 async fn an_effect_that_was_refused_is_tried_again(backend: Backend) {
