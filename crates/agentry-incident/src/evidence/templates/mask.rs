@@ -19,6 +19,9 @@ pub fn mask(message: &str, into: &mut String) {
     }
 }
 
+/// Shorter hexadecimal runs may well be words with a number.
+const ID_MIN: usize = 6;
+
 fn is_separator(byte: u8) -> bool {
     matches!(
         byte,
@@ -109,10 +112,34 @@ fn is_quantity(word: &str) -> bool {
         && unit.bytes().all(|byte| byte.is_ascii_alphabetic() || byte == b'%')
 }
 
-/// Replaces each run of digits within a word.
+/// Masks the parts of a compound word: an id as a whole, else each run of digits.
 fn mask_digits(word: &str, into: &mut String) {
+    let mut rest = word;
+    while !rest.is_empty() {
+        let end = rest
+            .bytes()
+            .position(|byte| byte.is_ascii() && !byte.is_ascii_alphanumeric())
+            .unwrap_or(rest.len());
+        let (part, tail) = rest.split_at_checked(end).unwrap_or((rest, ""));
+        mask_part(part, into);
+        let mut letters = tail.chars();
+        into.extend(letters.next());
+        rest = letters.as_str();
+    }
+}
+
+fn mask_part(part: &str, into: &mut String) {
+    let digits = part.bytes().filter(u8::is_ascii_digit).count();
+    let is_id = part.len() >= ID_MIN
+        && digits > 0
+        && digits < part.len()
+        && part.bytes().all(|byte| byte.is_ascii_hexdigit());
+    if is_id {
+        into.push_str("<hex>");
+        return;
+    }
     let mut in_digits = false;
-    for letter in word.chars() {
+    for letter in part.chars() {
         let digit = letter.is_ascii_digit();
         if digit && !in_digits {
             into.push_str("<num>");

@@ -16,6 +16,7 @@ fn what_varies_is_masked_by_its_form() {
     check("pointer 0xdeadbeef hash 9f86d081884c7d65", "pointer <hex> hash <hex>");
     check("größe 5 Ω=7", "größe <num> Ω=<num>");
     check("call https://a.example/b?c=1 failed", "call <url>=<num> failed");
+    check("order o-3fa2b1c0 via cart-2", "order o-<hex> via cart-<num>");
     check("", "");
 }
 
