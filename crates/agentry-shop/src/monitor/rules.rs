@@ -23,6 +23,7 @@ const RISING_BYTES: f64 = 3e6;
 const STUCK_WINDOW: Duration = Duration::from_secs(3);
 const STUCK_IN_FLIGHT: f64 = 3.0;
 
+// This shop pages for all of them: each is felt by shoppers at once, or within minutes.
 pub(super) const ERROR_RATE: Rule = Rule {
     name: "HighErrorRate",
     severity: "critical",
@@ -31,19 +32,19 @@ pub(super) const ERROR_RATE: Rule = Rule {
 };
 pub(super) const LATENCY: Rule = Rule {
     name: "HighLatency",
-    severity: "warning",
+    severity: "critical",
     hold: Duration::from_secs(2),
     summary: "calls to another service take too long (median, seconds)",
 };
 pub(super) const CPU: Rule = Rule {
     name: "CpuSaturation",
-    severity: "warning",
+    severity: "critical",
     hold: Duration::from_secs(2),
     summary: "the process keeps a CPU busy (cores)",
 };
 pub(super) const MEMORY: Rule = Rule {
     name: "MemoryGrowth",
-    severity: "warning",
+    severity: "critical",
     hold: Duration::from_secs(1),
     summary: "memory grows without pause (bytes in 15 s)",
 };

@@ -14,6 +14,7 @@ pub(super) struct Live {
     terminal: Terminal,
     screen: Option<Screen>,
     known: Mutex<u64>,
+    phase: Mutex<String>,
 }
 
 struct Screen {
@@ -26,11 +27,16 @@ struct Screen {
 impl Live {
     pub(super) fn new(terminal: Terminal) -> Self {
         let screen = terminal.is_interactive().then(Screen::new);
-        Self { terminal, screen, known: Mutex::new(0) }
+        Self { terminal, screen, known: Mutex::new(0), phase: Mutex::default() }
     }
 
-    /// What is going on now.
+    /// What is going on now; said once.
     pub(super) fn phase(&self, text: &str) {
+        let mut known = self.phase.lock().unwrap_or_else(PoisonError::into_inner);
+        if *known == text {
+            return;
+        }
+        text.clone_into(&mut known);
         match &self.screen {
             Some(screen) => screen.phase.set_message(text.to_owned()),
             None => self.terminal.note(text),

@@ -91,9 +91,9 @@ impl Round<'_> {
             };
             let incident = self.system.agent.incident(&id).await?;
             told = self.tell_progress(&incident, told);
-            if incident.get("status").and_then(Value::as_str) == Some("closed")
-                || Instant::now() > handled_by
-            {
+            let run = incident.get("run_status").and_then(Value::as_str);
+            let over = matches!(run, Some("succeeded" | "failed" | "cancelled"));
+            if over || Instant::now() > handled_by {
                 return Ok(Some(incident));
             }
             if let Some(approval) = incident.get("approval_id").and_then(Value::as_str)
@@ -120,9 +120,8 @@ impl Round<'_> {
             .map(Vec::as_slice)
             .unwrap_or_default();
         if told == 0 && timeline.is_empty() {
-            let title = incident.get("title").and_then(Value::as_str).unwrap_or_default();
-            self.live
-                .phase(&format!("incident: {title}; examining metrics, logs, traces and changes"));
+            let id = incident.get("id").and_then(Value::as_str).unwrap_or_default();
+            self.live.phase(&format!("{id} is open; collecting alerts, then examining the system"));
         }
         for moment in timeline.iter().skip(told) {
             self.live.note(moment.get("what").and_then(Value::as_str).unwrap_or_default());
