@@ -65,6 +65,25 @@ pub struct Diagnosis {
     pub note: Option<ModelNote>,
 }
 
+impl Diagnosis {
+    /// Nobody is named, and why.
+    #[must_use]
+    pub fn unknown(reason: String, onset: Timestamp, at: Timestamp) -> Self {
+        Self {
+            version: Version::V1,
+            verdict: Verdict::Unknown { reason },
+            onset,
+            at,
+            suspects: Vec::new(),
+            evidence: Vec::new(),
+            services: Vec::new(),
+            cleared: Vec::new(),
+            gaps: Vec::new(),
+            note: None,
+        }
+    }
+}
+
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum Verdict {

@@ -185,8 +185,8 @@ pub(crate) struct Split {
 impl Split {
     pub(crate) fn at(bounds: Window, onset: Timestamp) -> Self {
         Self {
-            normal: Window { start: bounds.start, end: onset },
-            abnormal: Window { start: onset, end: bounds.end },
+            normal: Window { start: bounds.start.min(onset), end: onset },
+            abnormal: Window { start: onset, end: bounds.end.max(onset) },
         }
     }
 

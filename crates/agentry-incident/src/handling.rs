@@ -79,6 +79,8 @@ impl Default for Settings {
     }
 }
 
+/// An examination that does not finish is given up after this many tries; the incident goes on without it.
+const GATHERING_ATTEMPTS: u32 = 3;
 /// A ticket or message that cannot be sent is given up after this many tries; the incident goes on without it.
 const SENDING_ATTEMPTS: u32 = 8;
 
@@ -91,7 +93,7 @@ pub(crate) struct Shared {
 pub fn program(ports: Ports, settings: Settings) -> Result<Program, agentry_engine::Error> {
     let gathering = NodeSettings::default()
         .deadline(Duration::from_secs(120))
-        .attempts(3, Duration::from_secs(1));
+        .attempts(GATHERING_ATTEMPTS, Duration::from_secs(1));
     let sending = NodeSettings::default()
         .deadline(Duration::from_secs(60))
         .attempts(SENDING_ATTEMPTS, Duration::from_secs(2));

@@ -249,7 +249,7 @@ impl Intake {
                 return;
             }
             Decision::Opened { incident, adopted } => {
-                self.open_run(*incident, adopted, &alert, now, intake)
+                self.open_run(*incident, (adopted, &alert), now, intake);
             }
             Decision::Joined { incident } | Decision::Resolved { incident: Some(incident) } => {
                 self.send(*incident, &alert, now, intake);
@@ -263,11 +263,11 @@ impl Intake {
         push_record(intake, Recorded { version: 1, at: now, alert, decision, run });
     }
 
+    /// Submits the run of a new incident, with the alerts that were loose until now and the one that opens it.
     fn open_run(
         &mut self,
         incident: IncidentNumber,
-        adopted: &[Alert],
-        alert: &Alert,
+        (adopted, alert): (&[Alert], &Alert),
         now: Timestamp,
         intake: &mut store::Intake,
     ) {

@@ -5,13 +5,14 @@ use std::sync::Arc;
 use agentry_core::run::{Answer, Interrupt};
 use agentry_core::store::{Log, RunStore, Signal, Signalled};
 use agentry_core::{Clock, RunId, audit};
-use axum::extract::{Path, Query, State};
+use axum::extract::{Path, State};
 use axum::routing::get;
 use axum::{Json, Router};
 use http::StatusCode;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use crate::parameters::Parameters;
 use crate::{App, Body, Refusal};
 
 /// What this face works on.
@@ -195,6 +196,7 @@ fn view(question: &Interrupt) -> Value {
 }
 
 #[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
 struct Span {
     #[serde(default)]
     after: u64,
@@ -203,7 +205,7 @@ struct Span {
 
 async fn read_audit(
     State(app): State<Arc<App>>,
-    Query(span): Query<Span>,
+    Parameters(span): Parameters<Span>,
 ) -> Result<Json<Value>, Refusal> {
     let max = span.limit.unwrap_or(AUDIT_MAX).min(AUDIT_MAX);
     let records = face(&app)?.log.audit(span.after, max).await?;

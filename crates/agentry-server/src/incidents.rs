@@ -3,12 +3,13 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use axum::extract::{Path, Query, State};
+use axum::extract::{Path, State};
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use crate::parameters::Parameters;
 use crate::{App, Body, Refusal};
 
 /// Who takes alerts and knows incidents.
@@ -57,13 +58,14 @@ async fn alerts(
 }
 
 #[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
 struct Page {
     limit: Option<usize>,
 }
 
 async fn list(
     State(app): State<Arc<App>>,
-    Query(page): Query<Page>,
+    Parameters(page): Parameters<Page>,
 ) -> Result<Json<Value>, Refusal> {
     let max = page.limit.unwrap_or(LIST_DEFAULT).min(LIST_MAX);
     let incidents = desk(&app)?.list(max).await?;

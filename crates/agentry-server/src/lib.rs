@@ -13,6 +13,7 @@ mod listen;
 mod metrics;
 mod openai;
 mod operate;
+mod parameters;
 mod refusal;
 mod router;
 mod settings;

@@ -112,11 +112,12 @@ impl Scanner {
         let mut left = self.limits.total_bytes_max;
         let mut chosen = Vec::new();
         for (_, length, path) in files {
-            let share = length.min(self.limits.file_bytes_max).min(left);
-            scanned.truncated |= share < length;
-            left -= share;
-            if share > 0 {
-                chosen.push((path, share));
+            // The room, not the length: the file may have grown by the time it is read.
+            let room = self.limits.file_bytes_max.min(left);
+            scanned.truncated |= room < length;
+            left -= room.min(length);
+            if room > 0 {
+                chosen.push((path, room));
             }
         }
         chosen.sort();

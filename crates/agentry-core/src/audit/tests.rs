@@ -10,8 +10,9 @@ fn chain(length: u64) -> Vec<Record> {
             subject: format!("thing-{at}"),
             detail: serde_json::json!({ "at": at }),
         };
-        let (number, digest) =
-            records.last().map_or_else(|| (0, Digest::default()), |last| (last.number, last.digest));
+        let (number, digest) = records
+            .last()
+            .map_or_else(|| (0, Digest::default()), |last| (last.number, last.digest));
         records.push(Record::link(number, digest, &entry).unwrap());
     }
     records

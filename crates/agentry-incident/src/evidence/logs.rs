@@ -82,7 +82,7 @@ impl<'a> Mined<'a> {
 
     fn covered(&self, split: &Split) -> Split {
         let first = self.lines.first().map_or(split.normal.start, |(line, _)| line.at);
-        let start = first.clamp(split.normal.start, split.normal.end);
+        let start = first.max(split.normal.start).min(split.normal.end);
         Split { normal: Window { start, end: split.normal.end }, abnormal: split.abnormal }
     }
 

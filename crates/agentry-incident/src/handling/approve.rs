@@ -126,7 +126,7 @@ fn judge(plan: &Planned, reply: &Reply, diagnosis: &Diagnosis) -> Next {
         }
         Decision::Modify => match said
             .remedy
-            .ok_or("`modify` needs the `remedy` that is wanted".to_owned())
+            .ok_or_else(|| "`modify` needs the `remedy` that is wanted".to_owned())
         {
             Err(why) => Next::Again(Box::new(plan.clone()), why),
             Ok(remedy) => {

@@ -51,11 +51,21 @@ impl Node for Diagnose {
             "changes": observed.changes.items.len(),
             "missing": observed.missing,
         });
-        let diagnosis = tokio::task::spawn_blocking(move || {
+        let examining = tokio::task::spawn_blocking(move || {
             diagnose::diagnose(&observed, onset, now, &diagnose::Settings::default())
-        })
-        .await
-        .map_err(|error| NodeError::transient(format!("the diagnosis did not finish: {error}")))?;
+        });
+        let diagnosis = match examining.await {
+            Ok(diagnosis) => diagnosis,
+            Err(error) if cx.attempt() < super::GATHERING_ATTEMPTS => {
+                return Err(NodeError::transient(format!(
+                    "the examination did not finish: {error}"
+                )));
+            }
+            // People are told all the same, and sooner than the defect is mended.
+            Err(error) => {
+                Diagnosis::unknown(format!("the examination did not finish: {error}"), onset, now)
+            }
+        };
         let what = headline(&diagnosis);
         let detail = json!({ "examined": counts, "verdict": diagnosis.verdict, "suspects": diagnosis.suspects });
         let step = Step { actor: "agent", action: "diagnosis.made", what, detail };

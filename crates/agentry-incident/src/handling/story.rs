@@ -9,7 +9,7 @@ use agentry_engine::NodeError;
 use super::{Opening, Outcome, Performed, Planned, find, latest, read, severity};
 use crate::alert::{Alert, State};
 use crate::catalogue::{checks, propose};
-use crate::diagnose::{Diagnosis, Verdict, Version};
+use crate::diagnose::{Diagnosis, Verdict};
 use crate::report::{AlertCount, Entry, Report, Status};
 
 /// What the incident's own run knows, before anything is looked up elsewhere.
@@ -37,7 +37,8 @@ fn tell(
     let opening: Opening = read(values, "incident")?;
     let diagnosis: Option<Diagnosis> = find(values, "diagnosis")?;
     let examined = diagnosis.is_some();
-    let diagnosis = diagnosis.unwrap_or_else(|| not_yet(&opening, now));
+    let diagnosis = diagnosis
+        .unwrap_or_else(|| Diagnosis::unknown("still being examined".into(), opening.opened, now));
     let timeline: Vec<Entry> = find(values, "timeline")?.unwrap_or_default();
     let mut services: Vec<String> = alerts.iter().map(|alert| alert.service.clone()).collect();
     services.sort();
@@ -56,21 +57,6 @@ fn tell(
         diagnosis,
         timeline,
     })
-}
-
-fn not_yet(opening: &Opening, now: Timestamp) -> Diagnosis {
-    Diagnosis {
-        version: Version::V1,
-        verdict: Verdict::Unknown { reason: "still being examined".into() },
-        onset: opening.opened,
-        at: now,
-        suspects: Vec::new(),
-        evidence: Vec::new(),
-        services: Vec::new(),
-        cleared: Vec::new(),
-        gaps: Vec::new(),
-        note: None,
-    }
 }
 
 fn title(alerts: &[Alert], services: &[String], diagnosis: &Diagnosis) -> String {

@@ -6,6 +6,7 @@ use serde_json::Value;
 
 use crate::support::{ANSWERS, Running, agentry, finish};
 
+mod alerts;
 mod chat;
 mod commands;
 mod http;

@@ -1,10 +1,20 @@
 //! The real binary, from outside.
 
 #[cfg(test)]
+mod alertmanager;
+#[cfg(test)]
 mod bad_input;
+#[cfg(test)]
+mod demo;
+#[cfg(test)]
+mod incidents;
+#[cfg(test)]
+mod kill;
 #[cfg(test)]
 mod openai_client;
 #[cfg(test)]
 mod stop;
 #[cfg(test)]
 mod support;
+#[cfg(test)]
+mod telemetry;

@@ -7,6 +7,7 @@ use std::process::{Child, Command, Output, Stdio};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
+use serde_json::Value;
 use tempfile::TempDir;
 
 /// Nothing in these tests may take longer.
@@ -86,39 +87,85 @@ pub(crate) fn kill(pid: u32, signal: &str) {
     assert!(sent.unwrap().success(), "kill -{signal} {pid}");
 }
 
+/// Starts `agentry serve` and waits until it says where it listens.
+fn serve(folder: &Path) -> (Child, String) {
+    let mut command = agentry(folder);
+    let mut child =
+        command.arg("serve").stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut stdout = BufReader::new(child.stdout.take().unwrap());
+    let (tx, rx) = mpsc::sync_channel(1);
+    std::thread::spawn(move || {
+        let mut line = String::new();
+        stdout.read_line(&mut line).unwrap();
+        tx.send(line)
+    });
+    let line = rx.recv_timeout(PATIENCE).expect("to be told where it listens");
+    let Some(address) = line.trim().strip_prefix("listening on http://") else {
+        let output = child.wait_with_output().unwrap();
+        panic!("{line:?}, and {}", String::from_utf8_lossy(&output.stderr));
+    };
+    (child, address.to_owned())
+}
+
+/// Status and body, when the answer is whole.
+pub(crate) fn read_json(answer: &str) -> Option<(u16, Value)> {
+    let (head, body) = answer.split_once("\r\n\r\n")?;
+    let status = head.split(' ').nth(1)?.parse().ok()?;
+    Some((status, serde_json::from_str(body).ok()?))
+}
+
+/// Asks again until `done` finds what it looks for.
+pub(crate) fn wait_for<T>(what: &str, mut done: impl FnMut() -> Option<T>) -> T {
+    let begun = Instant::now();
+    loop {
+        if let Some(found) = done() {
+            return found;
+        }
+        assert!(begun.elapsed() < 3 * PATIENCE, "waited in vain for {what}");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
 /// `agentry serve`, killed when dropped.
 pub(crate) struct Running {
-    child: Child,
+    child: Reaped,
     pub(crate) address: String,
     pub(crate) folder: TempDir,
 }
 
 impl Running {
     pub(crate) fn start() -> Self {
+        Self::with(CONFIG)
+    }
+
+    pub(crate) fn with(config: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        std::fs::write(folder.path().join("agentry.toml"), CONFIG).unwrap();
+        std::fs::write(folder.path().join("agentry.toml"), config).unwrap();
         std::fs::write(folder.path().join("answers.toml"), ANSWERS).unwrap();
-        let mut command = agentry(folder.path());
-        let mut child =
-            command.arg("serve").stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-        let mut stdout = BufReader::new(child.stdout.take().unwrap());
-        let (tx, rx) = mpsc::sync_channel(1);
-        std::thread::spawn(move || {
-            let mut line = String::new();
-            stdout.read_line(&mut line).unwrap();
-            tx.send(line)
-        });
-        let line = rx.recv_timeout(PATIENCE).expect("to be told where it listens");
-        let Some(address) = line.trim().strip_prefix("listening on http://") else {
-            let output = child.wait_with_output().unwrap();
-            panic!("{line:?}, and {}", String::from_utf8_lossy(&output.stderr));
-        };
-        let address = address.to_owned();
-        Self { child, address, folder }
+        Self::again(folder)
+    }
+
+    /// In a folder that is there already.
+    pub(crate) fn again(folder: TempDir) -> Self {
+        let (child, address) = serve(folder.path());
+        Self { child: Reaped(child), address, folder }
+    }
+
+    /// Kills it with SIGKILL; the folder stays for the next one.
+    pub(crate) fn kill_hard(self) -> TempDir {
+        let Self { mut child, address: _, folder } = self;
+        child.0.kill().unwrap();
+        child.0.wait().unwrap();
+        folder
+    }
+
+    /// One request whose answer is JSON.
+    pub(crate) fn json(&self, request: &[u8]) -> (u16, Value) {
+        read_json(&self.exchange(request)).expect("an answer")
     }
 
     pub(crate) fn pid(&self) -> u32 {
-        self.child.id()
+        self.child.0.id()
     }
 
     pub(crate) fn connect(&self) -> Connection {
@@ -143,9 +190,9 @@ impl Running {
     /// Waits for the end; answers with the exit code and what was said on stderr.
     pub(crate) fn end(mut self) -> (Option<i32>, String) {
         let begun = Instant::now();
-        let mut stderr = self.child.stderr.take().unwrap();
+        let mut stderr = self.child.0.stderr.take().unwrap();
         let status = loop {
-            if let Some(status) = self.child.try_wait().unwrap() {
+            if let Some(status) = self.child.0.try_wait().unwrap() {
                 break status;
             }
             assert!(begun.elapsed() < PATIENCE, "it did not stop");
@@ -157,11 +204,14 @@ impl Running {
     }
 }
 
-impl Drop for Running {
+/// A process that does not outlive its test.
+struct Reaped(Child);
+
+impl Drop for Reaped {
     fn drop(&mut self) {
         // It may have ended already.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        let _ = self.0.kill();
+        let _ = self.0.wait();
     }
 }
 
