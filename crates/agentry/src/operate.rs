@@ -151,7 +151,7 @@ fn block(work: impl Future<Output = anyhow::Result<Exit>>) -> Result<Exit, Ended
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|error| Ended::from(anyhow::Error::from(error)))?;
     runtime.block_on(work).map_err(|error| {
-        let unreachable = error.chain().any(|cause| cause.is::<agentry_http::Error>());
+        let unreachable = error.chain().any(<dyn std::error::Error>::is::<agentry_http::Error>);
         Ended { exit: if unreachable { Exit::Unreachable } else { Exit::Failed }, error }
     })
 }
