@@ -59,7 +59,7 @@ pub enum Invalid {
     UnknownRevision { service: String, revision: String },
     #[error("{service} already runs {revision}")]
     SameRevision { service: String, revision: String },
-    #[error("{service} may run 1 to {max} replicas, not {asked}")]
+    #[error("{service} may run 1 to {max} replicas and another number than now, not {asked}")]
     Replicas { service: String, asked: u32, max: u32 },
 }
 
@@ -144,7 +144,7 @@ impl Remedy {
                 Ok(order("rollback", json!({"revision": revision, "to": to}), preview))
             }
             Self::Scale { replicas, .. } => {
-                if *replicas == 0 || *replicas > entry.replicas_max {
+                if *replicas == 0 || *replicas > entry.replicas_max || *replicas == entry.replicas {
                     let (asked, max) = (*replicas, entry.replicas_max);
                     return Err(Invalid::Replicas { service: service.to_owned(), asked, max });
                 }

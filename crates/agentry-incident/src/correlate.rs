@@ -96,6 +96,20 @@ pub enum Decision {
 }
 
 impl Decision {
+    /// In one word, out of a closed set.
+    #[must_use]
+    pub fn word(&self) -> &'static str {
+        match self {
+            Self::Duplicate { .. } => "duplicate",
+            Self::Chronic => "chronic",
+            Self::Loose => "loose",
+            Self::Opened { .. } => "opened",
+            Self::Joined { .. } => "joined",
+            Self::Adopted { .. } => "adopted",
+            Self::Resolved { .. } => "resolved",
+        }
+    }
+
     /// The incident that the alert belongs to.
     #[must_use]
     pub fn incident(&self) -> Option<IncidentNumber> {

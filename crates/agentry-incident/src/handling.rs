@@ -64,6 +64,8 @@ pub struct Settings {
     pub verify: Duration,
     /// The ticket system's project key.
     pub project: String,
+    /// Actions that are really carried out here; an order for any other is only written down.
+    pub actions: Vec<String>,
 }
 
 impl Default for Settings {
@@ -75,6 +77,7 @@ impl Default for Settings {
             approval_timeout: Duration::from_secs(15 * 60),
             verify: Duration::from_secs(120),
             project: "OPS".into(),
+            actions: Vec::new(),
         }
     }
 }
@@ -185,6 +188,8 @@ pub struct Approval {
 #[serde(rename_all = "snake_case")]
 pub enum Performed {
     Done,
+    /// Nothing here can carry it out: it was written down for a person.
+    Recorded,
     /// It was no longer needed or no longer what was approved.
     Skipped,
     Failed,

@@ -10,9 +10,10 @@ use std::time::Duration;
 
 use agentry_core::audit;
 use agentry_core::run::{Message, NewRun};
-use agentry_core::store::{self, Log, NewRecord, RunQuery, RunStore};
+use agentry_core::store::{self, Log, NewRecord, RunStore};
 use agentry_core::{Clock, Code, Failure, Fault, Retry, RunId, Timestamp};
 use agentry_engine::Program;
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use tokio::sync::{mpsc, oneshot};
@@ -24,6 +25,8 @@ use crate::correlate::{self, Correlator, Decision, IncidentNumber};
 
 /// The topic that holds every alert that was acknowledged, once a firing.
 pub const TOPIC: &str = "alerts";
+/// The topic that names every incident in the order in which they were opened, whatever the clock said.
+const OPENED: &str = "incidents";
 /// The channel of a run that takes alerts.
 pub const CHANNEL: &str = "alerts";
 
@@ -34,6 +37,9 @@ const TOGETHER_MAX: usize = 4_096;
 /// Incidents whose run is remembered for late messages.
 const RUNS_MAX: usize = 10_000;
 const PAGE: usize = 1_000;
+/// After a restart alerts are known again that are this old: one that fires since yesterday opens nothing new.
+const REPLAY: Duration = Duration::from_secs(24 * 3_600);
+const REPLAY_MAX: usize = 20_000;
 const STORE_DEADLINE: Duration = Duration::from_secs(10);
 
 /// An alert at its place in the log.
@@ -45,6 +51,13 @@ pub struct Recorded {
     pub decision: Decision,
     /// The run that handles the incident, where there is one.
     pub run: Option<RunId>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct Opened {
+    number: IncidentNumber,
+    run: RunId,
+    at: Timestamp,
 }
 
 /// What the sender is told.
@@ -127,6 +140,8 @@ pub struct Ports {
     pub clock: Arc<dyn Clock>,
     /// Called after alerts were stored, so that workers look at once.
     pub nudge: Arc<dyn Fn() + Send + Sync>,
+    /// Told how many alerts were acknowledged with which decision.
+    pub taken: Arc<dyn Fn(&'static str, u64) + Send + Sync>,
 }
 
 /// The task that owns the grouping.
@@ -139,6 +154,8 @@ pub struct Intake {
     runs: BTreeMap<IncidentNumber, RunId>,
     /// The store did not confirm what the correlator believes: read it back before anything is decided.
     stale: bool,
+    /// Decisions since the last acknowledgement.
+    tally: BTreeMap<&'static str, u64>,
 }
 
 impl Intake {
@@ -158,6 +175,7 @@ impl Intake {
             correlator,
             runs: BTreeMap::new(),
             stale: true,
+            tally: BTreeMap::new(),
         };
         intake.rebuild().await?;
         Ok((intake, Handle { requests: sender }))
@@ -206,9 +224,12 @@ impl Intake {
             waiting.push((reply, accepted));
         }
         let stored = self.store(intake).await;
+        let tally = std::mem::take(&mut self.tally);
         if let Err(error) = &stored {
             warn!(%error, "alerts were not acknowledged");
             self.stale = true;
+        } else {
+            tally.into_iter().for_each(|(word, count)| (self.ports.taken)(word, count));
         }
         (self.ports.nudge)();
         for (reply, accepted) in waiting {
@@ -237,6 +258,7 @@ impl Intake {
         let decision = self.correlator.decide(&alert, now);
         self.correlator.apply(&alert, &decision, now);
         accepted.accepted += 1;
+        *self.tally.entry(decision.word()).or_default() += 1;
         if let Some(number) = decision.incident() {
             let name = number.to_string();
             if !accepted.incidents.contains(&name) {
@@ -287,6 +309,9 @@ impl Intake {
                 Recorded { version: 1, at: now, alert: loose.clone(), decision, run: Some(id) },
             );
         }
+        let opened = Opened { number: incident, run: id, at: now };
+        let (topic, key) = (OPENED.to_owned(), incident_key(incident));
+        intake.records.push(NewRecord { topic, key, payload: json!(opened) });
         intake.submit.push(NewRun { deadline: Some(now.plus(self.handling.deadline)), ..run });
         intake.audit.push(audit::Entry {
             at: now,
@@ -324,20 +349,13 @@ impl Intake {
 
     /// Replays what was decided within the time that still matters.
     async fn rebuild(&mut self) -> Result<(), Error> {
-        let now = self.ports.clock.now();
-        let horizon = now.minus(self.settings.chronic_window.max(self.settings.late));
+        let horizon = self.ports.clock.now().minus(REPLAY);
         self.correlator = Correlator::new(self.settings.clone());
         self.runs.clear();
-        let newest = RunQuery {
-            graph: Some(self.handling.program.graph().name.clone()),
-            runs_max: 1,
-            ..RunQuery::default()
-        };
-        for run in self.ports.store.runs(newest).await? {
-            if let Some(number) = incident_of(&run.key) {
-                self.correlator.number_after(number);
-                self.remember(number, run.id);
-            }
+        for record in self.ports.log.tail(OPENED, None, PAGE).await? {
+            let opened: Opened = read(record)?;
+            self.correlator.number_after(opened.number);
+            self.remember(opened.number, opened.run);
         }
         for recorded in self.recent(horizon).await?.into_iter().rev() {
             if let (Some(number), Some(run)) = (recorded.decision.incident(), recorded.run) {
@@ -358,11 +376,8 @@ impl Intake {
             let full = page.len() == PAGE;
             for record in page {
                 before = Some(record.offset);
-                let recorded: Recorded =
-                    serde_json::from_value(record.payload).map_err(|error| {
-                        store::Error::Incompatible(format!("alert at {}: {error}", record.offset))
-                    })?;
-                if recorded.at < horizon || found.len() >= self.settings.tracks_max {
+                let recorded: Recorded = read(record)?;
+                if recorded.at < horizon || found.len() >= REPLAY_MAX {
                     return Ok(found);
                 }
                 found.push(recorded);
@@ -372,6 +387,12 @@ impl Intake {
             }
         }
     }
+}
+
+fn read<T: DeserializeOwned>(record: store::Record) -> Result<T, store::Error> {
+    let store::Record { offset, topic, key: _, payload } = record;
+    serde_json::from_value(payload)
+        .map_err(|error| store::Error::Incompatible(format!("{topic} at {offset}: {error}")))
 }
 
 fn push_record(intake: &mut store::Intake, recorded: Recorded) {

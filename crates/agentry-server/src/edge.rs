@@ -1,5 +1,6 @@
 //! What happens to every request, whichever face it is for: an id, the checks that the HTTP library leaves out, metrics.
 
+use std::net::IpAddr;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -10,6 +11,7 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use futures_util::FutureExt as _;
 use http::header::{CONTENT_TYPE, HOST};
+use http::uri::Authority;
 use http::{HeaderName, HeaderValue, Method, StatusCode, Version};
 use tracing::{debug, error};
 
@@ -42,7 +44,9 @@ pub(crate) async fn guard(
     let path = request.uri().path().to_owned();
     request.extensions_mut().insert(id.clone());
 
-    let checked = check(&request).and_then(|()| admit(&app, route));
+    let checked = check(&request)
+        .and_then(|()| check_name(&request, &app.settings.hosts))
+        .and_then(|()| admit(&app, route));
     let mut response = match checked {
         Err(refusal) => refusal.into_response(),
         Ok(()) => match AssertUnwindSafe(next.run(request)).catch_unwind().await {
@@ -150,8 +154,28 @@ fn check(request: &Request) -> Result<(), Refusal> {
 }
 
 fn is_authority(host: &HeaderValue) -> bool {
-    let parsed = http::uri::Authority::try_from(host.as_bytes());
-    parsed.is_ok_and(|authority| !authority.as_str().contains('@'))
+    authority(host).is_some_and(|authority| !authority.as_str().contains('@'))
+}
+
+fn authority(host: &HeaderValue) -> Option<Authority> {
+    Authority::try_from(host.as_bytes()).ok()
+}
+
+/// A page in a browser must not reach us by a name that its author points at us.
+fn check_name(request: &Request, hosts: &[String]) -> Result<(), Refusal> {
+    let header = || request.headers().get(HOST).and_then(authority);
+    let Some(authority) = request.uri().authority().cloned().or_else(header) else { return Ok(()) };
+    let name = authority.host().trim_start_matches('[').trim_end_matches(']');
+    let ours = !name.contains('.')
+        || name.parse::<IpAddr>().is_ok()
+        || hosts.iter().any(|host| host.eq_ignore_ascii_case(name));
+    if ours {
+        return Ok(());
+    }
+    let message = format!(
+        "nobody here is called `{name}`: use an address or localhost, or add the name to `hosts` in [server]"
+    );
+    Err(Refusal::new(StatusCode::MISDIRECTED_REQUEST, "host_not_ours", message).ends_connection())
 }
 
 /// A closed set: callers may invent methods, the metrics do not repeat them.

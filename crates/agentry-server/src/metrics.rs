@@ -12,6 +12,8 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
 mod calls;
+mod classic;
+mod incidents;
 mod process;
 
 /// All metrics of one server.
@@ -23,6 +25,7 @@ pub struct Metrics {
     requests: Family<RequestLabels, Counter>,
     request_seconds: Family<RouteLabels, Histogram, fn() -> Histogram>,
     calls: calls::Calls,
+    incidents: incidents::Incidents,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -69,6 +72,7 @@ impl Metrics {
             request_seconds.clone(),
         );
         let calls = calls::Calls::register(&mut registry);
+        let incidents = incidents::Incidents::register(&mut registry);
         registry.register_collector(Box::new(process::Process));
         Self {
             registry,
@@ -78,12 +82,24 @@ impl Metrics {
             requests,
             request_seconds,
             calls,
+            incidents,
         }
     }
 
-    /// Where other faces add theirs before the server starts.
-    pub fn registry_mut(&mut self) -> &mut Registry {
-        &mut self.registry
+    /// Alerts were acknowledged; `decision` is one of the few things that can become of them.
+    pub fn alerts_taken(&self, decision: &'static str, count: u64) {
+        self.incidents.alerts.get_or_create(&incidents::Labels { decision }).inc_by(count);
+    }
+
+    /// How many incidents are being handled, and how many questions wait for a person.
+    pub fn incidents_now(&self, active: usize, waiting: usize) {
+        self.incidents.active.set(i64::try_from(active).unwrap_or(i64::MAX));
+        self.incidents.waiting.set(i64::try_from(waiting).unwrap_or(i64::MAX));
+    }
+
+    /// Prometheus' older text format.
+    pub(crate) fn classic_text(&self) -> Result<String, std::fmt::Error> {
+        self.text().map(|text| classic::classic(&text))
     }
 
     /// OpenMetrics text.

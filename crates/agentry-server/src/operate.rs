@@ -8,8 +8,8 @@ use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use futures_util::future::join_all;
-use http::StatusCode;
-use http::header::{CACHE_CONTROL, CONTENT_TYPE};
+use http::header::{ACCEPT, CACHE_CONTROL, CONTENT_TYPE};
+use http::{HeaderMap, StatusCode};
 use serde_json::{Map, json};
 use tokio::time::timeout;
 
@@ -59,11 +59,16 @@ async fn check(dependency: &dyn Dependency) -> (String, Result<String, String>) 
     (dependency.name().to_owned(), result)
 }
 
-async fn metrics(State(app): State<Arc<App>>) -> Result<Response, Refusal> {
-    let text = app.metrics.text().map_err(|_| {
+/// In the format that the caller accepts: every scraper reads the older one.
+async fn metrics(State(app): State<Arc<App>>, headers: HeaderMap) -> Result<Response, Refusal> {
+    let accepts = headers.get(ACCEPT).and_then(|accepts| accepts.to_str().ok()).unwrap_or_default();
+    let (kind, text) = match accepts.contains("application/openmetrics-text") {
+        true => ("application/openmetrics-text; version=1.0.0; charset=utf-8", app.metrics.text()),
+        false => ("text/plain; version=0.0.4; charset=utf-8", app.metrics.classic_text()),
+    };
+    let text = text.map_err(|_| {
         Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "the metrics cannot be written")
     })?;
-    let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
     Ok(([(CONTENT_TYPE, kind)], text).into_response())
 }
 

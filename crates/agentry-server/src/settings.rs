@@ -7,6 +7,9 @@ use std::time::Duration;
 pub struct Settings {
     /// Connections served at the same time. One more is answered 503 and closed.
     pub connections_max: usize,
+    /// Names with a dot that a request's host may have, beside IP addresses and `localhost`. Any other is refused: a page
+    /// in a browser must not reach us by a name that its author points here.
+    pub hosts: Vec<String>,
     /// From the accepted connection to its first byte.
     pub first_byte: Duration,
     /// From the first byte of a request (or of an HTTP/2 preface) to the end of its head.
@@ -40,6 +43,7 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             connections_max: 10_000,
+            hosts: Vec::new(),
             first_byte: Duration::from_secs(5),
             head: Duration::from_secs(10),
             idle: Duration::from_secs(90),

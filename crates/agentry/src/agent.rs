@@ -2,12 +2,10 @@
 
 use std::time::Duration;
 
-use agentry_core::audit::{Digest, Record, Verifier};
 use agentry_http::{Client, Deadlines, Settings};
 use anyhow::{Context as _, bail};
 use http::{Method, Request};
-use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 const ANSWER_BYTES_MAX: usize = 16 << 20;
 const DEADLINE: Duration = Duration::from_secs(5);
@@ -75,67 +73,8 @@ impl Agent {
         self.call(Method::POST, &format!("/v1/approvals/{id}"), Some(decision)).await
     }
 
-    async fn list(&self, path: &str) -> anyhow::Result<Vec<Value>> {
+    pub(crate) async fn list(&self, path: &str) -> anyhow::Result<Vec<Value>> {
         let answer = self.call(Method::GET, path, None).await?;
         Ok(answer.get("data").and_then(Value::as_array).cloned().unwrap_or_default())
-    }
-
-    /// Reads the whole audit log and checks its chain; `head` is a digest that must still be in it.
-    pub(crate) async fn audit(&self, head: Option<Digest>) -> anyhow::Result<Audited> {
-        let mut verifier = Verifier::default();
-        let mut broken = None;
-        let mut seen = head.is_none();
-        self.each_audit_record(|record| {
-            if broken.is_none() {
-                broken = verifier.check(record).err().map(|broken| broken.to_string());
-            }
-            seen |= head == Some(record.digest);
-        })
-        .await?;
-        let (records, last) = verifier.head();
-        if broken.is_none() && !seen {
-            broken = Some(
-                "the head that was noted down is not in it: its end was cut off or rewritten"
-                    .into(),
-            );
-        }
-        Ok(Audited { records, head: last, broken })
-    }
-
-    pub(crate) async fn each_audit_record(
-        &self,
-        mut each: impl FnMut(&Record),
-    ) -> anyhow::Result<()> {
-        let mut after = 0;
-        loop {
-            let page = self.list(&format!("/v1/audit?after={after}")).await?;
-            if page.is_empty() {
-                return Ok(());
-            }
-            for record in page {
-                let record = Record::deserialize(record).context("read an audit record")?;
-                after = after.max(record.number);
-                each(&record);
-            }
-        }
-    }
-}
-
-/// What a walk along the audit log has shown.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Audited {
-    pub(crate) records: u64,
-    pub(crate) head: Digest,
-    pub(crate) broken: Option<String>,
-}
-
-impl Audited {
-    pub(crate) fn json(&self) -> Value {
-        json!({
-            "verified": self.broken.is_none(),
-            "records": self.records,
-            "head": self.head,
-            "broken": self.broken,
-        })
     }
 }

@@ -161,7 +161,7 @@ pub(crate) fn run(
         Command::Demo(options) => demo::run(&cx, options),
         Command::Incidents { target, what } => operate::incidents(&cx, &target, what),
         Command::Approvals { target, what } => operate::approvals(&cx, &target, what),
-        Command::Audit { target, what } => operate::audit(&cx, &target, what),
+        Command::Audit { target, what } => operate::audit(&cx, &target, &what),
         Command::ShopProcess { arguments } => demo::process(&arguments),
     };
     match ended {

@@ -118,7 +118,7 @@ fn resolve(sources: Sources<'_>) -> Result<Config, Error> {
     let mut root = Reader::root(table, &notes);
 
     let server = server(root.table("server"));
-    let storage = storage(root.table("storage"));
+    let storage = storage(root.table("storage"), &notes);
     let mut providers = providers::read(root.table("providers"));
     if text.is_none() && providers.is_empty() {
         providers = providers::usual(environment);
@@ -150,8 +150,11 @@ fn server(table: Option<Reader<'_>>) -> Option<Server> {
         0 => Err(Unreadable::new("must be at least 1")),
         count => Ok(count),
     });
+    let hosts = table.list("hosts", value::text).map(|hosts| hosts.value).unwrap_or_default();
+    let hosts = hosts.into_iter().map(|host| host.value).collect();
     server.settings = Settings {
         connections_max: usize::try_from(connections_max).unwrap_or(usize::MAX),
+        hosts,
         drain: table.or("drain", defaults.drain, value::duration),
         idle: table.or("idle", defaults.idle, value::duration),
         body: BodyLimits {
@@ -164,8 +167,9 @@ fn server(table: Option<Reader<'_>>) -> Option<Server> {
     Some(server)
 }
 
-fn storage(table: Option<Reader<'_>>) -> Option<Storage> {
-    let default = Storage::Sqlite(PathBuf::from("agentry.db"));
+/// A relative path is meant from the configuration's folder, like every other.
+fn storage(table: Option<Reader<'_>>, notes: &Notes<'_>) -> Option<Storage> {
+    let default = Storage::Sqlite(notes.path("agentry.db"));
     let Some(mut table) = table else { return Some(default) };
     let storage = table.or("url", default, |value| {
         let text = value::text(value)?;
@@ -173,7 +177,7 @@ fn storage(table: Option<Reader<'_>>) -> Option<Storage> {
         match text.split_once(':') {
             Some(("memory", "")) => Ok(Storage::Memory),
             Some(("sqlite", path)) if !path.trim_start_matches('/').is_empty() => {
-                Ok(Storage::Sqlite(PathBuf::from(path.strip_prefix("//").unwrap_or(path))))
+                Ok(Storage::Sqlite(notes.path(path.strip_prefix("//").unwrap_or(path))))
             }
             Some(("postgres" | "postgresql", _)) => {
                 Err(Unreadable::new("names PostgreSQL, which is not available yet in this version")

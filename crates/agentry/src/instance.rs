@@ -20,8 +20,10 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::clock::SystemClock;
+use gauges::Gauges;
 
 mod desk;
+mod gauges;
 mod storage;
 
 /// An incident that is not closed after this long is given up; its alerts and its ticket stay.
@@ -43,6 +45,7 @@ pub(crate) struct Instance {
     app: App,
     intake: Intake,
     worker: Worker,
+    gauges: Gauges,
 }
 
 impl Instance {
@@ -65,6 +68,10 @@ impl Instance {
                 log: Arc::clone(&log),
                 clock: Arc::clone(&clock),
                 nudge: Arc::clone(&nudge),
+                taken: {
+                    let metrics = Arc::clone(&metrics);
+                    Arc::new(move |decision, count| metrics.alerts_taken(decision, count))
+                },
             },
             correlate::Settings::default(),
             Handling { program, deadline: INCIDENT_DEADLINE },
@@ -72,12 +79,13 @@ impl Instance {
         .await
         .context("read back the alerts")?;
         let desk = Desk::new(door, Arc::clone(&store), Arc::clone(&log));
+        let gauges = Gauges { store: Arc::clone(&store), metrics: Arc::clone(&metrics) };
         let app = App::new(gateway, metrics, Arc::clone(&clock))
             .settings(server)
             .incidents(Arc::new(desk::Face(desk)))
             .dependency(Arc::new(storage::Storage(Arc::clone(&store))))
             .approvals(Approvals { store, log, clock, nudge });
-        Ok(Self { app, intake, worker })
+        Ok(Self { app, intake, worker, gauges })
     }
 
     /// Serves until `shutdown`, or until the store has failed for good.
@@ -86,9 +94,12 @@ impl Instance {
         listener: TcpListener,
         shutdown: CancellationToken,
     ) -> anyhow::Result<Drained> {
-        let Self { app, intake, worker } = self;
+        let Self { app, intake, worker, gauges } = self;
         let tasks = TaskTracker::new();
         let (stop_intake, stop_worker) = (CancellationToken::new(), CancellationToken::new());
+        // It ends with whatever ends the instance, and nothing waits for it.
+        let _counting = stop_worker.clone().drop_guard();
+        tasks.spawn(gauges.run(stop_worker.clone()));
         let intake = tasks.spawn(intake.run(stop_intake.clone()));
         let mut worker = tasks.spawn(worker.run(stop_worker.clone()));
         let stop_server = shutdown.child_token();

@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 
 mod agent;
+mod audit;
 mod check;
 mod cli;
 mod clock;

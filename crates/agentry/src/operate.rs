@@ -1,11 +1,14 @@
 //! Commands that talk to a running instance: incidents, approvals, audit.
 
+use agentry_backends::sqlite::{OpenError, SqliteStore};
 use agentry_core::audit::Digest;
 use anyhow::bail;
 use serde_json::{Value, json};
 
 use crate::agent::Agent;
+use crate::audit::{Audited, Source};
 use crate::cli::{Context, Ended, Exit};
+use crate::config::Storage;
 use crate::terminal::Terminal;
 
 /// Where the instance is; the configuration's address by default.
@@ -111,32 +114,43 @@ pub(crate) fn approvals(cx: &Context, target: &Target, what: Approvals) -> Resul
     })
 }
 
-pub(crate) fn audit(cx: &Context, target: &Target, what: Audit) -> Result<Exit, Ended> {
-    let agent = agent(cx, target)?;
+/// Without `--url` the file is read; while an instance has it open, that instance is asked.
+pub(crate) fn audit(cx: &Context, target: &Target, what: &Audit) -> Result<Exit, Ended> {
     let terminal = cx.terminal;
+    let file = match (&target.url, cx.config()?.storage) {
+        (None, Storage::Sqlite(path)) if path.is_file() => match SqliteStore::open(&path) {
+            Ok(store) => Some(store),
+            Err(OpenError::InUse { .. }) => None,
+            Err(error) => return Err(anyhow::Error::from(error).into()),
+        },
+        _ => None,
+    };
+    let agent = agent(cx, target)?;
+    let source = file.as_ref().map_or(Source::Instance(&agent), |store| Source::File(store));
     block(async {
         match what {
             Audit::List => {
-                agent.each_audit_record(|record| terminal.object(record)).await?;
+                source.each(|record| terminal.object(record)).await?;
                 Ok(Exit::Done)
             }
-            Audit::Verify { head } => {
-                let audited = agent.audit(head).await?;
-                if terminal.json {
-                    terminal.object(&audited.json());
-                }
-                match &audited.broken {
-                    Some(broken) => bail!("the audit log is not what was written: {broken}"),
-                    None if terminal.json => {}
-                    None => {
-                        terminal.data(format_args!("{} records, chain verified", audited.records));
-                        terminal.data(format_args!("head {}", audited.head));
-                    }
-                }
-                Ok(Exit::Done)
-            }
+            Audit::Verify { head } => tell_audit(terminal, &source.verify(*head).await?),
         }
     })
+}
+
+fn tell_audit(terminal: Terminal, audited: &Audited) -> anyhow::Result<Exit> {
+    if terminal.json {
+        terminal.object(&audited.json());
+    }
+    match &audited.broken {
+        Some(broken) => bail!("the audit log is not what was written: {broken}"),
+        None if terminal.json => {}
+        None => {
+            terminal.data(format_args!("{} records, chain verified", audited.records));
+            terminal.data(format_args!("head {}", audited.head));
+        }
+    }
+    Ok(Exit::Done)
 }
 
 fn agent(cx: &Context, target: &Target) -> Result<Agent, Ended> {
@@ -202,11 +216,16 @@ fn show_approval(terminal: Terminal, approval: &Value) {
         return;
     }
     let question = |name: &str| text(approval, &format!("/question/{name}")).to_owned();
+    let runs = match approval.pointer("/question/runs").and_then(Value::as_bool) {
+        Some(false) => "no: nothing is configured for this action, it would only be written down",
+        Some(true) | None => "yes, once",
+    };
     let rows = [
         ("incident", question("incident")),
         ("severity", question("severity")),
         ("would run", question("action")),
         ("because", question("reason")),
+        ("runs", runs.to_owned()),
         ("touches", question("blast_radius")),
         ("back out", question("back_out")),
         ("digest", question("digest")),

@@ -92,18 +92,20 @@ impl Act {
     async fn perform(&self, cx: &NodeContext, opening: &Opening, order: &Order) -> Outcome {
         let actuator = Arc::clone(&self.0.ports.actuator);
         let key = super::tell::key(cx, opening);
-        let order = order.clone();
+        let (order, action) = (order.clone(), order.action.clone());
         let done = cx
             .effect("perform", Class::Once, |_| async move {
                 actuator.perform(&key, &order).await.map(|receipt| json!(receipt))
             })
             .await;
+        let carried = match self.0.settings.actions.contains(&action) {
+            true => Performed::Done,
+            false => Performed::Recorded,
+        };
         let (performed, detail, receipt) = match done {
             Ok(value) => match Receipt::deserialize(&value) {
-                Ok(receipt) => (Performed::Done, receipt.id.clone(), Some(receipt)),
-                Err(error) => {
-                    (Performed::Done, format!("the receipt is not readable: {error}"), None)
-                }
+                Ok(receipt) => (carried, receipt.id.clone(), Some(receipt)),
+                Err(error) => (carried, format!("the receipt is not readable: {error}"), None),
             },
             Err(effect::Error::Ambiguous { reason, .. }) => (Performed::Unknown, reason, None),
             Err(effect::Error::Refused(reason) | effect::Error::NotDone(reason)) => {
@@ -117,6 +119,7 @@ impl Act {
 fn words(performed: Performed) -> &'static str {
     match performed {
         Performed::Done => "carried out",
+        Performed::Recorded => "written down, nothing was run",
         Performed::Skipped => "not carried out",
         Performed::Failed => "failed",
         Performed::Unknown => "may or may not have happened, look yourself",

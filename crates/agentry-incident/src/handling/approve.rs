@@ -69,7 +69,8 @@ impl Node for Approve {
             let id = format!("approve-{round}");
             let Some(reply) = cx.answer(&id) else {
                 let deadline = cx.now().plus(self.0.settings.approval_timeout);
-                let question = question(state, &opening, &plan, remark)?;
+                let runs = self.0.settings.actions.contains(&plan.proposal.order.action);
+                let question = question(state, (&opening, &plan), remark, runs)?;
                 let no = json!({ "decision": "reject", "comment": "nobody answered in time" });
                 return Ok(NodeOutput::ask(Ask::question(&id, question).deadline(deadline, no)));
             };
@@ -177,9 +178,9 @@ fn conclude(cx: &NodeContext, opening: &Opening, plan: &Planned, approval: Appro
 /// Everything a person needs to say yes or no.
 fn question(
     state: &Values,
-    opening: &Opening,
-    plan: &Planned,
+    (opening, plan): (&Opening, &Planned),
     remark: Option<String>,
+    runs: bool,
 ) -> Result<Value, NodeError> {
     let diagnosis: Diagnosis = read(state, "diagnosis")?;
     let alerts: Vec<Alert> = read(state, "alerts")?;
@@ -199,6 +200,7 @@ fn question(
         "action": plan.proposal.order.preview,
         "order": plan.proposal.order,
         "digest": plan.digest,
+        "runs": runs,
         "reason": plan.proposal.reason,
         "suspect": first.map(short),
         "runner_up": runner_up.map(short),
@@ -209,3 +211,6 @@ fn question(
         "decisions": ["approve", "modify", "reject", "request_more_info"],
     }))
 }
+
+#[cfg(test)]
+mod tests;

@@ -8,7 +8,7 @@ use agentry_shop::{Fault, Service, monitor};
 use serde_json::{Value, json};
 
 use super::round::seconds;
-use crate::agent::Audited;
+use crate::audit::Audited;
 use crate::terminal::Terminal;
 
 pub(super) struct Outcome {

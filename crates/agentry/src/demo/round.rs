@@ -12,9 +12,10 @@ use super::Consent;
 use super::live::Live;
 use super::outcome::Outcome;
 use super::system::System;
+use crate::audit::Source;
 use crate::clock::SystemClock;
 
-/// How long an incident is awaited after the fault; it also bounds how long `none` is watched.
+/// How long an incident is awaited after the fault; it also bounds how long `none` is watched. The first one counts.
 const QUIET: Duration = Duration::from_secs(35);
 /// From the fault to a closed incident.
 const HANDLED_WITHIN: Duration = Duration::from_secs(60);
@@ -43,7 +44,10 @@ impl Round<'_> {
         self.system.shop.inject(self.fault, victim).await.context("break the shop")?;
         self.live.phase("something may be wrong by now; waiting for alerts");
         let incident = self.watching(self.incident()).await?;
-        let audit = self.system.agent.audit(None).await.context("read the audit log")?;
+        let audit = Source::Instance(&self.system.agent)
+            .verify(None)
+            .await
+            .context("read the audit log")?;
         let incidents = self.system.agent.incidents().await?.len();
         Ok(Outcome {
             fault: self.fault,
@@ -80,9 +84,9 @@ impl Round<'_> {
         let mut told = 0;
         loop {
             sleep(LOOK_EVERY).await;
-            let newest = self.system.agent.incidents().await?.into_iter().next_back();
-            let Some(id) = newest
-                .and_then(|newest| newest.get("id").and_then(Value::as_str).map(str::to_owned))
+            let first = self.system.agent.incidents().await?.into_iter().next_back();
+            let Some(id) =
+                first.and_then(|first| first.get("id").and_then(Value::as_str).map(str::to_owned))
             else {
                 if Instant::now() > quiet_until {
                     return Ok(None);

@@ -118,6 +118,7 @@ fn parts(plan: &Plan, config: &Config, deployer: Deployer) -> anyhow::Result<Par
                 Consent::Absent => Duration::from_secs(3),
             },
             verify: Duration::from_secs(25),
+            actions: vec!["restart".to_owned(), "rollback".to_owned()],
             ..handling::Settings::default()
         },
     })

@@ -83,6 +83,7 @@ pub(crate) fn settings(config: &Config) -> handling::Settings {
     handling::Settings {
         settle: incident.settle.unwrap_or(defaults.settle),
         approval_timeout: incident.approval_timeout.unwrap_or(defaults.approval_timeout),
+        actions: incident.actions.iter().map(|(name, _)| name.clone()).collect(),
         project: incident.jira.as_ref().map_or(defaults.project, |jira| jira.project.clone()),
         ..defaults
     }

@@ -10,6 +10,7 @@ mod alerts;
 mod chat;
 mod commands;
 mod http;
+mod storage;
 
 /// A request, and what must be answered.
 pub(crate) struct Case {

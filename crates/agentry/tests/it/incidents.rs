@@ -53,8 +53,13 @@ fn deployer() -> (String, mpsc::Receiver<Value>) {
 }
 
 fn start(webhook: &str, culprit: &str) -> Running {
+    start_with(&config(webhook), "", culprit)
+}
+
+fn start_with(config: &str, answers: &str, culprit: &str) -> Running {
     let folder = tempfile::tempdir().unwrap();
-    std::fs::write(folder.path().join("agentry.toml"), config(webhook)).unwrap();
+    std::fs::write(folder.path().join("agentry.toml"), config).unwrap();
+    std::fs::write(folder.path().join("answers.toml"), answers).unwrap();
     telemetry::write(
         folder.path(),
         culprit,
@@ -126,6 +131,33 @@ fn an_approved_order_runs_once_and_the_audit_log_answers_for_it() {
     assert!(orders.try_recv().is_err(), "it ran twice");
     assert_eq!(files(&server.folder.path().join("out/tickets")), 1);
     audit_holds_until_it_is_changed(&server);
+    the_file_is_verified_without_an_instance(server);
+}
+
+fn the_file_is_verified_without_an_instance(server: Running) {
+    let folder = server.kill_hard();
+    let verify = || {
+        let mut command = agentry(folder.path());
+        command.args(["audit", "verify"]);
+        finish(command)
+    };
+    let good = verify();
+    assert!(good.status.success(), "{}", String::from_utf8_lossy(&good.stderr));
+    // What the triggers refuse, somebody with the file in hand can still do; not unnoticed.
+    let path = folder.path().join("agentry.db");
+    let mut bytes = std::fs::read(&path).unwrap();
+    let (from, to) = (b"person:ada", b"person:eve");
+    let places: Vec<usize> =
+        (0..bytes.len() - from.len()).filter(|at| bytes[*at..].starts_with(from)).collect();
+    assert!(!places.is_empty(), "the approval is not in the file");
+    for at in places {
+        bytes[at..at + to.len()].copy_from_slice(to);
+    }
+    std::fs::write(&path, bytes).unwrap();
+    let bad = verify();
+    let said = String::from_utf8_lossy(&bad.stderr);
+    assert!(!bad.status.success(), "a changed log was verified");
+    assert!(said.contains("changed") || said.contains("damaged"), "{said}");
 }
 
 fn audit_holds_until_it_is_changed(server: &Running) {
@@ -155,6 +187,8 @@ fn audit_holds_until_it_is_changed(server: &Running) {
     }
     let cut = audit(&["--head", &"ab".repeat(32)]);
     assert_eq!(cut.status.code(), Some(1), "a head that is not in the log");
+    let head = said.lines().find_map(|line| line.strip_prefix("head ")).unwrap();
+    assert!(audit(&["--head", head]).status.success(), "the head that was just noted down");
 }
 
 #[test]
@@ -193,4 +227,72 @@ fn an_incident_without_telemetry_is_still_handled_and_says_that_it_does_not_know
     assert_eq!(incident["plan"], Value::Null);
     assert_eq!(files(&server.folder.path().join("out/tickets")), 1);
     assert_eq!(files(&server.folder.path().join("out/messages")), 1);
+}
+
+/// What the model says, and how the incident's note must begin: its kind, and a part of its text.
+fn check_deliberation(answer: &str, kind: &str, says: &str) {
+    let config = r#"
+[server]
+listen = "127.0.0.1:0"
+[providers.script]
+kind = "scripted"
+script = "answers.toml"
+[models.thinker]
+targets = ["script/tortoise"]
+retries = 0
+[incident]
+model = "thinker"
+settle = "100ms"
+approval_timeout = "100ms"
+outbox = "out"
+[incident.sources]
+metrics = "dir:."
+"#;
+    let server = start_with(
+        config,
+        &format!("[[rules]]\nwhen = {{ user_contains = \"suspects\" }}\n{answer}\n"),
+        "cart",
+    );
+    server.json(&alert("cart", "firing"));
+    let incident = closed(&server);
+    assert_eq!(
+        incident["suspects"][0]["service"], "cart",
+        "the reactive answer stands: {incident}"
+    );
+    assert_eq!(incident["note"]["kind"], kind, "{}", incident["note"]);
+    assert!(incident["note"].to_string().contains(says), "no {says:?} in {}", incident["note"]);
+    let (head, metrics) = split(&server.exchange(&get("/metrics")));
+    assert!(head.starts_with("HTTP/1.1 200 "), "{head}");
+    let calls = metrics.lines().find(|line| {
+        line.starts_with("llm_requests_total{") && line.contains("endpoint=\"agent\"")
+    });
+    assert!(calls.is_some(), "the model was not called through the gateway: {metrics}");
+}
+
+fn split(answer: &str) -> (String, String) {
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+    (head.to_owned(), body.to_owned())
+}
+
+#[test]
+fn a_model_may_explain_what_the_evidence_shows() {
+    let text = r#"{"order":["cart"],"explanation":"It burns CPU.","citations":["m1"]}"#;
+    check_deliberation(&format!("answer = {{ text = '{text}' }}"), "accepted", "It burns CPU.");
+}
+
+#[test]
+fn a_model_that_cites_what_does_not_exist_is_set_aside() {
+    let text = r#"{"order":["cart"],"explanation":"Trust me.","citations":["m99"]}"#;
+    check_deliberation(&format!("answer = {{ text = '{text}' }}"), "set_aside", "m99");
+}
+
+#[test]
+fn a_model_that_errs_or_blames_somebody_else_is_set_aside() {
+    check_deliberation(
+        "error = { status = 503, message = \"no\" }",
+        "set_aside",
+        "the model failed",
+    );
+    let text = r#"{"order":["moon"],"explanation":"The moon.","citations":["m1"]}"#;
+    check_deliberation(&format!("answer = {{ text = '{text}' }}"), "set_aside", "moon");
 }

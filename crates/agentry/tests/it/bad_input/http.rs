@@ -11,6 +11,13 @@ fn a_request_for_nobody_is_told_who_is_there() {
     };
     check(vec![
         case("an unknown path", get("/nothing"), 404, "/v1/chat/completions"),
+        case(
+            "a name that is not ours",
+            b"GET /health HTTP/1.1\r\nhost: evil.example:7171\r\nconnection: close\r\n\r\n"
+                .to_vec(),
+            421,
+            "nobody here is called `evil.example`",
+        ),
         case("no path", get("/"), 404, "there is nothing at /"),
         case("without the version", get("/models"), 404, "did you mean /v1/models?"),
         case("the version twice", get("/v1/v1/models"), 404, "did you mean /v1/models?"),
