@@ -15,6 +15,7 @@ use agentry_core::store::{
 };
 use agentry_core::{RunId, Timestamp, audit};
 use async_trait::async_trait;
+use tracing::error;
 
 use command::{Command, Outcome, Prepared, Submission, signed};
 use read::Readers;
@@ -112,8 +113,13 @@ impl RunStore for SqliteStore {
         let load = move |connection: &rusqlite::Connection| {
             let mut loaded = Vec::new();
             for (run, fence) in claimed {
-                if let Some(run) = read::load(connection, run)? {
-                    loaded.push(Claimed { fence, loaded: run });
+                match read::load(connection, run) {
+                    Ok(run) => loaded.extend(run.map(|loaded| Claimed { fence, loaded })),
+                    // It stays claimed and is driven by nobody: the others must not wait for it.
+                    Err(problem) if read::is_unreadable(&problem) => {
+                        error!(run_id = %run, %problem, "what is stored of a run is not readable");
+                    }
+                    Err(problem) => return Err(problem),
                 }
             }
             Ok(loaded)

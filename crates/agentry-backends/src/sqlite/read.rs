@@ -74,6 +74,11 @@ impl Readers {
     }
 }
 
+/// Asking again gives the same answer: the data is damaged, or of another version.
+pub(super) fn is_unreadable(problem: &rusqlite::Error) -> bool {
+    matches!(describe(problem), Error::Incompatible(_))
+}
+
 fn parse<T: DeserializeOwned>(row: &Row<'_>, column: usize) -> Result<T> {
     let text = row.get_ref(column)?.as_str()?;
     serde_json::from_str(text).map_err(|problem| {

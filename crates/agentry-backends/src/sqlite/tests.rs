@@ -156,3 +156,55 @@ async fn after_a_failed_commit_nothing_is_acknowledged_any_more() {
     let closed = store.submit(new_run(3)).await;
     assert!(matches!(closed, Err(Error::Fatal(_))), "{closed:?}");
 }
+
+#[tokio::test]
+async fn in_a_batch_too_nothing_is_acknowledged_after_a_failed_commit() {
+    let folder = tempfile::tempdir().unwrap();
+    let connection = schema::open_writer(&folder.path().join("a.db")).unwrap();
+    connection
+        .execute_batch(
+            "PRAGMA foreign_keys = ON;
+             CREATE TABLE parent (id INTEGER PRIMARY KEY);
+             CREATE TABLE child (id REFERENCES parent DEFERRABLE INITIALLY DEFERRED);
+             CREATE TRIGGER refused BEFORE INSERT ON runs WHEN new.key = '1'
+               BEGIN SELECT raise(ABORT, 'not this one'); END;
+             CREATE TRIGGER broken AFTER INSERT ON runs WHEN new.key = '2'
+               BEGIN INSERT INTO child VALUES (1); END;",
+        )
+        .unwrap();
+    let (queue, writer) = writer::queue();
+    let submit =
+        |number| queue.call(Command::Submit(Submission::new(new_run(number)).expect("it is JSON")));
+    // All three have queued up when the writer begins.
+    let (first, second, third, thread) = tokio::join!(biased; submit(1), submit(2), submit(3), async {
+        std::thread::spawn(move || writer.run(&connection, write::Chain::default()))
+    });
+    assert!(matches!(first, Err(Error::Refused(_))), "{first:?}");
+    assert!(matches!(second, Err(Error::Ambiguous(_))), "{second:?}");
+    assert!(matches!(third, Err(Error::Fatal(_))), "{third:?}");
+    drop(queue);
+    thread.join().unwrap();
+}
+
+#[tokio::test]
+async fn a_run_that_cannot_be_read_does_not_hold_up_the_others() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a.db");
+    let store = SqliteStore::open(&path).unwrap();
+    for number in 1..=3 {
+        store.submit(new_run(number)).await.unwrap();
+    }
+    let other = Connection::open(&path).unwrap();
+    other.execute("UPDATE runs SET input = '{' WHERE key = '2'", []).unwrap();
+    let now = Timestamp::from_millis(10);
+    let claim = Claim {
+        worker: "w".to_owned(),
+        now,
+        lease_until: now,
+        runs_max: 9,
+        graphs: vec![("g".to_owned(), "1".to_owned())],
+    };
+    let claimed = store.claim(claim).await.unwrap();
+    let ids: Vec<_> = claimed.iter().map(|claimed| claimed.loaded.row.id).collect();
+    assert_eq!(ids, [new_run(1).id, new_run(3).id]);
+}
