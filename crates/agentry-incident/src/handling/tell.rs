@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use agentry_core::RunId;
 use agentry_core::run::Values;
 use agentry_engine::{Class, Node, NodeContext, NodeError, NodeOutput, effect};
 use async_trait::async_trait;
@@ -12,11 +13,15 @@ use crate::alert::{Alert, Severity};
 use crate::correlate::IncidentNumber;
 use crate::report;
 
-/// Names the incident to the outside, so that nothing is told twice: unique across installations.
+/// Names the incident to the outside, so that nothing is told twice.
+///
+/// The whole id, its time included: another database also has an INC-1, and may share the ticket system or the outbox.
 pub(super) fn key(cx: &NodeContext, opening: &Opening) -> String {
-    let run = cx.run().to_string();
-    let tail = run.rsplit('-').next().unwrap_or_default();
-    format!("{}-{tail}", opening.number)
+    outside(opening.number, cx.run())
+}
+
+fn outside(number: IncidentNumber, run: RunId) -> String {
+    format!("{number}-{run}")
 }
 
 const APPROVE: &str =
@@ -130,5 +135,23 @@ impl Node for Escalate {
             })
             .await;
         told(cx, opening.number, sent, &ESCALATION)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use agentry_core::Timestamp;
+
+    use super::*;
+    use crate::intake::incident_key;
+
+    #[test]
+    fn the_first_incidents_of_two_databases_have_different_names_outside() {
+        let name = |opened| {
+            let number = IncidentNumber(1);
+            outside(number, RunId::derived(Timestamp::from_millis(opened), &incident_key(number)))
+        };
+        assert_ne!(name(1_795_000_000_000), name(1_795_000_000_001));
+        assert_eq!(name(1_795_000_000_000), name(1_795_000_000_000));
     }
 }
