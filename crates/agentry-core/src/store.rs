@@ -151,6 +151,9 @@ impl Failure for Error {
 }
 
 /// Keeps runs.
+///
+/// What one process writes is decided in the order in which it was sent, also when the caller has given up waiting: an
+/// acknowledged write comes after everything that was sent before it.
 #[async_trait]
 pub trait RunStore: Send + Sync {
     async fn submit(&self, run: NewRun) -> Result<Submitted, Error>;

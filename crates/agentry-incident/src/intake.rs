@@ -23,6 +23,9 @@ use tracing::warn;
 use crate::alert::{Alert, Batch, Rejected, State};
 use crate::correlate::{self, Correlator, Decision, IncidentNumber};
 
+#[cfg(test)]
+mod tests;
+
 /// The topic that holds every alert that was acknowledged, once a firing.
 pub const TOPIC: &str = "alerts";
 /// The topic that names every incident in the order in which they were opened, whatever the clock said.
@@ -206,7 +209,7 @@ impl Intake {
             requests.push(request);
         }
         if self.stale
-            && let Err(error) = self.rebuild().await
+            && let Err(error) = self.recover().await
         {
             for Request { reply, .. } in requests {
                 let _ = reply.send(Err(error.clone()));
@@ -242,6 +245,10 @@ impl Intake {
         if intake == store::Intake::default() {
             return Ok(());
         }
+        self.write(intake).await
+    }
+
+    async fn write(&self, intake: store::Intake) -> Result<(), Error> {
         match tokio::time::timeout(STORE_DEADLINE, self.ports.store.intake(intake)).await {
             Ok(stored) => Ok(stored?),
             Err(_) => Err(Error::Store(store::Error::Ambiguous("no answer in ten seconds".into()))),
@@ -345,6 +352,13 @@ impl Intake {
         intake
             .messages
             .push((*run, Message { id, channel: CHANNEL.into(), payload: json!(alert), at: now }));
+    }
+
+    /// What was given up on may still be on its way to the disk. Writes are decided in the order in which they were sent:
+    /// once an empty one is acknowledged, the log knows what became of those before it.
+    async fn recover(&mut self) -> Result<(), Error> {
+        self.write(store::Intake::default()).await?;
+        self.rebuild().await
     }
 
     /// Replays what was decided within the time that still matters.
