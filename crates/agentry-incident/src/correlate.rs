@@ -49,7 +49,7 @@ pub struct Settings {
     /// More firings of one fingerprint than this within `chronic_window` make it chronic: it neither opens nor extends.
     pub chronic_firings: usize,
     pub chronic_window: Duration,
-    /// Fingerprints remembered at the most; resolved ones are forgotten first.
+    /// Fingerprints remembered at the most; resolved ones are forgotten first, then those not heard of for longest.
     pub tracks_max: usize,
 }
 
@@ -338,12 +338,24 @@ impl Correlator {
             self.sessions.pop_first();
         }
         if self.tracks.len() > self.settings.tracks_max {
-            let since = now.minus(self.settings.chronic_window);
-            self.tracks.retain(|_, track| track.firing || track.last_seen > since);
+            self.forget_tracks();
         }
-        if self.tracks.len() > self.settings.tracks_max {
-            self.tracks.retain(|_, track| track.firing);
-        }
+    }
+
+    /// Down to nine tenths, so that not every alert pays for it. Many senders never say that an alert has resolved: of those
+    /// that fire, the ones not heard of for longest go.
+    fn forget_tracks(&mut self) {
+        let kept = self.settings.tracks_max / 10 * 9;
+        let mut excess = self.tracks.len().saturating_sub(kept);
+        let mut ages: Vec<_> =
+            self.tracks.values().map(|track| (track.firing, track.last_seen)).collect();
+        ages.sort_unstable();
+        let Some(youngest) = excess.checked_sub(1).and_then(|at| ages.get(at)) else { return };
+        self.tracks.retain(|_, track| {
+            let goes = excess > 0 && (track.firing, track.last_seen) <= *youngest;
+            excess -= usize::from(goes);
+            !goes
+        });
     }
 }
 

@@ -181,3 +181,18 @@ fn an_incident_number_reads_back() {
     assert!("INC-x".parse::<IncidentNumber>().is_err());
     assert!("é".parse::<IncidentNumber>().is_err());
 }
+
+#[test]
+fn alerts_that_never_resolve_do_not_pile_up() {
+    let settings = Settings { tracks_max: 100, ..Settings::default() };
+    let mut correlator = Correlator::new(settings);
+    let name = |second| alert(&format!("user {second}"), "cart", Warning, second);
+    for second in 0..1_000 {
+        let decision = correlator.decide(&name(second), at(second));
+        correlator.apply(&name(second), &decision, at(second));
+        assert!(correlator.tracks.len() <= 100, "{} at {second}", correlator.tracks.len());
+    }
+    let again = |second| correlator.decide(&name(second), at(1_000));
+    assert_eq!(again(999), Decision::Duplicate { incident: None }, "the youngest is known");
+    assert_eq!(again(0), Decision::Loose, "the oldest is forgotten");
+}
