@@ -139,7 +139,7 @@ impl Node for Verify {
         }
         let recovered = is_over(&alerts);
         let deadline = outcome.at.plus(self.0.settings.verify);
-        if !recovered && cx.now() < deadline {
+        if !recovered && cx.answer("recovery").is_none() && cx.now() < deadline {
             return Ok(NodeOutput::ask(Ask::message("recovery").deadline(deadline, json!(null))));
         }
         let recovery = Recovery { recovered, at: cx.now() };

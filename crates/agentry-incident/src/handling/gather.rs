@@ -27,7 +27,8 @@ impl Node for Settle {
     async fn run(&self, cx: &NodeContext, state: &Values) -> Result<NodeOutput, NodeError> {
         let opening: Opening = read(state, "incident")?;
         let moment = opening.opened.plus(self.0.settings.settle);
-        match cx.now() < moment {
+        // Once the moment has passed, a clock that was set back does not bring it again.
+        match cx.answer("settle").is_none() && cx.now() < moment {
             true => Ok(NodeOutput::ask(Ask::until("settle", moment))),
             false => Ok(NodeOutput::done()),
         }
