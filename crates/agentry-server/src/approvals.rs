@@ -27,6 +27,8 @@ pub struct Approvals {
 const QUESTIONS_MAX: usize = 500;
 const AUDIT_MAX: usize = 1_000;
 const TEXT_BYTES_MAX: usize = 4_000;
+/// What is nested deeper could be stored and not be read again.
+const REMEDY_LEVELS_MAX: usize = 8;
 
 pub(crate) fn routes() -> Router<Arc<App>> {
     Router::new()
@@ -145,13 +147,36 @@ fn check(question: &Interrupt, decision: &Decision) -> Result<(), Refusal> {
         )
         .param("remedy"));
     }
+    check_sizes(decision)
+}
+
+fn check_sizes(decision: &Decision) -> Result<(), Refusal> {
+    let Decision { decision: _, comment, digest: _, remedy, actor } = decision;
     let long =
         |text: &Option<String>| text.as_ref().is_some_and(|text| text.len() > TEXT_BYTES_MAX);
-    if long(&decision.comment) || long(&decision.actor) {
+    if long(comment) || long(actor) {
         let message = format!("a text is longer than {TEXT_BYTES_MAX} bytes");
         return Err(Refusal::bad_request("text_too_long", message).param("comment"));
     }
+    let unwieldy = |remedy: &Value| {
+        levels(remedy) > REMEDY_LEVELS_MAX || remedy.to_string().len() > TEXT_BYTES_MAX
+    };
+    if remedy.as_ref().is_some_and(unwieldy) {
+        let message = format!(
+            "a remedy has at most {TEXT_BYTES_MAX} bytes and {REMEDY_LEVELS_MAX} levels of nesting"
+        );
+        return Err(Refusal::bad_request("text_too_long", message).param("remedy"));
+    }
     Ok(())
+}
+
+/// How deep arrays and objects are nested.
+fn levels(value: &Value) -> usize {
+    match value {
+        Value::Array(items) => 1 + items.iter().map(levels).max().unwrap_or(0),
+        Value::Object(fields) => 1 + fields.values().map(levels).max().unwrap_or(0),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => 0,
+    }
 }
 
 fn decided(winner: &Answer) -> Refusal {
@@ -211,3 +236,6 @@ async fn read_audit(
     let records = face(&app)?.log.audit(span.after, max).await?;
     Ok(Json(json!({ "object": "list", "data": records })))
 }
+
+#[cfg(test)]
+mod tests;
