@@ -190,7 +190,11 @@ fn collect(
     }
     let mut batch = Batch::default();
     for (index, value) in values.into_iter().enumerate() {
-        match one(value) {
+        let read = match value.is_object() {
+            true => one(value),
+            false => Err(("", "an alert is an object".to_owned())),
+        };
+        match read {
             Ok(alert) => batch.alerts.push(alert),
             Err((field, reason)) => {
                 let dot = if field.is_empty() { "" } else { "." };

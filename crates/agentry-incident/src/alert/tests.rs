@@ -77,7 +77,7 @@ fn a_bad_alert_is_refused_with_the_field_and_the_reason() {
             "alerts[0].startsAt",
             "RFC 3339",
         ),
-        ("17", "alerts[0]", "invalid type"),
+        ("17", "alerts[0]", "an alert is an object"),
         (many.as_str(), "alerts[0].labels", "10001 labels"),
     ] {
         let error = alertmanager(json(&webhook(alert)), now()).unwrap_err();
@@ -112,7 +112,7 @@ fn the_plain_form_takes_one_or_many_and_refuses_unknown_fields() {
         (r#"{"severity":"critical","service":" ","message":"x"}"#, "name the service"),
         (r#"{"severity":"critical"}"#, "missing field"),
         ("true", "an alert is an object"),
-        ("[[]]", "invalid type"),
+        ("[[]]", "[0]: an alert is an object"),
     ] {
         let error = generic(json(body), now()).unwrap_err().to_string();
         assert!(error.contains(reason), "{error}");

@@ -52,7 +52,7 @@ async fn answers_come_whole_with_what_they_cost() {
         "llm_request_duration_seconds_count{model=\"fast\"} 1\n",
         "agentry_http_requests_total{route=\"/v1/chat/completions\",method=\"POST\",status=\"200\"} 1\n",
         "process_resident_memory_bytes ",
-        "# EOF\n",
+        "# TYPE llm_requests_total counter\n",
     ] {
         assert!(metrics.contains(line), "no {line} in {metrics}");
     }

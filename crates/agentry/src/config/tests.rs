@@ -198,7 +198,7 @@ fn without_a_file_the_usual_variables_count() {
     let bare = load(None, folder.path(), &environment(&[])).unwrap();
     assert_eq!(bare.file, None);
     assert_eq!(bare.server.listen.to_string(), "127.0.0.1:7171");
-    assert_eq!(bare.storage, Storage::Sqlite("agentry.db".into()));
+    assert_eq!(bare.storage, Storage::Sqlite(folder.path().join("agentry.db")));
     assert!(bare.providers.is_empty() && bare.models.is_empty());
 
     let keyed = load(None, folder.path(), &environment(&[("OPENAI_API_KEY", "x")])).unwrap();
