@@ -84,7 +84,7 @@ impl Drive {
     }
 
     /// Decides, commits and performs. `None`: this worker is through with the run.
-    async fn decide(&mut self, mut state: State, happened: Happened) -> Option<State> {
+    async fn decide(&mut self, mut state: State, mut happened: Happened) -> Option<State> {
         loop {
             let now = self.around.clock.now();
             let kept = state.kept();
@@ -123,6 +123,10 @@ impl Drive {
                         return None;
                     }
                     state = fresh;
+                    // What was read before is older than that.
+                    if let Happened::Mail { .. } = happened {
+                        happened = Happened::Tick;
+                    }
                     continue;
                 }
             }

@@ -95,6 +95,13 @@ impl Decision<'_> {
             task.phase = Phase::Ready;
             return;
         }
+        // Somebody has answered what it asked before: that counts, and the task sees it first.
+        let open = task.open.as_ref().map(|open| open.interrupt.as_str());
+        let mut interrupts = self.state.interrupts.iter().filter(|it| it.answer.is_some());
+        if interrupts.any(|answered| Some(answered.id.as_str()) == open) {
+            task.phase = Phase::Asking;
+            return;
+        }
         task.phase = if missed_message { Phase::Ready } else { Phase::Asking };
         if task.open.as_ref().is_some_and(|open| open.ask == ask) {
             return;

@@ -21,6 +21,7 @@ over_both_stores! {
     a_message_that_comes_while_the_node_runs_is_not_missed
     questions_of_siblings_are_answered_one_by_one
     asking_again_withdraws_the_first_question
+    an_answer_beats_a_question_that_was_to_replace_it
     what_was_answered_cannot_be_asked_again
 }
 
@@ -255,6 +256,41 @@ async fn asking_again_withdraws_the_first_question(backend: Backend) {
     assert_eq!(answer(&process, run, &first, json!("stale")).await, Signalled::NotFound);
     answer(&process, run, open(&loaded)[0], json!("fresh")).await;
     assert_eq!(process.values(run).await["result"], "fresh");
+    process.stop().await;
+}
+
+/// Asks anew for each alert, but takes any answer. The second question waits for the gate.
+async fn an_answer_beats_a_question_that_was_to_replace_it(backend: Backend) {
+    let (started, mut starts) = tokio::sync::mpsc::channel(8);
+    let (release, gate) = tokio::sync::watch::channel(false);
+    let node = from_fn(move |cx, state| {
+        let (started, mut gate) = (started.clone(), gate.clone());
+        Box::pin(async move {
+            if let Some(reply) = cx.answer("after 0") {
+                return Ok(NodeOutput::done().set("result", reply.value.clone()));
+            }
+            let seen = count(state);
+            if seen == 1 {
+                started.send(()).await.unwrap();
+                gate.wait_for(|open| *open).await.unwrap();
+            }
+            let ask = Ask::question(&format!("after {seen}"), seen);
+            Ok(NodeOutput::ask(ask.wake_on_message()))
+        })
+    });
+    let world = World::new(backend);
+    let process = world.start(&single(node).build().unwrap());
+    let run = process.submit("k").await;
+    let interrupt = process.until_parked(run).await.interrupts[0].id.clone();
+    process.send(run, "1", "alerts", "one").await;
+    starts.recv().await.unwrap();
+    // Behind the worker's back: the task that runs is the first thing to tell it anything.
+    let (value, actor) = (json!("yes"), "person:ada".to_owned());
+    let answer = Answer { value, actor, at: world.clock.now() };
+    let signal = Signal::Answer { interrupt, answer, audit: Vec::new() };
+    assert_eq!(world.disk.signal(run, signal).await, Ok(Signalled::Accepted));
+    release.send_replace(true);
+    assert_eq!(process.values(run).await["result"], "yes");
     process.stop().await;
 }
 
