@@ -174,6 +174,23 @@ impl Correlator {
         found
     }
 
+    /// `alert` with the start that tells its firings apart.
+    ///
+    /// A monitor that loses sight of an alert says that it has resolved, and later that it has been firing since the old
+    /// start: that is a new firing, which begins now, and its end is the end of that one.
+    #[must_use]
+    pub fn dated(&self, alert: Alert, now: Timestamp) -> Alert {
+        let Some(track) = self.tracks.get(&alert.fingerprint) else { return alert };
+        let known = alert.started <= track.started;
+        let started = match alert.state {
+            // What comes soon after the end was only late.
+            State::Firing if known && !track.firing && !self.is_recent(track.last_seen, now) => now,
+            State::Resolved if known && track.firing => track.started,
+            State::Firing | State::Resolved => alert.started,
+        };
+        Alert { started, ..alert }
+    }
+
     /// What is to become of `alert`. Changes nothing.
     #[must_use]
     pub fn decide(&self, alert: &Alert, now: Timestamp) -> Decision {
@@ -254,7 +271,9 @@ impl Correlator {
     pub fn apply(&mut self, alert: &Alert, decision: &Decision, now: Timestamp) {
         match decision {
             Decision::Duplicate { .. } => {
-                if let Some(track) = self.tracks.get_mut(&alert.fingerprint) {
+                // Of one that has resolved, the end is what was seen last.
+                let track = self.tracks.get_mut(&alert.fingerprint);
+                if let Some(track) = track.filter(|track| track.firing) {
                     track.last_seen = now;
                 }
             }

@@ -262,6 +262,7 @@ impl Intake {
         intake: &mut store::Intake,
         accepted: &mut Accepted,
     ) {
+        let alert = self.correlator.dated(alert, now);
         let decision = self.correlator.decide(&alert, now);
         self.correlator.apply(&alert, &decision, now);
         accepted.accepted += 1;

@@ -34,8 +34,9 @@ fn check(story: &[(i64, Alert)], expected: &[&str]) {
     let words: Vec<String> = story
         .iter()
         .map(|(second, alert)| {
-            let decision = correlator.decide(alert, at(*second));
-            correlator.apply(alert, &decision, at(*second));
+            let alert = correlator.dated(alert.clone(), at(*second));
+            let decision = correlator.decide(&alert, at(*second));
+            correlator.apply(&alert, &decision, at(*second));
             let number =
                 decision.incident().map_or_else(String::new, |number| format!(" {number}"));
             match decision {
@@ -195,4 +196,29 @@ fn alerts_that_never_resolve_do_not_pile_up() {
     let again = |second| correlator.decide(&name(second), at(1_000));
     assert_eq!(again(999), Decision::Duplicate { incident: None }, "the youngest is known");
     assert_eq!(again(0), Decision::Loose, "the oldest is forgotten");
+}
+
+#[test]
+fn an_alert_that_fires_again_since_its_old_start_is_a_new_firing() {
+    let first = alert("A", "cart", Critical, 0);
+    check(
+        &[
+            (0, first.clone()),
+            (1_000, resolved(first.clone())),
+            (1_060, first.clone()),
+            (1_121, first.clone()),
+            (1_200, first.clone()),
+            (1_300, resolved(first.clone())),
+            (1_310, resolved(first)),
+        ],
+        &[
+            "opened INC-1+0",
+            "resolved INC-1",
+            "duplicate INC-1",
+            "opened INC-2+0",
+            "duplicate INC-2",
+            "resolved INC-2",
+            "duplicate INC-2",
+        ],
+    );
 }
