@@ -8,6 +8,7 @@ use agentry_core::store::{self, Log, RunQuery, RunStore};
 use agentry_core::{RunId, Timestamp};
 use serde::Serialize;
 use serde_json::{Value, json};
+use tracing::warn;
 
 use crate::alert::{Alert, Batch};
 use crate::correlate::IncidentNumber;
@@ -88,8 +89,14 @@ impl Desk {
         let query = RunQuery { graph: Some(GRAPH.into()), runs_max: max, ..RunQuery::default() };
         let mut summaries = Vec::new();
         for row in self.store.runs(query).await? {
-            if let Some(incident) = self.view(&row).await? {
-                summaries.push(incident.summary);
+            match self.view(&row).await {
+                Ok(incident) => summaries.extend(incident.map(|incident| incident.summary)),
+                // One that is damaged, or of another version, must not hide the others.
+                Err(store::Error::Incompatible(reason)) => {
+                    warn!(run_id = %row.id, reason, "what is stored of an incident is not readable");
+                    summaries.extend(unreadable(&row));
+                }
+                Err(error) => return Err(error),
             }
         }
         Ok(summaries)
@@ -177,6 +184,22 @@ fn summary(report: &Report, opening: &Opening, loaded: &Loaded, alerts: usize) -
         alerts,
         ticket: text(&loaded.values, "ticket", "/id"),
     }
+}
+
+/// What can be said of an incident whose state cannot be read.
+fn unreadable(row: &RunRow) -> Option<Summary> {
+    Some(Summary {
+        id: incident_of(&row.key)?.to_string(),
+        title: "what is stored of this incident is not readable".into(),
+        severity: "unknown".into(),
+        status: report::Status::Open,
+        run_status: row.status,
+        opened: row.created,
+        services: Vec::new(),
+        suspect: None,
+        alerts: 0,
+        ticket: None,
+    })
 }
 
 fn text(values: &Values, channel: &str, pointer: &str) -> Option<String> {
