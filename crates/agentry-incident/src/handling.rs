@@ -82,6 +82,14 @@ impl Default for Settings {
     }
 }
 
+impl Settings {
+    /// How long all questions of one incident may wait together. A run must not be given up while a person may still answer.
+    #[must_use]
+    pub fn deciding(&self) -> Duration {
+        self.approval_timeout.saturating_mul(approve::ROUNDS_MAX)
+    }
+}
+
 /// An examination that does not finish is given up after this many tries; the incident goes on without it.
 const GATHERING_ATTEMPTS: u32 = 3;
 /// A ticket or message that cannot be sent is given up after this many tries; the incident goes on without it.

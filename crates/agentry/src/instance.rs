@@ -26,7 +26,8 @@ mod desk;
 mod gauges;
 mod storage;
 
-/// An incident that is not closed after this long is given up; its alerts and its ticket stay.
+/// An incident that is not closed after this long, and all that people may take to decide, is given up; its alerts and its
+/// ticket stay.
 const INCIDENT_DEADLINE: Duration = Duration::from_secs(24 * 3_600);
 
 /// What an instance is made of.
@@ -52,6 +53,7 @@ impl Instance {
     pub(crate) async fn assemble(parts: Parts) -> anyhow::Result<Self> {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let Parts { server, gateway, metrics, store, log, ports, handling } = parts;
+        let deadline = INCIDENT_DEADLINE.saturating_add(handling.deciding());
         let program = handling::program(ports, handling)?;
         let registry = Registry::new().with(program.clone());
         let worker = Worker::new(
@@ -74,7 +76,7 @@ impl Instance {
                 },
             },
             correlate::Settings::default(),
-            Handling { program, deadline: INCIDENT_DEADLINE },
+            Handling { program, deadline },
         )
         .await
         .context("read back the alerts")?;
@@ -100,13 +102,20 @@ impl Instance {
         // It ends with whatever ends the instance, and nothing waits for it.
         let _counting = stop_worker.clone().drop_guard();
         tasks.spawn(gauges.run(stop_worker.clone()));
-        let intake = tasks.spawn(intake.run(stop_intake.clone()));
+        let mut intake = tasks.spawn(intake.run(stop_intake.clone()));
         let mut worker = tasks.spawn(worker.run(stop_worker.clone()));
         let stop_server = shutdown.child_token();
         let serving = serve(listener, app, stop_server.clone());
         tokio::pin!(serving);
         let drained = tokio::select! {
             drained = &mut serving => drained,
+            // Without it every alert would be turned away while all else looks well.
+            ended = &mut intake => {
+                stop_server.cancel();
+                serving.await;
+                ended.context("the door for alerts ended")?;
+                anyhow::bail!("the door for alerts ended before it was told to");
+            }
             ended = &mut worker => {
                 stop_server.cancel();
                 serving.await;

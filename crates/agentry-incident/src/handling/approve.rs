@@ -14,7 +14,7 @@ use crate::catalogue::{Proposal, Remedy};
 use crate::diagnose::Diagnosis;
 
 /// A person may ask back or change the order this often.
-const ROUNDS_MAX: usize = 5;
+pub(super) const ROUNDS_MAX: u32 = 5;
 
 pub(super) struct Approve(pub(super) Arc<Shared>);
 
