@@ -51,6 +51,8 @@ pub struct Settings {
     pub chronic_window: Duration,
     /// Fingerprints remembered at the most; resolved ones are forgotten first, then those not heard of for longest.
     pub tracks_max: usize,
+    /// Alerts that wait for an incident at the most; older ones are not adopted any more.
+    pub loose_max: usize,
 }
 
 impl Default for Settings {
@@ -62,6 +64,7 @@ impl Default for Settings {
             chronic_firings: 5,
             chronic_window: Duration::from_secs(3_600),
             tracks_max: 100_000,
+            loose_max: 1_000,
         }
     }
 }
@@ -132,6 +135,13 @@ struct Track {
     firings: VecDeque<Timestamp>,
 }
 
+impl Track {
+    /// The incident that it keeps from being over.
+    fn counted(&self) -> Option<IncidentNumber> {
+        self.incident.filter(|_| self.firing)
+    }
+}
+
 #[derive(Debug, Clone)]
 struct Session {
     environment: String,
@@ -147,6 +157,8 @@ pub struct Correlator {
     tracks: HashMap<Fingerprint, Track>,
     sessions: BTreeMap<IncidentNumber, Session>,
     loose: VecDeque<(Timestamp, Alert)>,
+    /// How many alerts of an incident fire now; none when it is not there.
+    firing: BTreeMap<IncidentNumber, usize>,
     last: u64,
 }
 
@@ -159,6 +171,12 @@ impl Correlator {
     /// The next incident gets a higher number than `number`.
     pub fn number_after(&mut self, number: IncidentNumber) {
         self.last = self.last.max(number.0);
+    }
+
+    /// Whether no alert of the incident fires any more.
+    #[must_use]
+    pub fn is_over(&self, incident: IncidentNumber) -> bool {
+        !self.firing.contains_key(&incident)
     }
 
     /// Fingerprints that fire too often to say anything, most frequent first.
@@ -282,6 +300,9 @@ impl Correlator {
             Decision::Loose => {
                 self.fire(alert, None, now);
                 self.loose.push_back((now, alert.clone()));
+                if self.loose.len() > self.settings.loose_max {
+                    self.loose.pop_front();
+                }
             }
             Decision::Joined { incident } => {
                 self.fire(alert, Some(*incident), now);
@@ -304,37 +325,58 @@ impl Correlator {
         for alert in adopted {
             self.loose.retain(|(_, loose)| loose.firing_key() != alert.firing_key());
             if let Some(track) = self.tracks.get_mut(&alert.fingerprint) {
+                let left = track.counted();
                 track.incident = Some(incident);
+                let entered = track.counted();
+                self.recount(left, entered);
             }
+        }
+    }
+
+    fn recount(&mut self, left: Option<IncidentNumber>, entered: Option<IncidentNumber>) {
+        if let Some(incident) = left
+            && let Some(count) = self.firing.get_mut(&incident)
+        {
+            *count -= 1;
+            if *count == 0 {
+                self.firing.remove(&incident);
+            }
+        }
+        if let Some(incident) = entered {
+            *self.firing.entry(incident).or_default() += 1;
         }
     }
 
     fn fire(&mut self, alert: &Alert, incident: Option<IncidentNumber>, now: Timestamp) {
         let since = now.minus(self.settings.chronic_window);
-        let track = self.tracks.entry(alert.fingerprint.clone()).or_insert_with(|| Track {
-            started: alert.started,
-            last_seen: now,
-            firing: true,
-            incident,
-            firings: VecDeque::new(),
-        });
+        let track = self.track(alert, now);
+        let left = track.counted();
         (track.started, track.last_seen, track.firing, track.incident) =
             (alert.started, now, true, incident);
         track.firings.push_back(now);
         while track.firings.front().is_some_and(|at| *at <= since) {
             track.firings.pop_front();
         }
+        let entered = track.counted();
+        self.recount(left, entered);
     }
 
-    fn resolve(&mut self, alert: &Alert, incident: Option<IncidentNumber>, now: Timestamp) {
-        let track = self.tracks.entry(alert.fingerprint.clone()).or_insert_with(|| Track {
+    /// What is known of the alert; what was not known does not fire.
+    fn track(&mut self, alert: &Alert, now: Timestamp) -> &mut Track {
+        self.tracks.entry(alert.fingerprint.clone()).or_insert_with(|| Track {
             started: alert.started,
             last_seen: now,
             firing: false,
-            incident,
+            incident: None,
             firings: VecDeque::new(),
-        });
-        (track.firing, track.last_seen) = (false, now);
+        })
+    }
+
+    fn resolve(&mut self, alert: &Alert, incident: Option<IncidentNumber>, now: Timestamp) {
+        let track = self.track(alert, now);
+        let left = track.counted();
+        (track.firing, track.last_seen, track.incident) = (false, now, incident);
+        self.recount(left, None);
         self.loose.retain(|(_, loose)| loose.fingerprint != alert.fingerprint);
     }
 
@@ -370,11 +412,18 @@ impl Correlator {
             self.tracks.values().map(|track| (track.firing, track.last_seen)).collect();
         ages.sort_unstable();
         let Some(youngest) = excess.checked_sub(1).and_then(|at| ages.get(at)) else { return };
+        let mut left = Vec::new();
         self.tracks.retain(|_, track| {
             let goes = excess > 0 && (track.firing, track.last_seen) <= *youngest;
-            excess -= usize::from(goes);
+            if goes {
+                excess -= 1;
+                left.extend(track.counted());
+            }
             !goes
         });
+        for incident in left {
+            self.recount(Some(incident), None);
+        }
     }
 }
 

@@ -13,11 +13,12 @@ use tracing::warn;
 use crate::alert::{Alert, Batch};
 use crate::correlate::IncidentNumber;
 use crate::handling::{GRAPH, Opening, story};
-use crate::intake::{self, Accepted, Handle, Recorded, TOPIC, incident_key, incident_of};
+use crate::intake::{self, Accepted, Handle, OVER, Recorded, TOPIC, incident_key, incident_of};
 use crate::report::{self, Report, Style};
 
-/// Alerts of one incident that are read at the most.
+/// Alerts of one incident that are read at the most; for a line of the list fewer will do.
 const ALERTS_MAX: usize = 10_000;
+const LISTED_MAX: usize = 200;
 const REPORT_WIDTH: usize = 100;
 
 /// Takes alerts and answers questions about incidents.
@@ -41,6 +42,8 @@ pub struct Summary {
     /// The first suspect, once there is one.
     pub suspect: Option<String>,
     pub alerts: usize,
+    /// There are more alerts than were read for this answer.
+    pub more_alerts: bool,
     pub ticket: Option<String>,
 }
 
@@ -89,7 +92,7 @@ impl Desk {
         let query = RunQuery { graph: Some(GRAPH.into()), runs_max: max, ..RunQuery::default() };
         let mut summaries = Vec::new();
         for row in self.store.runs(query).await? {
-            match self.view(&row).await {
+            match self.view(&row, LISTED_MAX).await {
                 Ok(incident) => summaries.extend(incident.map(|incident| incident.summary)),
                 // One that is damaged, or of another version, must not hide the others.
                 Err(store::Error::Incompatible(reason)) => {
@@ -106,7 +109,7 @@ impl Desk {
         let recorded = self.recorded(number, 1).await?;
         let Some(run) = recorded.first().and_then(|recorded| recorded.run) else { return Ok(None) };
         match self.store.load(run).await? {
-            Some(loaded) => self.view(&loaded.row).await,
+            Some(loaded) => self.view(&loaded.row, ALERTS_MAX).await,
             None => Ok(None),
         }
     }
@@ -125,12 +128,23 @@ impl Desk {
         records.into_iter().map(read).collect()
     }
 
-    async fn view(&self, row: &RunRow) -> Result<Option<Incident>, store::Error> {
+    async fn view(
+        &self,
+        row: &RunRow,
+        alerts_max: usize,
+    ) -> Result<Option<Incident>, store::Error> {
         let Some(number) = incident_of(&row.key) else { return Ok(None) };
-        let Some(loaded) = self.store.load(row.id).await? else { return Ok(None) };
-        let recorded = self.recorded(number, ALERTS_MAX).await?;
+        let Some(mut loaded) = self.store.load(row.id).await? else { return Ok(None) };
+        // What came after the run has ended waits in its inbox for ever; the newest word counts.
+        for message in loaded.inbox.iter().filter(|message| message.channel == OVER) {
+            loaded.values.insert(OVER.to_owned(), message.payload.clone());
+        }
+        let recorded = self.recorded(number, alerts_max).await?;
+        let more_alerts = recorded.len() == alerts_max;
         let alerts: Vec<Alert> = recorded.into_iter().map(|recorded| recorded.alert).collect();
-        Ok(Some(view(&loaded, &alerts)?))
+        let mut incident = view(&loaded, &alerts)?;
+        incident.summary.more_alerts = more_alerts;
+        Ok(Some(incident))
     }
 }
 
@@ -182,6 +196,7 @@ fn summary(report: &Report, opening: &Opening, loaded: &Loaded, alerts: usize) -
         services: report.services.clone(),
         suspect: report.diagnosis.suspects.first().map(|suspect| suspect.service.clone()),
         alerts,
+        more_alerts: false,
         ticket: text(&loaded.values, "ticket", "/id"),
     }
 }
@@ -198,6 +213,7 @@ fn unreadable(row: &RunRow) -> Option<Summary> {
         services: Vec::new(),
         suspect: None,
         alerts: 0,
+        more_alerts: false,
         ticket: None,
     })
 }

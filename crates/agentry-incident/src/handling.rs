@@ -26,6 +26,7 @@ use serde_json::{Value, json};
 use crate::alert::{Alert, Severity, State};
 use crate::catalogue::Proposal;
 use crate::correlate::IncidentNumber;
+use crate::intake::OVER;
 use crate::report::Entry;
 
 mod act;
@@ -125,6 +126,7 @@ pub fn program(ports: Ports, settings: Settings) -> Result<Program, agentry_engi
         .fold(Graph::builder(GRAPH), |graph, name| graph.channel(name, Reducer::Last));
     builder
         .channel("alerts", Reducer::Append)
+        .channel(OVER, Reducer::Last)
         .channel("timeline", Reducer::Append)
         .node("settle", gather::Settle(Arc::clone(&shared)))
         .node_with("diagnose", gathering.clone(), gather::Diagnose(Arc::clone(&shared)))
@@ -250,8 +252,9 @@ pub fn latest(alerts: &[Alert]) -> Vec<&Alert> {
     by_firing.into_values().collect()
 }
 
-pub(crate) fn is_over(alerts: &[Alert]) -> bool {
-    latest(alerts).iter().all(|alert| alert.state == State::Resolved)
+/// Whether every alert of the incident has resolved, the many that the run was not handed too.
+pub(crate) fn is_over(state: &Values) -> bool {
+    state.get(OVER).and_then(Value::as_bool) == Some(true)
 }
 
 /// The worst alert counts, and three or more services at once are critical whatever each alert says.

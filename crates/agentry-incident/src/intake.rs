@@ -15,7 +15,7 @@ use agentry_core::{Clock, Code, Failure, Fault, Retry, RunId, Timestamp};
 use agentry_engine::Program;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
@@ -28,6 +28,10 @@ mod tests;
 
 /// The topic that holds every alert that was acknowledged, once a firing.
 pub const TOPIC: &str = "alerts";
+/// The channel that says whether every alert of the incident has resolved.
+pub const OVER: &str = "over";
+/// So many alerts of an incident are handed to its run; the log has the others too, and a storm costs no more than that.
+const TOLD_MAX: usize = 200;
 /// The topic that names every incident in the order in which they were opened, whatever the clock said.
 const OPENED: &str = "incidents";
 /// The channel of a run that takes alerts.
@@ -147,6 +151,13 @@ pub struct Ports {
     pub taken: Arc<dyn Fn(&'static str, u64) + Send + Sync>,
 }
 
+/// The run of an incident, and how many alerts it was handed.
+#[derive(Debug, Clone, Copy)]
+struct Handled {
+    run: RunId,
+    told: usize,
+}
+
 /// The task that owns the grouping.
 pub struct Intake {
     ports: Ports,
@@ -154,7 +165,7 @@ pub struct Intake {
     handling: Handling,
     requests: mpsc::Receiver<Request>,
     correlator: Correlator,
-    runs: BTreeMap<IncidentNumber, RunId>,
+    runs: BTreeMap<IncidentNumber, Handled>,
     /// The store did not confirm what the correlator believes: read it back before anything is decided.
     stale: bool,
     /// Decisions since the last acknowledgement.
@@ -264,6 +275,7 @@ impl Intake {
     ) {
         let alert = self.correlator.dated(alert, now);
         let decision = self.correlator.decide(&alert, now);
+        let was_over = decision.incident().map(|number| self.correlator.is_over(number));
         self.correlator.apply(&alert, &decision, now);
         accepted.accepted += 1;
         *self.tally.entry(decision.word()).or_default() += 1;
@@ -281,15 +293,23 @@ impl Intake {
             Decision::Opened { incident, adopted } => {
                 self.open_run(*incident, (adopted, &alert), now, intake);
             }
-            Decision::Joined { incident } | Decision::Resolved { incident: Some(incident) } => {
-                self.send(*incident, &alert, now, intake);
-            }
+            Decision::Joined { incident } => self.hand(*incident, &alert, now, intake),
             Decision::Chronic
             | Decision::Loose
             | Decision::Adopted { .. }
-            | Decision::Resolved { incident: None } => {}
+            | Decision::Resolved { .. } => {}
         }
-        let run = decision.incident().and_then(|number| self.runs.get(&number).copied());
+        let opens = matches!(decision, Decision::Opened { .. });
+        if let (Some(number), Some(was_over)) = (decision.incident(), was_over)
+            && was_over != self.correlator.is_over(number)
+            && !opens
+        {
+            self.send(number, message(&alert, OVER, json!(!was_over), now), intake);
+        }
+        let run = decision
+            .incident()
+            .and_then(|number| self.runs.get(&number))
+            .map(|handled| handled.run);
         push_record(intake, Recorded { version: 1, at: now, alert, decision, run });
     }
 
@@ -309,7 +329,7 @@ impl Intake {
         ]);
         let run = self.handling.program.new_run(&key, input, now);
         let id = run.id;
-        self.remember(incident, id);
+        self.remember(incident, id, alerts.len());
         for loose in adopted {
             let decision = Decision::Adopted { incident };
             push_record(
@@ -330,29 +350,33 @@ impl Intake {
         });
     }
 
-    fn remember(&mut self, incident: IncidentNumber, run: RunId) {
-        self.runs.insert(incident, run);
+    fn remember(&mut self, incident: IncidentNumber, run: RunId, told: usize) {
+        self.runs.entry(incident).or_insert(Handled { run, told: 0 }).told += told;
         while self.runs.len() > RUNS_MAX {
             self.runs.pop_first();
         }
     }
 
-    fn send(
-        &self,
+    /// Gives the run another alert, unless it has plenty.
+    fn hand(
+        &mut self,
         incident: IncidentNumber,
         alert: &Alert,
         now: Timestamp,
         intake: &mut store::Intake,
     ) {
-        let Some(run) = self.runs.get(&incident) else { return };
-        let state = match alert.state {
-            State::Firing => "firing",
-            State::Resolved => "resolved",
+        let Some(handled) = self.runs.get_mut(&incident).filter(|handled| handled.told < TOLD_MAX)
+        else {
+            return;
         };
-        let id = format!("{}/{state}", alert.firing_key());
-        intake
-            .messages
-            .push((*run, Message { id, channel: CHANNEL.into(), payload: json!(alert), at: now }));
+        handled.told += 1;
+        self.send(incident, message(alert, CHANNEL, json!(alert), now), intake);
+    }
+
+    fn send(&self, incident: IncidentNumber, message: Message, intake: &mut store::Intake) {
+        if let Some(handled) = self.runs.get(&incident) {
+            intake.messages.push((handled.run, message));
+        }
     }
 
     /// What was given up on may still be on its way to the disk. Writes are decided in the order in which they were sent:
@@ -370,11 +394,12 @@ impl Intake {
         for record in self.ports.log.tail(OPENED, None, PAGE).await? {
             let opened: Opened = read(record)?;
             self.correlator.number_after(opened.number);
-            self.remember(opened.number, opened.run);
+            self.remember(opened.number, opened.run, 0);
         }
         for recorded in self.recent(horizon).await?.into_iter().rev() {
             if let (Some(number), Some(run)) = (recorded.decision.incident(), recorded.run) {
-                self.remember(number, run);
+                let told = usize::from(recorded.alert.state == State::Firing);
+                self.remember(number, run, told);
             }
             self.correlator.apply(&recorded.alert, &recorded.decision, recorded.at);
         }
@@ -408,6 +433,16 @@ fn read<T: DeserializeOwned>(record: store::Record) -> Result<T, store::Error> {
     let store::Record { offset, topic, key: _, payload } = record;
     serde_json::from_value(payload)
         .map_err(|error| store::Error::Incompatible(format!("{topic} at {offset}: {error}")))
+}
+
+/// The same firing says the same to the same channel once.
+fn message(alert: &Alert, channel: &str, payload: Value, now: Timestamp) -> Message {
+    let state = match alert.state {
+        State::Firing => "firing",
+        State::Resolved => "resolved",
+    };
+    let id = format!("{}/{state}/{channel}", alert.firing_key());
+    Message { id, channel: channel.to_owned(), payload, at: now }
 }
 
 fn push_record(intake: &mut store::Intake, recorded: Recorded) {

@@ -222,3 +222,33 @@ fn an_alert_that_fires_again_since_its_old_start_is_a_new_firing() {
         ],
     );
 }
+
+#[test]
+fn an_incident_is_over_when_its_last_alert_resolves_and_not_before() {
+    let mut correlator = Correlator::default();
+    let mut play = |second: i64, alert: Alert| {
+        let decision = correlator.decide(&alert, at(second));
+        correlator.apply(&alert, &decision, at(second));
+        correlator.is_over(IncidentNumber(1))
+    };
+    let (a, b, c) = (
+        alert("A", "cart", Warning, 0),
+        alert("B", "pay", Warning, 1),
+        alert("C", "pay", Warning, 2),
+    );
+    let story = [
+        (0, a.clone(), true),
+        (1, b.clone(), false),
+        (2, c.clone(), false),
+        (3, c.clone(), false),
+        (4, resolved(a.clone()), false),
+        (5, resolved(a.clone()), false),
+        (6, resolved(c), false),
+        (7, resolved(b), true),
+        (8, alert("A", "cart", Warning, 8), false),
+        (9, resolved(alert("A", "cart", Warning, 8)), true),
+    ];
+    for (second, alert, over) in story {
+        assert_eq!(play(second, alert), over, "at {second} s");
+    }
+}

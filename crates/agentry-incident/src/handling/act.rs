@@ -13,7 +13,6 @@ use sha2::{Digest as _, Sha256};
 use super::{
     Approval, Noted, Opening, Outcome, Performed, Planned, Recovery, Shared, Step, is_over, read,
 };
-use crate::alert::Alert;
 use crate::catalogue::{Inventory, ServiceEntry, propose};
 use crate::diagnose::Diagnosis;
 
@@ -63,10 +62,9 @@ impl Node for Act {
         let opening: Opening = read(state, "incident")?;
         let plan: Planned = read(state, "plan")?;
         let approval: Approval = read(state, "approval")?;
-        let alerts: Vec<Alert> = read(state, "alerts")?;
         let outcome = if approval.digest.as_deref() != Some(digest(&plan.proposal.order).as_str()) {
             self.skipped(cx, "the order is not the one that was approved")
-        } else if is_over(&alerts) {
+        } else if is_over(state) {
             self.skipped(cx, "every alert had resolved by itself")
         } else {
             self.perform(cx, &opening, &plan.proposal.order).await
@@ -133,11 +131,10 @@ impl Node for Verify {
     async fn run(&self, cx: &NodeContext, state: &Values) -> Result<NodeOutput, NodeError> {
         let opening: Opening = read(state, "incident")?;
         let outcome: Outcome = read(state, "outcome")?;
-        let alerts: Vec<Alert> = read(state, "alerts")?;
         if outcome.performed != Performed::Done {
             return Ok(NodeOutput::done());
         }
-        let recovered = is_over(&alerts);
+        let recovered = is_over(state);
         let deadline = outcome.at.plus(self.0.settings.verify);
         if !recovered && cx.answer("recovery").is_none() && cx.now() < deadline {
             return Ok(NodeOutput::ask(Ask::message("recovery").deadline(deadline, json!(null))));

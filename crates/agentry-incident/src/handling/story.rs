@@ -15,12 +15,12 @@ use crate::report::{AlertCount, Entry, Report, Status};
 /// What the incident's own run knows, before anything is looked up elsewhere.
 pub(super) fn so_far(values: &Values, now: Timestamp) -> Result<Report, NodeError> {
     let alerts: Vec<Alert> = read(values, "alerts")?;
-    tell(values, &alerts, status(values, &alerts, None)?, now)
+    tell(values, &alerts, status(values, None)?, now)
 }
 
 /// With every alert that the log holds, those that came after the run ended too.
 pub(crate) fn report(values: &Values, alerts: &[Alert], row: &RunRow) -> Result<Report, NodeError> {
-    tell(values, alerts, status(values, alerts, Some(row))?, row.updated)
+    tell(values, alerts, status(values, Some(row))?, row.updated)
 }
 
 /// Alerts that fire still.
@@ -83,12 +83,12 @@ fn counts(alerts: &[Alert]) -> Vec<AlertCount> {
     counts.into_iter().map(count).collect()
 }
 
-fn status(values: &Values, alerts: &[Alert], row: Option<&RunRow>) -> Result<Status, NodeError> {
+fn status(values: &Values, row: Option<&RunRow>) -> Result<Status, NodeError> {
     let outcome: Option<Outcome> = find(values, "outcome")?;
     let undecided = find::<Planned>(values, "plan")?.is_some() && !values.contains_key("approval");
     let acted = outcome.is_some_and(|outcome| outcome.performed == Performed::Done);
     let parked = row.is_some_and(|row| row.status == RunStatus::Parked);
-    Ok(match (super::is_over(alerts), acted, undecided && parked) {
+    Ok(match (super::is_over(values), acted, undecided && parked) {
         (true, _, _) => Status::Resolved,
         (false, true, _) => Status::Mitigated,
         (false, false, true) => Status::WaitingForApproval,

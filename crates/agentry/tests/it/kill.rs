@@ -134,7 +134,8 @@ fn check(server: &Running, acknowledged: &BTreeSet<u64>, seed: u64) {
         assert_eq!(homes.len(), 1, "seed {seed}: alert {number} is in {homes:?}");
     }
     let files = std::fs::read_dir(server.folder.path().join("out/tickets")).unwrap();
-    let files: BTreeSet<_> =
-        files.map(|file| file.unwrap().file_name().to_string_lossy().into_owned()).collect();
+    let files = files.map(|file| file.unwrap().file_name().to_string_lossy().into_owned());
+    // A draft that a kill cut short is not a ticket; it is hidden, and never mistaken for one.
+    let files: BTreeSet<_> = files.filter(|name| !name.starts_with(".draft-")).collect();
     assert_eq!(files, tickets, "seed {seed}: tickets on disk and in incidents differ");
 }
