@@ -249,9 +249,10 @@ fn proposal(
     };
     let touched = match &remedy {
         Remedy::Scale { .. } => "no running replica".to_owned(),
-        Remedy::Restart { .. } | Remedy::Rollback { .. } => {
-            format!("all {} of its replicas", entry.replicas.max(1))
-        }
+        Remedy::Restart { .. } | Remedy::Rollback { .. } => match entry.replicas {
+            0 | 1 => "its only replica".to_owned(),
+            replicas => format!("all {replicas} of its replicas"),
+        },
     };
     let callers = match entry.callers.as_slice() {
         [] => String::new(),

@@ -131,7 +131,7 @@ pub fn program(ports: Ports, settings: Settings) -> Result<Program, agentry_engi
         .node("settle", gather::Settle(Arc::clone(&shared)))
         .node_with("diagnose", gathering.clone(), gather::Diagnose(Arc::clone(&shared)))
         .node_with("deliberate", gathering, deliberate::Deliberate(Arc::clone(&shared)))
-        .node("plan", act::Plan)
+        .node("plan", act::Plan(Arc::clone(&shared)))
         .node_with("ticket", sending.clone(), tell::Ticket(Arc::clone(&shared)))
         .node_with("message", sending.clone(), tell::Message(Arc::clone(&shared)))
         .node("approve", approve::Approve(Arc::clone(&shared)))

@@ -11,15 +11,17 @@ use serde_json::json;
 use sha2::{Digest as _, Sha256};
 
 use super::{
-    Approval, Noted, Opening, Outcome, Performed, Planned, Recovery, Shared, Step, is_over, read,
+    Approval, Noted, Opening, Outcome, Performed, Planned, Recovery, Settings, Shared, Step,
+    is_over, read,
 };
 use crate::catalogue::{Inventory, ServiceEntry, propose};
 use crate::diagnose::Diagnosis;
 
-/// Names exactly this order.
-pub(super) fn digest(order: &Order) -> String {
-    let canonical =
-        json!([order.action, order.service, order.parameters, order.preview]).to_string();
+/// Names exactly this order, and whether it would really run.
+pub(super) fn digest(order: &Order, settings: &Settings) -> String {
+    let Order { action, service, parameters, preview } = order;
+    let runs = settings.actions.contains(action);
+    let canonical = json!([action, service, parameters, preview, runs]).to_string();
     Sha256::digest(canonical.as_bytes()).iter().take(16).map(|byte| format!("{byte:02x}")).collect()
 }
 
@@ -37,7 +39,7 @@ pub(super) fn inventory(diagnosis: &Diagnosis) -> Inventory {
     inventory
 }
 
-pub(super) struct Plan;
+pub(super) struct Plan(pub(super) Arc<Shared>);
 
 #[async_trait]
 impl Node for Plan {
@@ -47,7 +49,7 @@ impl Node for Plan {
         let Some(proposal) = propose(&diagnosis, &inventory(&diagnosis)).into_iter().next() else {
             return Ok(NodeOutput::done());
         };
-        let planned = Planned { digest: digest(&proposal.order), proposal };
+        let planned = Planned { digest: digest(&proposal.order, &self.0.settings), proposal };
         let what = format!("proposes: {}", planned.proposal.order.preview);
         let step = Step { actor: "agent", action: "plan.proposed", what, detail: json!(planned) };
         Ok(NodeOutput::done().set("plan", json!(planned)).noted(cx, opening.number, step))
@@ -62,7 +64,9 @@ impl Node for Act {
         let opening: Opening = read(state, "incident")?;
         let plan: Planned = read(state, "plan")?;
         let approval: Approval = read(state, "approval")?;
-        let outcome = if approval.digest.as_deref() != Some(digest(&plan.proposal.order).as_str()) {
+        let outcome = if approval.digest.as_deref()
+            != Some(digest(&plan.proposal.order, &self.0.settings).as_str())
+        {
             self.skipped(cx, "the order is not the one that was approved")
         } else if is_over(state) {
             self.skipped(cx, "every alert had resolved by itself")

@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::{Approval, Noted, Opening, Planned, Shared, Step, Verdict, find, read};
+use super::{Approval, Noted, Opening, Planned, Settings, Shared, Step, Verdict, find, read};
 use crate::alert::Alert;
 use crate::catalogue::{Proposal, Remedy};
 use crate::diagnose::Diagnosis;
@@ -74,7 +74,7 @@ impl Node for Approve {
                 let no = json!({ "decision": "reject", "comment": "nobody answered in time" });
                 return Ok(NodeOutput::ask(Ask::question(&id, question).deadline(deadline, no)));
             };
-            match judge(&plan, reply, &diagnosis) {
+            match judge(&plan, reply, &diagnosis, &self.0.settings) {
                 Next::Over(approval) => return Ok(conclude(cx, &opening, &plan, approval)),
                 Next::Again(next, why) => (plan, remark) = (*next, Some(why)),
             }
@@ -92,7 +92,7 @@ impl Node for Approve {
 }
 
 /// Pure: what an answer means for the order that was shown.
-fn judge(plan: &Planned, reply: &Reply, diagnosis: &Diagnosis) -> Next {
+fn judge(plan: &Planned, reply: &Reply, diagnosis: &Diagnosis, settings: &Settings) -> Next {
     let over = |verdict, comment: Option<String>| {
         let digest = (verdict == Verdict::Approved).then(|| plan.digest.clone());
         Next::Over(Approval { verdict, actor: reply.actor.clone(), at: reply.at, comment, digest })
@@ -139,7 +139,7 @@ fn judge(plan: &Planned, reply: &Reply, diagnosis: &Diagnosis) -> Next {
                         format!("the order asked for is not possible: {why}"),
                     ),
                     Ok(proposal) => {
-                        let digest = super::act::digest(&proposal.order);
+                        let digest = super::act::digest(&proposal.order, settings);
                         Next::Again(
                             Box::new(Planned { proposal, digest }),
                             format!("changed by {who}"),

@@ -28,14 +28,17 @@ fn plan() -> Planned {
     let inventory = crate::handling::act::inventory(&diagnosis);
     let remedy = Remedy::Restart { service: "cart".into() };
     let proposal = Proposal::asked_for(remedy, "a test", &diagnosis, &inventory).unwrap();
-    Planned { digest: crate::handling::act::digest(&proposal.order), proposal }
+    Planned {
+        digest: crate::handling::act::digest(&proposal.order, &Settings::default()),
+        proposal,
+    }
 }
 
 /// What an answer leads to, as a short line.
 fn judged(value: Value, actor: Option<&str>) -> String {
     let plan = plan();
     let reply = Reply { value, actor: actor.map(str::to_owned), at: at() };
-    match judge(&plan, &reply, &diagnosis()) {
+    match judge(&plan, &reply, &diagnosis(), &Settings::default()) {
         Next::Over(approval) => {
             let bound = approval.digest.is_some_and(|digest| digest == plan.digest);
             format!("{:?} bound={bound}", approval.verdict)
@@ -98,4 +101,12 @@ fn a_changed_order_is_checked_and_shown_again_before_it_counts() {
     ] {
         check(modify(remedy), &format!("restart cart (its only replica) again: {why}"));
     }
+}
+
+#[test]
+fn an_order_that_would_only_be_written_down_has_another_digest_than_one_that_runs() {
+    let order = plan().proposal.order;
+    let running = Settings { actions: vec!["restart".into()], ..Settings::default() };
+    let digest = |settings| crate::handling::act::digest(&order, settings);
+    assert_ne!(digest(&running), digest(&Settings::default()));
 }
