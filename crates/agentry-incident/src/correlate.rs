@@ -173,6 +173,12 @@ impl Correlator {
         self.last = self.last.max(number.0);
     }
 
+    /// Whether the incident is known to concern `service`.
+    #[must_use]
+    pub fn concerns(&self, incident: IncidentNumber, service: &str) -> bool {
+        self.sessions.get(&incident).is_some_and(|session| session.services.contains(service))
+    }
+
     /// Whether no alert of the incident fires any more.
     #[must_use]
     pub fn is_over(&self, incident: IncidentNumber) -> bool {

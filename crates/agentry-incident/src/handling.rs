@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use agentry_core::outbound::{Actuator, Messages, Receipt, Tickets};
 use agentry_core::run::Values;
+use agentry_core::store::RunStore;
 use agentry_core::telemetry::Telemetry;
 use agentry_core::{Timestamp, audit};
 use agentry_engine::{
@@ -35,8 +36,10 @@ mod deliberate;
 mod gather;
 pub(crate) mod story;
 mod tell;
+mod update;
 
 pub use deliberate::Deliberation;
+pub use update::Reached;
 
 /// The graph's name: runs of it are incidents.
 pub const GRAPH: &str = "incident";
@@ -98,18 +101,39 @@ const SENDING_ATTEMPTS: u32 = 8;
 
 pub(crate) struct Shared {
     pub(crate) ports: Ports,
+    /// Where an update looks its incident up.
+    pub(crate) store: Arc<dyn RunStore>,
     pub(crate) settings: Settings,
 }
 
-/// The program that handles incidents.
-pub fn program(ports: Ports, settings: Settings) -> Result<Program, agentry_engine::Error> {
+/// What runs for an incident.
+#[derive(Clone)]
+pub struct Programs {
+    /// Handles it from the first alert to the report.
+    pub incident: Program,
+    /// Tells people when it reaches another service later.
+    pub update: Program,
+}
+
+pub fn programs(
+    ports: Ports,
+    store: Arc<dyn RunStore>,
+    settings: Settings,
+) -> Result<Programs, agentry_engine::Error> {
+    let shared = Arc::new(Shared { ports, store, settings });
+    Ok(Programs { update: update::program(&shared)?, incident: program(shared)? })
+}
+
+fn sending() -> NodeSettings {
+    NodeSettings::default()
+        .deadline(Duration::from_secs(60))
+        .attempts(SENDING_ATTEMPTS, Duration::from_secs(2))
+}
+
+fn program(shared: Arc<Shared>) -> Result<Program, agentry_engine::Error> {
     let gathering = NodeSettings::default()
         .deadline(Duration::from_secs(120))
         .attempts(GATHERING_ATTEMPTS, Duration::from_secs(1));
-    let sending = NodeSettings::default()
-        .deadline(Duration::from_secs(60))
-        .attempts(SENDING_ATTEMPTS, Duration::from_secs(2));
-    let shared = Arc::new(Shared { ports, settings });
     let channels = [
         "incident",
         "diagnosis",
@@ -132,10 +156,10 @@ pub fn program(ports: Ports, settings: Settings) -> Result<Program, agentry_engi
         .node_with("diagnose", gathering.clone(), gather::Diagnose(Arc::clone(&shared)))
         .node_with("deliberate", gathering, deliberate::Deliberate(Arc::clone(&shared)))
         .node("plan", act::Plan(Arc::clone(&shared)))
-        .node_with("ticket", sending.clone(), tell::Ticket(Arc::clone(&shared)))
-        .node_with("message", sending.clone(), tell::Message(Arc::clone(&shared)))
+        .node_with("ticket", sending(), tell::Ticket(Arc::clone(&shared)))
+        .node_with("message", sending(), tell::Message(Arc::clone(&shared)))
         .node("approve", approve::Approve(Arc::clone(&shared)))
-        .node_with("escalate", sending, tell::Escalate(Arc::clone(&shared)))
+        .node_with("escalate", sending(), tell::Escalate(Arc::clone(&shared)))
         .node_with(
             "act",
             NodeSettings::default().deadline(Duration::from_secs(120)),

@@ -12,7 +12,6 @@ use agentry_core::audit;
 use agentry_core::run::{Message, NewRun};
 use agentry_core::store::{self, Log, NewRecord, RunStore};
 use agentry_core::{Clock, Code, Failure, Fault, Retry, RunId, Timestamp};
-use agentry_engine::Program;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -20,8 +19,9 @@ use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
-use crate::alert::{Alert, Batch, Rejected, State};
+use crate::alert::{Alert, Batch, Rejected, Severity, State};
 use crate::correlate::{self, Correlator, Decision, IncidentNumber};
+use crate::handling::{Opening, Programs, Reached};
 
 #[cfg(test)]
 mod tests;
@@ -47,6 +47,7 @@ const PAGE: usize = 1_000;
 /// After a restart alerts are known again that are this old: one that fires since yesterday opens nothing new.
 const REPLAY: Duration = Duration::from_secs(24 * 3_600);
 const REPLAY_MAX: usize = 20_000;
+const SPREAD_DEADLINE: Duration = Duration::from_secs(3_600);
 const STORE_DEADLINE: Duration = Duration::from_secs(10);
 
 /// An alert at its place in the log.
@@ -112,7 +113,7 @@ impl Failure for Error {
 /// How incidents are handled.
 #[derive(Clone)]
 pub struct Handling {
-    pub program: Program,
+    pub programs: Programs,
     /// A run that is not done by then is given up.
     pub deadline: Duration,
 }
@@ -275,6 +276,12 @@ impl Intake {
     ) {
         let alert = self.correlator.dated(alert, now);
         let decision = self.correlator.decide(&alert, now);
+        if let Decision::Joined { incident } = &decision
+            && alert.severity >= Severity::Critical
+            && !self.correlator.concerns(*incident, &alert.service)
+        {
+            self.spread(*incident, &alert, now, intake);
+        }
         let was_over = decision.incident().map(|number| self.correlator.is_over(number));
         self.correlator.apply(&alert, &decision, now);
         accepted.accepted += 1;
@@ -327,7 +334,7 @@ impl Intake {
             ("incident".to_owned(), json!({ "number": incident, "opened": now })),
             (CHANNEL.to_owned(), json!(alerts)),
         ]);
-        let run = self.handling.program.new_run(&key, input, now);
+        let run = self.handling.programs.incident.new_run(&key, input, now);
         let id = run.id;
         self.remember(incident, id, alerts.len());
         for loose in adopted {
@@ -355,6 +362,23 @@ impl Intake {
         while self.runs.len() > RUNS_MAX {
             self.runs.pop_first();
         }
+    }
+
+    /// The incident has reached another service: whoever was told of it already must hear of that.
+    fn spread(
+        &self,
+        incident: IncidentNumber,
+        alert: &Alert,
+        now: Timestamp,
+        intake: &mut store::Intake,
+    ) {
+        let Some(handled) = self.runs.get(&incident) else { return };
+        let opening = Opening { number: incident, opened: now };
+        let reached = Reached { opening, run: handled.run, alert: alert.clone(), at: now };
+        let key = format!("{}/also/{}", incident_key(incident), alert.service);
+        let input = BTreeMap::from([("reached".to_owned(), json!(reached))]);
+        let run = self.handling.programs.update.new_run(&key, input, now);
+        intake.submit.push(NewRun { deadline: Some(now.plus(SPREAD_DEADLINE)), ..run });
     }
 
     /// Gives the run another alert, unless it has plenty.

@@ -19,7 +19,7 @@ mod text;
 
 pub use jira::jira;
 pub use markdown::markdown;
-pub use slack::slack;
+pub use slack::{slack, slack_update};
 pub use terminal::{Style, terminal};
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

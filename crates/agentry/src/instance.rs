@@ -54,8 +54,9 @@ impl Instance {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let Parts { server, gateway, metrics, store, log, ports, handling } = parts;
         let deadline = INCIDENT_DEADLINE.saturating_add(handling.deciding());
-        let program = handling::program(ports, handling)?;
-        let registry = Registry::new().with(program.clone());
+        let programs = handling::programs(ports, Arc::clone(&store), handling)?;
+        let registry =
+            Registry::new().with(programs.incident.clone()).with(programs.update.clone());
         let worker = Worker::new(
             Arc::clone(&store),
             registry,
@@ -76,7 +77,7 @@ impl Instance {
                 },
             },
             correlate::Settings::default(),
-            Handling { program, deadline },
+            Handling { programs, deadline },
         )
         .await
         .context("read back the alerts")?;

@@ -20,13 +20,13 @@ pub(super) fn key(cx: &NodeContext, opening: &Opening) -> String {
     outside(opening.number, cx.run())
 }
 
-fn outside(number: IncidentNumber, run: RunId) -> String {
+pub(super) fn outside(number: IncidentNumber, run: RunId) -> String {
     format!("{number}-{run}")
 }
 
 const APPROVE: &str =
     "`agentry approvals list` shows what waits, `agentry approvals approve ID` lets it run";
-const ESCALATED: &str = "nobody answered in time, so nothing was done: please take over";
+const ESCALATED: &str = "Nobody answered in time, so nothing was done: please take over.";
 
 pub(super) struct Ticket(pub(super) Arc<Shared>);
 
@@ -126,7 +126,7 @@ impl Node for Escalate {
         if super::severity(&alerts) < Severity::Critical {
             return Ok(NodeOutput::done());
         }
-        let body = report::slack(&story::so_far(state, cx.now())?, Some(ESCALATED));
+        let body = report::slack_update(&story::so_far(state, cx.now())?, ESCALATED);
         let (messages, key) =
             (Arc::clone(&self.0.ports.messages), format!("{}-escalation", key(cx, &opening)));
         let sent = cx

@@ -136,7 +136,7 @@ impl Log for Stalling {
     }
 }
 
-fn program() -> Program {
+fn program() -> agentry_engine::Program {
     let node = from_fn(|_, _| Box::pin(async { Ok(NodeOutput::done()) }));
     let graph = Graph::builder("incident").channel(CHANNEL, Reducer::Append).node("a", node);
     graph.edge(START, "a").edge("a", END).build().unwrap()
@@ -157,7 +157,8 @@ async fn what_a_slow_disk_stores_late_is_known_before_anything_is_decided() {
         nudge: Arc::new(|| {}),
         taken: Arc::new(|_, _| {}),
     };
-    let handling = Handling { program: program(), deadline: Duration::from_secs(60) };
+    let programs = Programs { incident: program(), update: program() };
+    let handling = Handling { programs, deadline: Duration::from_secs(60) };
     let (intake, door) =
         Intake::open(ports, correlate::Settings::default(), handling).await.unwrap();
     let shutdown = CancellationToken::new();

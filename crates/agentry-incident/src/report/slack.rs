@@ -53,6 +53,22 @@ pub fn slack(report: &Report, approve: Option<&str>) -> Value {
     json!({"text": clean(&escape(&headline), HEADER_MAX), "blocks": blocks})
 }
 
+/// The report again, because of something that stands above it.
+#[must_use]
+pub fn slack_update(report: &Report, lead: &str) -> Value {
+    let mut message = slack(report, None);
+    let text = escape(&clean(lead, HEADER_MAX * 2));
+    if let Some(blocks) = message.get_mut("blocks").and_then(Value::as_array_mut) {
+        let section =
+            json!({"type": "section", "text": {"type": "mrkdwn", "text": format!("*{text}*")}});
+        blocks.insert(blocks.len().min(1), section);
+    }
+    if let Some(summary) = message.get_mut("text") {
+        *summary = text.into();
+    }
+    message
+}
+
 #[derive(Default)]
 struct Section {
     text: String,

@@ -229,6 +229,26 @@ fn an_incident_without_telemetry_is_still_handled_and_says_that_it_does_not_know
     assert_eq!(files(&server.folder.path().join("out/messages")), 1);
 }
 
+#[test]
+fn people_are_told_when_a_closed_incident_reaches_another_service() {
+    let server = Running::with(
+        "[server]\nlisten = \"127.0.0.1:0\"\n[incident]\nsettle = \"50ms\"\noutbox = \"out\"\n",
+    );
+    server.json(&alert("cart", "firing"));
+    closed(&server);
+    let (_, joined) = server.json(&alert("payment", "firing"));
+    assert_eq!(joined["incidents"], json!(["INC-1"]));
+    let folder = server.folder.path().join("out/messages");
+    let update = wait_for("a second message", || {
+        let files = std::fs::read_dir(&folder).unwrap().map(|file| file.unwrap().path());
+        let texts = files.filter_map(|path| std::fs::read_to_string(path).ok());
+        texts.into_iter().find(|text| text.contains("has reached payment"))
+    });
+    assert!(update.contains("INC-1"), "{update}");
+    server.json(&alert("payment", "firing"));
+    assert_eq!(files(&server.folder.path().join("out/tickets")), 1, "one incident, one ticket");
+}
+
 /// What the model says, and how the incident's note must begin: its kind, and a part of its text.
 fn check_deliberation(answer: &str, kind: &str, says: &str) {
     let config = r#"
