@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use agentry_core::outbound::{Actuator, Messages, Receipt, Tickets};
+use agentry_core::outbound::{self, Actuator, Messages, Receipt, Tickets};
 use agentry_core::run::Values;
 use agentry_core::store::RunStore;
 use agentry_core::telemetry::Telemetry;
@@ -98,6 +98,7 @@ impl Settings {
 const GATHERING_ATTEMPTS: u32 = 3;
 /// A ticket or message that cannot be sent is given up after this many tries; the incident goes on without it.
 const SENDING_ATTEMPTS: u32 = 8;
+const OUTSIDE_DEADLINE: Duration = Duration::from_secs(30);
 
 pub(crate) struct Shared {
     pub(crate) ports: Ports,
@@ -288,6 +289,17 @@ pub fn severity(alerts: &[Alert]) -> Severity {
     let services: std::collections::BTreeSet<&str> =
         alerts.iter().map(|alert| alert.service.as_str()).collect();
     if services.len() >= 3 { worst.max(Severity::Critical) } else { worst }
+}
+
+/// What is outside has this long to answer; silence means that it may have happened or not.
+async fn within<T>(
+    target: &str,
+    call: impl Future<Output = Result<T, outbound::Error>>,
+) -> Result<T, outbound::Error> {
+    tokio::time::timeout(OUTSIDE_DEADLINE, call).await.unwrap_or_else(|_| {
+        let reason = format!("no answer in {} s", OUTSIDE_DEADLINE.as_secs());
+        Err(outbound::Error::Ambiguous { target: target.to_owned(), reason })
+    })
 }
 
 pub(crate) trait Noted: Sized {

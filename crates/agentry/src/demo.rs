@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use agentry_core::Clock as _;
 use agentry_shop::Fault;
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
 
 use crate::cli::{Context, Ended, Exit};
 use crate::clock::SystemClock;
@@ -160,6 +160,10 @@ impl Folder {
         let path = wanted.map(|folder| folder.join(format!("seed-{seed}"))).unwrap_or_else(|| {
             std::env::temp_dir().join(format!("agentry-demo-{}-{seed}", std::process::id()))
         });
+        let taken = std::fs::read_dir(&path).is_ok_and(|mut entries| entries.next().is_some());
+        if taken {
+            bail!("{} is not empty: name another --folder or --seed, or remove it", path.display());
+        }
         std::fs::create_dir_all(&path).with_context(|| format!("create {}", path.display()))?;
         Ok(Self { path, temporary })
     }

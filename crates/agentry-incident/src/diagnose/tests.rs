@@ -1,5 +1,6 @@
 use super::*;
 
+mod arbitrary;
 mod system;
 
 use system::{DEMO, Fault, PRODUCTION, Pace, SERVICES, System};

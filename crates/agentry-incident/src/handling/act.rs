@@ -12,7 +12,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::{
     Approval, Noted, Opening, Outcome, Performed, Planned, Recovery, Settings, Shared, Step,
-    is_over, read,
+    is_over, read, within,
 };
 use crate::catalogue::{Inventory, ServiceEntry, propose};
 use crate::diagnose::Diagnosis;
@@ -97,7 +97,9 @@ impl Act {
         let (order, action) = (order.clone(), order.action.clone());
         let done = cx
             .effect("perform", Class::Once, |_| async move {
-                actuator.perform(&key, &order).await.map(|receipt| json!(receipt))
+                within("the actuator", actuator.perform(&key, &order))
+                    .await
+                    .map(|receipt| json!(receipt))
             })
             .await;
         let carried = match self.0.settings.actions.contains(&action) {

@@ -8,7 +8,7 @@ use agentry_engine::{Class, Node, NodeContext, NodeError, NodeOutput, effect};
 use async_trait::async_trait;
 use serde_json::{Value, json};
 
-use super::{Noted, Opening, Shared, Step, read, story};
+use super::{Noted, Opening, Shared, Step, read, story, within};
 use crate::alert::{Alert, Severity};
 use crate::correlate::IncidentNumber;
 use crate::report;
@@ -92,7 +92,9 @@ impl Node for Ticket {
         let (tickets, key) = (Arc::clone(&self.0.ports.tickets), key(cx, &opening));
         let sent = cx
             .effect("ticket", Class::Idempotent, |_| async move {
-                tickets.open(&key, &body).await.map(|receipt| json!(receipt))
+                within("the ticket system", tickets.open(&key, &body))
+                    .await
+                    .map(|receipt| json!(receipt))
             })
             .await;
         told(cx, opening.number, sent, &TICKET)
@@ -109,7 +111,9 @@ impl Node for Message {
         let (messages, key) = (Arc::clone(&self.0.ports.messages), key(cx, &opening));
         let sent = cx
             .effect("message", Class::Idempotent, |_| async move {
-                messages.post(&key, &body).await.map(|receipt| json!(receipt))
+                within("the message sink", messages.post(&key, &body))
+                    .await
+                    .map(|receipt| json!(receipt))
             })
             .await;
         told(cx, opening.number, sent, &MESSAGE)
@@ -131,7 +135,9 @@ impl Node for Escalate {
             (Arc::clone(&self.0.ports.messages), format!("{}-escalation", key(cx, &opening)));
         let sent = cx
             .effect("escalate", Class::Idempotent, |_| async move {
-                messages.post(&key, &body).await.map(|receipt| json!(receipt))
+                within("the message sink", messages.post(&key, &body))
+                    .await
+                    .map(|receipt| json!(receipt))
             })
             .await;
         told(cx, opening.number, sent, &ESCALATION)

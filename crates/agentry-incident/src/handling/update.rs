@@ -14,7 +14,7 @@ use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use super::{Noted, Opening, Shared, Step, find, read, story, tell};
+use super::{Noted, Opening, Shared, Step, find, read, story, tell, within};
 use crate::alert::Alert;
 use crate::report;
 
@@ -82,7 +82,9 @@ impl Node for Tell {
         let key = format!("{}-also-{service}", tell::outside(number, reached.run));
         let receipt = cx
             .effect("message", Class::Idempotent, |_| async move {
-                messages.post(&key, &body).await.map(|receipt| json!(receipt))
+                within("the message sink", messages.post(&key, &body))
+                    .await
+                    .map(|receipt| json!(receipt))
             })
             .await?;
         let what = format!("{service} is affected too");

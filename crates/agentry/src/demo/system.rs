@@ -67,12 +67,12 @@ impl System {
         Ok(Self { shop, agent: Agent::at(address.clone()), address, serving, shutdown })
     }
 
-    /// The shop first: its last alerts find an open door.
+    /// The agent first, so that it lets go of the shop; then the shop, process by process.
     pub(super) async fn stop(self) -> anyhow::Result<()> {
         let Self { shop, agent: _, address: _, serving, shutdown } = self;
         shutdown.cancel();
         serving.await.context("stop the agent")??;
-        // The deployer was dropped with the agent; whoever still holds the shop ends it by letting go.
+        // Whoever still holds the shop ends it by letting go.
         if let Some(shop) = Arc::into_inner(shop) {
             shop.stop().await;
         }
