@@ -77,7 +77,7 @@ pub enum Decision {
     Duplicate {
         incident: Option<IncidentNumber>,
     },
-    /// It fires so often that it says nothing; listed, never dropped.
+    /// It fires so often that it says nothing; stored, never dropped.
     Chronic,
     /// Not enough for an incident yet; adopted if one opens soon.
     Loose,
@@ -183,19 +183,6 @@ impl Correlator {
     #[must_use]
     pub fn is_over(&self, incident: IncidentNumber) -> bool {
         !self.firing.contains_key(&incident)
-    }
-
-    /// Fingerprints that fire too often to say anything, most frequent first.
-    #[must_use]
-    pub fn chronic(&self) -> Vec<(&Fingerprint, usize)> {
-        let mut found: Vec<_> = self
-            .tracks
-            .iter()
-            .map(|(fingerprint, track)| (fingerprint, track.firings.len()))
-            .filter(|(_, count)| *count > self.settings.chronic_firings)
-            .collect();
-        found.sort_by(|a, b| b.1.cmp(&a.1).then_with(|| a.0.cmp(b.0)));
-        found
     }
 
     /// `alert` with the start that tells its firings apart.

@@ -280,6 +280,9 @@ metrics = "dir:."
         "the reactive answer stands: {incident}"
     );
     assert_eq!(incident["note"]["kind"], kind, "{}", incident["note"]);
+    assert_eq!(incident["approval"]["verdict"], "expired", "nobody answered: {incident}");
+    let messages = server.folder.path().join("out/messages");
+    assert_eq!(files(&messages), 2, "the message, and the escalation because nobody answered");
     assert!(incident["note"].to_string().contains(says), "no {says:?} in {}", incident["note"]);
     let (head, metrics) = split(&server.exchange(&get("/metrics")));
     assert!(head.starts_with("HTTP/1.1 200 "), "{head}");
