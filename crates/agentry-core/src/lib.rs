@@ -5,11 +5,13 @@
 
 pub mod audit;
 pub mod chat;
+pub mod embed;
 pub mod failure;
 pub mod id;
 pub mod model;
 pub mod money;
 pub mod outbound;
+pub mod relay;
 pub mod run;
 pub mod store;
 pub mod telemetry;

@@ -8,6 +8,7 @@ use async_trait::async_trait;
 use futures_util::{Stream, StreamExt as _};
 
 use crate::chat::{Assembly, ChatRequest, ChatResponse, Event};
+use crate::relay::{Dialect, Raw, RawAnswer};
 use crate::{Code, Failure, Fault, Retry};
 
 /// For whom a call is made, and until when.
@@ -68,6 +69,18 @@ pub trait ChatModel: Send + Sync {
     ) -> Result<ChatResponse, ModelError> {
         let stream = self.stream(cx, request).await?;
         collect(stream).await
+    }
+
+    /// Whether requests of `dialect` can be sent on as they are, with [`ChatModel::relay`].
+    fn speaks(&self, dialect: Dialect) -> bool {
+        let _ = dialect;
+        false
+    }
+
+    /// Sends a request on as it is and hands its answer back as it comes. The contract is that of [`ChatModel::stream`].
+    async fn relay(&self, cx: &CallContext, raw: Raw) -> Result<RawAnswer, ModelError> {
+        let _ = cx;
+        Err(ModelError::Internal { reason: format!("this model does not speak {}", raw.dialect) })
     }
 }
 

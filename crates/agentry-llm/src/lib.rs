@@ -1,9 +1,9 @@
-//! Speaks each vendor's wire: encodes a request, decodes the answer as its bytes arrive, and names what went wrong.
+//! Reaches each vendor over HTTP: sends what the codecs of `agentry-wire` encode and feeds them what comes back.
 //!
-//! Encoders and decoders are pure; one driver per vendor sends what they made and feeds them what comes back. There is no
-//! policy here: no retries, no routing, no prices.
+//! One driver per vendor. There is no policy here: no retries, no routing, no prices.
 
-mod sse;
-
+mod drive;
 pub mod openai;
 pub mod scripted;
+
+pub use drive::Misconfigured;

@@ -1,29 +1,17 @@
 //! The chat completions wire, spoken by OpenAI and by everyone who is compatible with it.
 
-use std::time::Duration;
-
 use agentry_core::chat::{ChatRequest, ChatResponse};
-use agentry_core::model::{CallContext, Capabilities, ChatModel, ChatStream, ModelError, Waiting};
-use agentry_http::{BodyStream, Client, Deadlines, Phase};
+use agentry_core::model::{CallContext, Capabilities, ChatModel, ChatStream, ModelError};
+use agentry_http::{BodyStream, Client};
+use agentry_wire::chat::{self, Decoder};
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::{StreamExt as _, stream};
-use http::{HeaderMap, HeaderValue, Method, Request, Response, Uri, header};
-use secrecy::{ExposeSecret as _, SecretString};
-use tokio::time::Instant;
+use http::{HeaderValue, Method, Request, Response, Uri, header};
+use secrecy::SecretString;
 
-mod decode;
-mod encode;
-mod error;
-
-use decode::Decoder;
-pub(crate) use error::{Report, from_report};
-
-/// A whole answer is not longer than this, the report of an error not longer than that.
-const ANSWER_BYTES_MAX: usize = 64 << 20;
-const ERROR_BYTES_MAX: usize = 64 << 10;
-/// For calls without a deadline of their own.
-const TOTAL: Duration = Duration::from_secs(600);
+use crate::drive;
+use crate::drive::Misconfigured;
 
 /// Where an upstream is and how it knows us.
 #[derive(Debug, Clone)]
@@ -43,14 +31,6 @@ impl Settings {
     }
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Error {
-    #[error("`{url}` is no base_url: {reason}; write it like https://api.openai.com/v1")]
-    BaseUrl { url: String, reason: String },
-    #[error("the api_key has characters that no header may have; is there a line break in it?")]
-    ApiKey,
-}
-
 /// An upstream that speaks chat completions.
 #[derive(Debug)]
 pub struct OpenAi {
@@ -62,19 +42,10 @@ pub struct OpenAi {
 }
 
 impl OpenAi {
-    pub fn new(client: Client, settings: Settings) -> Result<Self, Error> {
+    pub fn new(client: Client, settings: Settings) -> Result<Self, Misconfigured> {
         let Settings { base_url, api_key, capabilities } = settings;
-        let bad = |reason: String| Error::BaseUrl { url: base_url.clone(), reason };
-        let url: Uri = format!("{}/chat/completions", base_url.trim_end_matches('/'))
-            .parse()
-            .map_err(|error: http::uri::InvalidUri| bad(error.to_string()))?;
-        if !matches!(url.scheme_str(), Some("http" | "https")) {
-            return Err(bad("it must begin with http:// or https://".to_owned()));
-        }
-        if url.query().is_some() {
-            return Err(bad("it must not have a query".to_owned()));
-        }
-        let authorization = api_key.map(|key| bearer(&key)).transpose()?;
+        let url = drive::url(&base_url, "/chat/completions")?;
+        let authorization = api_key.map(|key| drive::credential("Bearer ", &key)).transpose()?;
         Ok(Self { client, url, authorization, capabilities })
     }
 
@@ -83,19 +54,8 @@ impl OpenAi {
         cx: &CallContext,
         request: &ChatRequest,
     ) -> Result<Response<BodyStream>, ModelError> {
-        let http_request = self.http_request(encode::body(request)?)?;
-        let response = self
-            .client
-            .send(http_request, &deadlines(cx))
-            .await
-            .map_err(|error| from_http(&error))?;
-        if response.status().is_success() {
-            return Ok(response);
-        }
-        let (parts, body) = response.into_parts();
-        // What matters is the status; a report that cannot be read is an empty one.
-        let report = agentry_http::read(body, ERROR_BYTES_MAX).await.unwrap_or_default();
-        Err(error::from_response(parts.status, &parts.headers, &report, &request.model))
+        let http_request = self.http_request(chat::body(request)?)?;
+        drive::send(&self.client, cx, http_request, &request.model).await
     }
 
     fn http_request(&self, body: Bytes) -> Result<Request<Bytes>, ModelError> {
@@ -113,13 +73,6 @@ impl OpenAi {
     }
 }
 
-fn bearer(key: &SecretString) -> Result<HeaderValue, Error> {
-    let mut value = HeaderValue::try_from(format!("Bearer {}", key.expose_secret().trim()))
-        .map_err(|_| Error::ApiKey)?;
-    value.set_sensitive(true);
-    Ok(value)
-}
-
 #[async_trait]
 impl ChatModel for OpenAi {
     fn capabilities(&self) -> Capabilities {
@@ -133,12 +86,12 @@ impl ChatModel for OpenAi {
     ) -> Result<ChatStream, ModelError> {
         request.stream = true;
         let response = self.send(cx, &request).await?;
-        if is_json(response.headers()) {
+        if drive::is_json(response.headers()) {
             // Either it does not know how to stream, or this is an error under a good status.
             let whole = whole(response, &request.model).await?;
             return Ok(stream::iter(whole.into_events().into_iter().map(Ok)).boxed());
         }
-        Ok(events(response.into_body()))
+        Ok(drive::events(response.into_body(), Decoder::new()))
     }
 
     async fn complete(
@@ -153,74 +106,7 @@ impl ChatModel for OpenAi {
 }
 
 async fn whole(response: Response<BodyStream>, model: &str) -> Result<ChatResponse, ModelError> {
-    let bytes = agentry_http::read(response.into_body(), ANSWER_BYTES_MAX)
-        .await
-        .map_err(|error| from_http(&error))?;
-    decode::response(&bytes, model)
-}
-
-/// Feeds the decoder what arrives, until it has said its last.
-fn events(body: BodyStream) -> ChatStream {
-    let state = (body, Decoder::new(), true);
-    stream::unfold(state, async |(mut body, mut decoder, goes_on)| {
-        if !goes_on {
-            return None;
-        }
-        let events = match body.next().await {
-            Some(Ok(bytes)) => decoder.push(&bytes),
-            Some(Err(error)) => decoder.end(Some(from_http_midway(&error))),
-            None => decoder.end(None),
-        };
-        let goes_on = !decoder.is_over();
-        Some((stream::iter(events), (body, decoder, goes_on)))
-    })
-    .flatten()
-    .boxed()
-}
-
-fn is_json(headers: &HeaderMap) -> bool {
-    let content_type = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
-    content_type.is_some_and(|value| value.trim_start().starts_with("application/json"))
-}
-
-fn deadlines(cx: &CallContext) -> Deadlines {
-    let total = cx.deadline.map_or(TOTAL, |deadline| {
-        Instant::from_std(deadline).saturating_duration_since(Instant::now())
-    });
-    Deadlines::within(total)
-}
-
-/// A failure before anything was answered.
-fn from_http(error: &agentry_http::Error) -> ModelError {
-    match error {
-        agentry_http::Error::TimedOut { phase, after } => {
-            let waiting = match phase {
-                Phase::Connect => Waiting::Connect,
-                Phase::Head => Waiting::FirstEvent,
-                Phase::Idle => Waiting::NextEvent,
-                Phase::Total => Waiting::End,
-            };
-            ModelError::TimedOut { waiting, after: *after }
-        }
-        agentry_http::Error::Connect { .. } | agentry_http::Error::Broken { .. } => {
-            ModelError::Unavailable { message: error.to_string(), after: None }
-        }
-        agentry_http::Error::TooLarge { .. } => ModelError::Malformed { reason: error.to_string() },
-        agentry_http::Error::InvalidUrl { .. } => {
-            ModelError::Internal { reason: error.to_string() }
-        }
-    }
-}
-
-/// A failure while the answer was being written.
-fn from_http_midway(error: &agentry_http::Error) -> ModelError {
-    match error {
-        agentry_http::Error::Broken { .. } => ModelError::Truncated,
-        agentry_http::Error::TimedOut { .. }
-        | agentry_http::Error::Connect { .. }
-        | agentry_http::Error::TooLarge { .. }
-        | agentry_http::Error::InvalidUrl { .. } => from_http(error),
-    }
+    chat::response(&drive::whole(response).await?, model)
 }
 
 #[cfg(test)]

@@ -6,6 +6,8 @@ use std::time::Duration;
 use agentry_core::chat::{ChatRequest, Head};
 use agentry_core::model::{CallContext, ChatStream, ModelError};
 use agentry_gateway::{Answer, Error, Outcome};
+use agentry_wire::chat::{Chunks, complete};
+use agentry_wire::{Encode as _, KEEP_ALIVE};
 use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
@@ -19,10 +21,6 @@ use tokio::time::timeout;
 
 use crate::edge::RequestId;
 use crate::{App, Body, Refusal};
-
-mod chunks;
-
-use chunks::{Chunks, KEEP_ALIVE, broken, complete};
 
 pub(crate) fn routes() -> Router<Arc<App>> {
     Router::new()
@@ -98,11 +96,11 @@ fn events(
                     }
                 }
                 Ok(Some(Err(error))) => {
-                    broken(&of_model(&error), &mut out);
+                    chunks.fail(&of_model(&error).told(), &mut out);
                     return Some((Ok(out.into()), None));
                 }
                 Ok(None) => {
-                    broken(&of_model(&ModelError::Truncated), &mut out);
+                    chunks.fail(&of_model(&ModelError::Truncated).told(), &mut out);
                     return Some((Ok(out.into()), None));
                 }
             }

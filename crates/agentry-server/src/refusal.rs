@@ -4,11 +4,11 @@ use std::borrow::Cow;
 use std::time::Duration;
 
 use agentry_core::{Failure, Retry};
+use agentry_wire::error::Refused;
 use axum::body::Body;
 use axum::response::{IntoResponse, Response};
 use http::header::{CONNECTION, CONTENT_TYPE, RETRY_AFTER};
 use http::{HeaderValue, StatusCode};
-use serde::Serialize;
 
 mod status;
 
@@ -86,34 +86,15 @@ impl Refusal {
         self
     }
 
-    /// The body: also the data of an `error` event in a stream that has begun.
-    pub(crate) fn body(&self) -> Vec<u8> {
-        let kind = match self.status.as_u16() {
-            401 => "authentication_error",
-            403 => "permission_error",
-            429 => "rate_limit_error",
-            400..=499 => "invalid_request_error",
-            _ => "server_error",
-        };
-        let error =
-            Error { message: &self.message, kind, param: self.param.as_deref(), code: &self.code };
-        // Strings and options only: this cannot fail.
-        serde_json::to_vec(&Envelope { error }).unwrap_or_default()
+    /// As the codecs of the dialects write it.
+    pub(crate) fn told(&self) -> Refused<'_> {
+        Refused {
+            status: self.status.as_u16(),
+            code: &self.code,
+            message: &self.message,
+            param: self.param.as_deref(),
+        }
     }
-}
-
-#[derive(Serialize)]
-struct Envelope<'a> {
-    error: Error<'a>,
-}
-
-#[derive(Serialize)]
-struct Error<'a> {
-    message: &'a str,
-    #[serde(rename = "type")]
-    kind: &'static str,
-    param: Option<&'a str>,
-    code: &'a str,
 }
 
 impl<F: Failure> From<F> for Refusal {
@@ -124,7 +105,7 @@ impl<F: Failure> From<F> for Refusal {
 
 impl IntoResponse for Refusal {
     fn into_response(self) -> Response {
-        let mut response = Response::new(Body::from(self.body()));
+        let mut response = Response::new(Body::from(self.told().openai()));
         *response.status_mut() = self.status;
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));

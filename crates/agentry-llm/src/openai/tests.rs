@@ -1,4 +1,5 @@
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use agentry_core::chat::{Content, Event, Message};
 use agentry_http::Settings as HttpSettings;
@@ -232,5 +233,5 @@ fn the_key_is_never_shown() {
     let model = OpenAi::new(client.clone(), settings).unwrap();
     assert!(!format!("{model:?}").contains("sk-secret"));
     let broken = Settings { api_key: Some("sk-a\nb".into()), ..Settings::new("http://x/v1") };
-    assert_eq!(OpenAi::new(client, broken).unwrap_err(), Error::ApiKey);
+    assert_eq!(OpenAi::new(client, broken).unwrap_err(), Misconfigured::ApiKey);
 }

@@ -7,7 +7,7 @@ use agentry_core::model::ModelError;
 use serde_json::Map;
 
 use super::script::{Answer, OneOrMany, Pace, Refusal, Rule, Script, Then, When};
-use crate::openai::{Report, from_report};
+use agentry_wire::error::{Report, from_report};
 
 type Step = Result<Event, ModelError>;
 

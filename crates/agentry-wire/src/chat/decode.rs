@@ -5,8 +5,8 @@ use agentry_core::model::ModelError;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use super::error::{Report, from_report};
-use crate::sse;
+use crate::error::{Report, from_report};
+use crate::{Decode, Step, sse};
 
 mod calls;
 
@@ -15,11 +15,9 @@ use calls::{CallDelta, Calls};
 /// One event holds a delta, or at most a whole answer.
 const EVENT_BYTES_MAX: usize = 8 << 20;
 
-type Step = Result<Event, ModelError>;
-
 /// A streamed answer as far as it has come.
 #[derive(Debug)]
-pub(super) struct Decoder {
+pub struct Decoder {
     frames: sse::Decoder,
     head: Option<Head>,
     started: bool,
@@ -55,25 +53,18 @@ struct ChunkChoice {
     logprobs: Option<Value>,
 }
 
-impl Decoder {
-    pub(super) fn new() -> Self {
-        Self {
-            frames: sse::Decoder::new(EVENT_BYTES_MAX),
-            head: None,
-            started: false,
-            calls: Calls::default(),
-            choices: Vec::new(),
-            usage: None,
-            over: false,
-        }
+impl Default for Decoder {
+    fn default() -> Self {
+        Self::new()
     }
+}
 
-    /// Whether the last event, or the error that ends everything, was told.
-    pub(super) fn is_over(&self) -> bool {
+impl Decode for Decoder {
+    fn is_over(&self) -> bool {
         self.over
     }
 
-    pub(super) fn push(&mut self, bytes: &[u8]) -> Vec<Step> {
+    fn push(&mut self, bytes: &[u8]) -> Vec<Step> {
         let mut steps = Vec::new();
         let mut frames = Vec::new();
         let pushed = if self.over { Ok(()) } else { self.frames.push(bytes, &mut frames) };
@@ -86,8 +77,8 @@ impl Decoder {
         steps
     }
 
-    /// The bytes have ended, by themselves or by `error`. An answer whose every choice has ended lacks nothing.
-    pub(super) fn end(&mut self, error: Option<ModelError>) -> Vec<Step> {
+    /// An answer whose every choice has ended lacks nothing.
+    fn end(&mut self, error: Option<ModelError>) -> Vec<Step> {
         let mut steps = Vec::new();
         if self.over {
             return steps;
@@ -108,6 +99,21 @@ impl Decoder {
             }
         }
         steps
+    }
+}
+
+impl Decoder {
+    #[must_use]
+    pub fn new() -> Self {
+        Self {
+            frames: sse::Decoder::new(EVENT_BYTES_MAX),
+            head: None,
+            started: false,
+            calls: Calls::default(),
+            choices: Vec::new(),
+            usage: None,
+            over: false,
+        }
     }
 
     fn read(&mut self, frames: &[sse::Frame], steps: &mut Vec<Step>) {
@@ -274,7 +280,7 @@ fn broke_off(report: Report) -> ModelError {
 }
 
 /// A whole answer. Some servers report an error under a good status.
-pub(super) fn response(body: &[u8], model: &str) -> Result<ChatResponse, ModelError> {
+pub fn response(body: &[u8], model: &str) -> Result<ChatResponse, ModelError> {
     let malformed = |reason: String| ModelError::Malformed { reason };
     let mut value: Value =
         serde_json::from_slice(body).map_err(|error| malformed(error.to_string()))?;

@@ -3,7 +3,7 @@
 use agentry_core::chat::{CallKind, Event};
 use serde_json::Value;
 
-use super::Step;
+use crate::Step;
 
 /// One entry of a delta's `tool_calls`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

@@ -5,11 +5,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use agentry_core::chat::{CallKind, Event, Head, Usage};
 use serde_json::{Map, Value, json};
 
-use crate::Refusal;
+use super::complete;
+use crate::Encode;
+use crate::error::Refused;
 
 /// What is true for all chunks of one answer.
 #[derive(Debug)]
-pub(super) struct Chunks {
+pub struct Chunks {
     head: Map<String, Value>,
     fallback: Head,
     include_usage: bool,
@@ -19,21 +21,8 @@ pub(super) struct Chunks {
     usage: Option<Usage>,
 }
 
-impl Chunks {
-    /// `fallback` fills in what the upstream leaves out of its head.
-    pub(super) fn new(fallback: Head, include_usage: bool) -> Self {
-        Self {
-            head: Map::new(),
-            fallback,
-            include_usage,
-            begun: BTreeSet::new(),
-            calls: BTreeMap::new(),
-            usage: None,
-        }
-    }
-
-    /// The server-sent events for `event`; perhaps none.
-    pub(super) fn encode(&mut self, event: Event, out: &mut Vec<u8>) {
+impl Encode for Chunks {
+    fn encode(&mut self, event: Event, out: &mut Vec<u8>) {
         match event {
             Event::Started(head) => self.head = fields(complete(head, &self.fallback)),
             Event::Text { choice, text } => self.delta(choice, [("content", text.into())], out),
@@ -84,6 +73,27 @@ impl Chunks {
         }
     }
 
+    /// No `[DONE]` follows.
+    fn fail(&mut self, refused: &Refused<'_>, out: &mut Vec<u8>) {
+        out.extend_from_slice(b"event: error\n");
+        frame(b"data: ", &refused.openai(), out);
+    }
+}
+
+impl Chunks {
+    /// `fallback` fills in what the upstream leaves out of its head.
+    #[must_use]
+    pub fn new(fallback: Head, include_usage: bool) -> Self {
+        Self {
+            head: Map::new(),
+            fallback,
+            include_usage,
+            begun: BTreeSet::new(),
+            calls: BTreeMap::new(),
+            usage: None,
+        }
+    }
+
     fn delta<K: Into<String>>(
         &mut self,
         choice: u32,
@@ -114,29 +124,10 @@ impl Chunks {
     }
 }
 
-/// The answer broke after it had begun: the client is told in the stream, and no `[DONE]` follows.
-pub(super) fn broken(refusal: &Refusal, out: &mut Vec<u8>) {
-    out.extend_from_slice(b"event: error\n");
-    frame(b"data: ", &refusal.body(), out);
-}
-
-/// Keeps proxies and clients from giving up while a model thinks.
-pub(super) const KEEP_ALIVE: &[u8] = b": keep-alive\n\n";
-
 fn frame(field: &[u8], data: &[u8], out: &mut Vec<u8>) {
     out.extend_from_slice(field);
     out.extend_from_slice(data);
     out.extend_from_slice(b"\n\n");
-}
-
-/// `head` with the blanks filled in.
-pub(super) fn complete(head: Head, fallback: &Head) -> Head {
-    Head {
-        id: if head.id.is_empty() { fallback.id.clone() } else { head.id },
-        model: if head.model.is_empty() { fallback.model.clone() } else { head.model },
-        created: if head.created == 0 { fallback.created } else { head.created },
-        extra: head.extra,
-    }
 }
 
 fn fields(head: Head) -> Map<String, Value> {

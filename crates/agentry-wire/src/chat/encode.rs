@@ -7,7 +7,7 @@ use agentry_core::model::ModelError;
 use bytes::Bytes;
 
 /// A streamed answer always reports its usage: without it nobody knows what it cost.
-pub(super) fn body(request: &ChatRequest) -> Result<Bytes, ModelError> {
+pub fn body(request: &ChatRequest) -> Result<Bytes, ModelError> {
     let mut request = Cow::Borrowed(request);
     if request.stream {
         let options = &mut request.to_mut().stream_options;

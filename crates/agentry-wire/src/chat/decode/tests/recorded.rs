@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use agentry_core::chat::ChatRequest;
 use http::{HeaderMap, StatusCode};
 
-use super::super::super::error::from_response;
 use super::*;
+use crate::error::from_response;
 
 #[derive(Deserialize)]
 struct Exchange {

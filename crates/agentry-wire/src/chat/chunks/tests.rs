@@ -1,5 +1,4 @@
 use agentry_core::chat::{CallKind, FinishReason};
-use agentry_core::model::ModelError;
 use serde_json::json;
 
 use super::*;
@@ -109,7 +108,13 @@ fn text_tools_and_usage_become_the_chunks_that_clients_read() {
 #[test]
 fn a_broken_answer_is_told_with_all_four_fields() {
     let mut out = Vec::new();
-    broken(&Refusal::of(&ModelError::Truncated), &mut out);
+    let refused = Refused {
+        status: 502,
+        code: "model_truncated",
+        message: "the answer was cut off before its end",
+        param: None,
+    };
+    Chunks::new(head(), false).fail(&refused, &mut out);
     let text = String::from_utf8(out).unwrap();
     let data = text.strip_prefix("event: error\ndata: ").unwrap().strip_suffix("\n\n").unwrap();
     let error: Value = serde_json::from_str(data).unwrap();

@@ -1,23 +1,24 @@
-//! What an upstream means by its refusals.
+//! What an upstream means by its refusals, and what a caller is told.
 
 use std::time::Duration;
 
 use agentry_core::model::ModelError;
 use http::{HeaderMap, StatusCode};
+use serde::Serialize;
 use serde_json::{Map, Value};
 
 const MESSAGE_CHARS_MAX: usize = 2_000;
 
 /// What an upstream says about an error, in any of the shapes in which compatible servers say it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(crate) struct Report {
-    pub(crate) message: String,
-    pub(crate) param: Option<String>,
-    pub(crate) code: Option<String>,
+pub struct Report {
+    pub message: String,
+    pub param: Option<String>,
+    pub code: Option<String>,
 }
 
 impl Report {
-    pub(super) fn from_bytes(body: &[u8]) -> Self {
+    pub fn from_bytes(body: &[u8]) -> Self {
         match serde_json::from_slice(body) {
             Ok(value) => Self::from_value(&value),
             Err(_) => Self::from_message(&String::from_utf8_lossy(body)),
@@ -25,7 +26,7 @@ impl Report {
     }
 
     /// `{"error": {...}}`, `{"error": "text"}`, `{"message": "text"}`, `{"detail": ...}`, or the error itself.
-    pub(super) fn from_value(value: &Value) -> Self {
+    pub fn from_value(value: &Value) -> Self {
         let error = value.get("error").filter(|error| !error.is_null()).unwrap_or(value);
         match error {
             Value::Object(fields) => Self {
@@ -66,7 +67,7 @@ fn shorten(text: &str) -> String {
     }
 }
 
-pub(super) fn from_response(
+pub fn from_response(
     status: StatusCode,
     headers: &HeaderMap,
     body: &[u8],
@@ -79,7 +80,7 @@ pub(super) fn from_response(
     from_report(status.as_u16(), report, retry_after(headers), model)
 }
 
-pub(crate) fn from_report(
+pub fn from_report(
     status: u16,
     report: Report,
     after: Option<Duration>,
@@ -111,6 +112,48 @@ fn retry_after(headers: &HeaderMap) -> Option<Duration> {
         |name: &str| -> Option<f64> { headers.get(name)?.to_str().ok()?.trim().parse().ok() };
     let seconds = number("retry-after-ms").map(|ms| ms / 1e3).or_else(|| number("retry-after"))?;
     Duration::try_from_secs_f64(seconds).ok().map(|after| after.min(Duration::from_secs(86_400)))
+}
+
+/// What a caller is told when something is wrong.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Refused<'a> {
+    /// The HTTP status, also where there is none any more because a stream has begun.
+    pub status: u16,
+    pub code: &'a str,
+    pub message: &'a str,
+    pub param: Option<&'a str>,
+}
+
+impl Refused<'_> {
+    /// The body in OpenAI's shape, with all four fields.
+    #[must_use]
+    pub fn openai(&self) -> Vec<u8> {
+        let Self { status, code, message, param } = *self;
+        let kind = match status {
+            401 => "authentication_error",
+            403 => "permission_error",
+            429 => "rate_limit_error",
+            400..=499 => "invalid_request_error",
+            _ => "server_error",
+        };
+        let error = Body { message, kind, param, code };
+        // Strings and options only: this cannot fail.
+        serde_json::to_vec(&Envelope { error }).unwrap_or_default()
+    }
+}
+
+#[derive(Serialize)]
+struct Envelope<'a> {
+    error: Body<'a>,
+}
+
+#[derive(Serialize)]
+struct Body<'a> {
+    message: &'a str,
+    #[serde(rename = "type")]
+    kind: &'static str,
+    param: Option<&'a str>,
+    code: &'a str,
 }
 
 #[cfg(test)]

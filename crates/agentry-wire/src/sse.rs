@@ -2,21 +2,21 @@
 
 /// One event: its name, empty when it has none, and its data lines joined.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(crate) struct Frame {
-    pub(crate) event: Vec<u8>,
-    pub(crate) data: Vec<u8>,
+pub struct Frame {
+    pub event: Vec<u8>,
+    pub data: Vec<u8>,
 }
 
 /// An event is longer than the decoder will hold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("an event is longer than {bytes_max} bytes")]
-pub(crate) struct TooLong {
-    pub(crate) bytes_max: usize,
+pub struct TooLong {
+    pub bytes_max: usize,
 }
 
 /// Holds at most one unfinished event, of at most `bytes_max`.
 #[derive(Debug)]
-pub(crate) struct Decoder {
+pub struct Decoder {
     bytes_max: usize,
     line: Vec<u8>,
     frame: Frame,
@@ -28,7 +28,8 @@ pub(crate) struct Decoder {
 }
 
 impl Decoder {
-    pub(crate) fn new(bytes_max: usize) -> Self {
+    #[must_use]
+    pub fn new(bytes_max: usize) -> Self {
         Self {
             bytes_max,
             line: Vec::new(),
@@ -40,7 +41,7 @@ impl Decoder {
     }
 
     /// Takes the next bytes, however they were cut, and adds the events that they complete to `frames`.
-    pub(crate) fn push(&mut self, bytes: &[u8], frames: &mut Vec<Frame>) -> Result<(), TooLong> {
+    pub fn push(&mut self, bytes: &[u8], frames: &mut Vec<Frame>) -> Result<(), TooLong> {
         let mut rest = bytes;
         while let Some((&first, tail)) = rest.split_first() {
             if std::mem::take(&mut self.after_return) && first == b'\n' {
@@ -64,7 +65,7 @@ impl Decoder {
     }
 
     /// The bytes have ended; an event that lacks only its blank line counts.
-    pub(crate) fn finish(&mut self, frames: &mut Vec<Frame>) {
+    pub fn finish(&mut self, frames: &mut Vec<Frame>) {
         if !self.line.is_empty() {
             self.end_line(frames);
         }

@@ -1,0 +1,139 @@
+//! What every driver does with a request once it is encoded: sends it, and feeds a decoder what comes back.
+
+use std::time::Duration;
+
+use agentry_core::model::{CallContext, ChatStream, ModelError, Waiting};
+use agentry_http::{BodyStream, Client, Deadlines, Phase};
+use agentry_wire::Decode;
+use agentry_wire::error::from_response;
+use bytes::Bytes;
+use futures_util::{StreamExt as _, stream};
+use http::{HeaderMap, HeaderValue, Request, Response, Uri, header};
+use secrecy::{ExposeSecret as _, SecretString};
+use tokio::time::Instant;
+
+/// A whole answer is not longer than this, the report of an error not longer than that.
+pub(crate) const ANSWER_BYTES_MAX: usize = 64 << 20;
+const ERROR_BYTES_MAX: usize = 64 << 10;
+/// For calls without a deadline of their own.
+const TOTAL: Duration = Duration::from_secs(600);
+
+/// Why an upstream cannot be set up.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Misconfigured {
+    #[error("`{url}` is no base_url: {reason}; write it like https://api.openai.com/v1")]
+    BaseUrl { url: String, reason: String },
+    #[error("the api_key has characters that no header may have; is there a line break in it?")]
+    ApiKey,
+}
+
+/// `base_url` and `path` as one URL.
+pub(crate) fn url(base_url: &str, path: &str) -> Result<Uri, Misconfigured> {
+    let bad = |reason: String| Misconfigured::BaseUrl { url: base_url.to_owned(), reason };
+    let url: Uri = format!("{}{path}", base_url.trim_end_matches('/'))
+        .parse()
+        .map_err(|error: http::uri::InvalidUri| bad(error.to_string()))?;
+    if !matches!(url.scheme_str(), Some("http" | "https")) {
+        return Err(bad("it must begin with http:// or https://".to_owned()));
+    }
+    if base_url.contains('?') {
+        return Err(bad("it must not have a query".to_owned()));
+    }
+    Ok(url)
+}
+
+/// `{prefix}{key}` as a header that `Debug` does not show.
+pub(crate) fn credential(prefix: &str, key: &SecretString) -> Result<HeaderValue, Misconfigured> {
+    let mut value = HeaderValue::try_from(format!("{prefix}{}", key.expose_secret().trim()))
+        .map_err(|_| Misconfigured::ApiKey)?;
+    value.set_sensitive(true);
+    Ok(value)
+}
+
+/// The response if its status is a good one, else what the upstream means by it.
+pub(crate) async fn send(
+    client: &Client,
+    cx: &CallContext,
+    request: Request<Bytes>,
+    model: &str,
+) -> Result<Response<BodyStream>, ModelError> {
+    let response = client.send(request, &deadlines(cx)).await.map_err(|error| from_http(&error))?;
+    if response.status().is_success() {
+        return Ok(response);
+    }
+    let (parts, body) = response.into_parts();
+    // What matters is the status; a report that cannot be read is an empty one.
+    let report = agentry_http::read(body, ERROR_BYTES_MAX).await.unwrap_or_default();
+    Err(from_response(parts.status, &parts.headers, &report, model))
+}
+
+/// The whole body of an answer.
+pub(crate) async fn whole(response: Response<BodyStream>) -> Result<Bytes, ModelError> {
+    agentry_http::read(response.into_body(), ANSWER_BYTES_MAX)
+        .await
+        .map_err(|error| from_http(&error))
+}
+
+/// Feeds the decoder what arrives, until it has said its last.
+pub(crate) fn events(body: BodyStream, decoder: impl Decode + 'static) -> ChatStream {
+    let state = (body, decoder, true);
+    stream::unfold(state, async |(mut body, mut decoder, goes_on)| {
+        if !goes_on {
+            return None;
+        }
+        let events = match body.next().await {
+            Some(Ok(bytes)) => decoder.push(&bytes),
+            Some(Err(error)) => decoder.end(Some(from_http_midway(&error))),
+            None => decoder.end(None),
+        };
+        let goes_on = !decoder.is_over();
+        Some((stream::iter(events), (body, decoder, goes_on)))
+    })
+    .flatten()
+    .boxed()
+}
+
+pub(crate) fn is_json(headers: &HeaderMap) -> bool {
+    let content_type = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    content_type.is_some_and(|value| value.trim_start().starts_with("application/json"))
+}
+
+fn deadlines(cx: &CallContext) -> Deadlines {
+    let total = cx.deadline.map_or(TOTAL, |deadline| {
+        Instant::from_std(deadline).saturating_duration_since(Instant::now())
+    });
+    Deadlines::within(total)
+}
+
+/// A failure before anything was answered.
+pub(crate) fn from_http(error: &agentry_http::Error) -> ModelError {
+    match error {
+        agentry_http::Error::TimedOut { phase, after } => {
+            let waiting = match phase {
+                Phase::Connect => Waiting::Connect,
+                Phase::Head => Waiting::FirstEvent,
+                Phase::Idle => Waiting::NextEvent,
+                Phase::Total => Waiting::End,
+            };
+            ModelError::TimedOut { waiting, after: *after }
+        }
+        agentry_http::Error::Connect { .. } | agentry_http::Error::Broken { .. } => {
+            ModelError::Unavailable { message: error.to_string(), after: None }
+        }
+        agentry_http::Error::TooLarge { .. } => ModelError::Malformed { reason: error.to_string() },
+        agentry_http::Error::InvalidUrl { .. } => {
+            ModelError::Internal { reason: error.to_string() }
+        }
+    }
+}
+
+/// A failure while the answer was being written.
+pub(crate) fn from_http_midway(error: &agentry_http::Error) -> ModelError {
+    match error {
+        agentry_http::Error::Broken { .. } => ModelError::Truncated,
+        agentry_http::Error::TimedOut { .. }
+        | agentry_http::Error::Connect { .. }
+        | agentry_http::Error::TooLarge { .. }
+        | agentry_http::Error::InvalidUrl { .. } => from_http(error),
+    }
+}
