@@ -3,10 +3,12 @@
 mod chunks;
 mod decode;
 mod encode;
+mod tap;
 
 pub use chunks::Chunks;
 pub use decode::{Decoder, response};
 pub use encode::body;
+pub use tap::{Reader, whole};
 
 use agentry_core::chat::Head;
 

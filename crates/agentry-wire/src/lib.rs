@@ -10,6 +10,7 @@ use agentry_core::model::ModelError;
 pub mod chat;
 pub mod error;
 pub mod sse;
+pub mod tap;
 
 /// A step of an answer: its next event, or why it has none.
 pub type Step = Result<Event, ModelError>;

@@ -1,0 +1,141 @@
+//! Chat completions that pass as they are.
+
+use agentry_core::chat::{FinishReason, Usage};
+use agentry_core::model::ModelError;
+use agentry_core::relay::{Marks, RawWhole};
+use bytes::Bytes;
+use memchr::memmem;
+use serde::Deserialize;
+use serde_json::Value;
+
+use crate::error::{Report, from_report};
+use crate::tap::{Pass, Read, worse};
+
+/// Reads the marks off a streamed chat completion. Most chunks only carry text: they are not parsed.
+#[derive(Debug, Default)]
+pub struct Reader {
+    /// Choices that have begun, and whether they have ended.
+    choices: Vec<(u32, bool)>,
+    /// Told with the end: some servers repeat it in every chunk.
+    usage: Option<Usage>,
+    /// The caller did not ask for it.
+    withholds_usage: bool,
+    /// How many choices were asked for.
+    choices_max: usize,
+}
+
+impl Reader {
+    #[must_use]
+    pub fn new(choices_max: usize, withholds_usage: bool) -> Self {
+        Self { choices_max, withholds_usage, ..Self::default() }
+    }
+}
+
+#[derive(Deserialize)]
+struct Chunk {
+    #[serde(default)]
+    choices: Option<Vec<Ending>>,
+    #[serde(default)]
+    usage: Option<Usage>,
+    #[serde(default)]
+    error: Option<Value>,
+}
+
+#[derive(Deserialize)]
+struct Ending {
+    #[serde(default)]
+    index: u32,
+    #[serde(default)]
+    finish_reason: Option<String>,
+}
+
+impl Read for Reader {
+    fn read(&mut self, event: &[u8], data: &[u8], marks: &mut Marks) -> Result<Pass, ModelError> {
+        if data == b"[DONE]" {
+            marks.usage = self.usage.take().map(Box::new);
+            marks.done = true;
+            return Ok(Pass::On);
+        }
+        if event == b"error" {
+            let report = Report::from_bytes(data);
+            return Err(ModelError::BrokeOff { message: report.message });
+        }
+        if !self.choices.is_empty() && is_plain(data) {
+            return Ok(Pass::On);
+        }
+        let chunk: Chunk = serde_json::from_slice(data)
+            .map_err(|error| ModelError::Malformed { reason: format!("a chunk: {error}") })?;
+        if let Some(error) = chunk.error {
+            let report = Report::from_value(&error);
+            return Err(ModelError::BrokeOff { message: report.message });
+        }
+        if chunk.usage.is_some() {
+            self.usage = chunk.usage;
+        }
+        let choices = chunk.choices.unwrap_or_default();
+        let only_usage = choices.is_empty() && self.usage.is_some();
+        for Ending { index, finish_reason } in choices {
+            let reason = finish_reason.filter(|reason| !reason.is_empty());
+            match self.choices.iter_mut().find(|(known, _)| *known == index) {
+                Some((_, ended)) => *ended |= reason.is_some(),
+                None => self.choices.push((index, reason.is_some())),
+            }
+            let reason = reason.map(|reason| FinishReason::from(reason.as_str()));
+            marks.finish = worse(marks.finish.take(), reason);
+        }
+        if only_usage && self.withholds_usage { Ok(Pass::Withheld) } else { Ok(Pass::On) }
+    }
+
+    fn is_complete(&self) -> bool {
+        self.choices.len() >= self.choices_max.max(1)
+            && self.choices.iter().all(|(_, ended)| *ended)
+    }
+}
+
+/// Whether a chunk can be passed on unread: it ends nothing, bills nothing and reports nothing.
+fn is_plain(data: &[u8]) -> bool {
+    let is_null = |rest: &[u8]| {
+        let value = rest.trim_ascii_start();
+        let value = value.strip_prefix(b":").unwrap_or(value).trim_ascii_start();
+        value.starts_with(b"null")
+    };
+    let all_null = |name: &[u8]| {
+        memmem::find_iter(data, name).all(|at| data.get(at + name.len()..).is_some_and(is_null))
+    };
+    data.starts_with(b"{")
+        && data.ends_with(b"}")
+        && all_null(b"\"finish_reason\"")
+        && all_null(b"\"usage\"")
+        && all_null(b"\"error\"")
+}
+
+#[derive(Deserialize)]
+struct Answer {
+    #[serde(default)]
+    choices: Option<Vec<Ending>>,
+    #[serde(default)]
+    usage: Option<Usage>,
+    #[serde(default)]
+    error: Option<Value>,
+}
+
+/// Reads the marks off a whole answer that passes as it is. Some servers report an error under a good status.
+pub fn whole(body: Bytes, model: &str) -> Result<RawWhole, ModelError> {
+    let malformed = |reason: String| ModelError::Malformed { reason };
+    let answer: Answer =
+        serde_json::from_slice(&body).map_err(|error| malformed(error.to_string()))?;
+    if let Some(error) = answer.error.filter(|error| !error.is_null()) {
+        let report = Report::from_value(&error);
+        let status = report.code.as_ref().and_then(|code| code.parse().ok());
+        return Err(from_report(status.unwrap_or(500), report, None, model));
+    }
+    let choices = answer.choices.unwrap_or_default();
+    if choices.is_empty() {
+        return Err(malformed("it has no choices".to_owned()));
+    }
+    let reasons = choices.into_iter().map(|choice| choice.finish_reason);
+    let finish = reasons
+        .map(|reason| reason.map(|reason| FinishReason::from(reason.as_str())))
+        .fold(None, worse);
+    Ok(RawWhole { body, usage: answer.usage, finish })
+}

@@ -1,0 +1,118 @@
+use agentry_core::chat::{FinishReason, Usage};
+use agentry_core::relay::{Frame, Marks};
+use proptest::prelude::*;
+
+use super::*;
+use crate::chat::Reader;
+
+const TEXT: &str = "data: {\"choices\":[{\"index\":0,\"delta\":{\"content\":\"usage \\\"error\\\": ü\"},\"finish_reason\":null}],\"usage\":null}\r\n\r\n";
+const END: &str = "data: {\"choices\":[{\"index\":0,\"delta\":{},\"finish_reason\":\"stop\"}]}\n\n";
+const BILL: &str =
+    "data: {\"choices\":[],\"usage\":{\"prompt_tokens\":3,\"completion_tokens\":2}}\n\n";
+const DONE: &str = "data: [DONE]\n\n";
+
+/// Everything that passes, the marks put together, and how it ended.
+type Seen = (String, Marks, Option<ModelError>);
+
+fn run<'a>(withholds_usage: bool, pieces: impl IntoIterator<Item = &'a [u8]>) -> Seen {
+    let mut tap = Tap::new(Reader::new(1, withholds_usage));
+    let mut frames = Vec::new();
+    let mut error = None;
+    for piece in pieces {
+        if error.is_none() && !tap.is_over() {
+            error = tap.push(Bytes::copy_from_slice(piece), &mut frames).err();
+        }
+    }
+    if error.is_none() && !tap.is_over() {
+        match tap.end(None) {
+            Ok(frame) => frames.push(frame),
+            Err(cut) => error = Some(cut),
+        }
+    }
+    let mut passed = Vec::new();
+    let mut marks = Marks::default();
+    for Frame { bytes, marks: Marks { usage, finish, done } } in frames {
+        assert!(!marks.done, "something after the end");
+        passed.extend_from_slice(&bytes);
+        marks.usage = usage.or(marks.usage);
+        marks.finish = worse(marks.finish.take(), finish);
+        marks.done |= done;
+    }
+    (String::from_utf8(passed).unwrap(), marks, error)
+}
+
+fn usage() -> Usage {
+    serde_json::from_str(r#"{"prompt_tokens":3,"completion_tokens":2}"#).unwrap()
+}
+
+fn done(billed: bool) -> Marks {
+    let usage = billed.then(|| Box::new(usage()));
+    Marks { usage, finish: Some(FinishReason::Stop), done: true }
+}
+
+#[test]
+fn a_stream_passes_as_it_is_and_tells_what_it_cost() {
+    let input = [TEXT, TEXT, END, BILL, DONE].concat();
+    assert_eq!(run(false, [input.as_bytes()]), (input.clone(), done(true), None));
+}
+
+#[test]
+fn a_bill_that_only_we_asked_for_is_withheld() {
+    let input = [TEXT, END, BILL, DONE].concat();
+    assert_eq!(run(true, [input.as_bytes()]), ([TEXT, END, DONE].concat(), done(true), None));
+}
+
+#[test]
+fn a_stream_that_lacks_only_its_last_word_is_complete() {
+    let input = [TEXT, END].concat();
+    assert_eq!(run(false, [input.as_bytes()]), (input.clone(), done(false), None));
+    let unclosed = input.trim_end();
+    assert_eq!(run(false, [unclosed.as_bytes()]), (input.clone(), done(false), None));
+}
+
+#[test]
+fn a_cut_stream_is_truncated_and_nothing_half_passes() {
+    let input = [TEXT, TEXT].concat();
+    let cut = input.get(..input.len() - 9).unwrap();
+    assert_eq!(
+        run(false, [cut.as_bytes()]),
+        (TEXT.to_owned(), Marks::default(), Some(ModelError::Truncated))
+    );
+}
+
+#[test]
+fn an_error_event_ends_the_stream_and_does_not_pass() {
+    let broke = ModelError::BrokeOff { message: "full".to_owned() };
+    let named = "event: error\ndata: {\"error\":{\"message\":\"full\"}}\n\n";
+    let inline = "data: {\"error\":{\"message\":\"full\"}}\n\n";
+    for error in [named, inline] {
+        let input = [TEXT, error, TEXT].concat();
+        assert_eq!(
+            run(false, [input.as_bytes()]),
+            (TEXT.to_owned(), Marks::default(), Some(broke.clone()))
+        );
+    }
+}
+
+#[test]
+fn comments_and_several_data_lines_pass() {
+    let input = [
+        ": hello\n\ndata: {\"choices\":[{\"index\":0,\ndata: \"finish_reason\":\"stop\"}]}\n\n",
+        DONE,
+    ]
+    .concat();
+    assert_eq!(run(false, [input.as_bytes()]), (input.clone(), done(false), None));
+}
+
+proptest! {
+    #[test]
+    fn any_split_passes_the_same(cuts in prop::collection::vec(0_usize..700, 0..8), withholds: bool, end in 0_usize..5) {
+        let all = [TEXT, ": ping\n\n", END, BILL, DONE];
+        let input = all.get(..=end).unwrap().concat();
+        let mut cuts: Vec<usize> = cuts.into_iter().map(|cut| cut.min(input.len())).collect();
+        cuts.extend([0, input.len()]);
+        cuts.sort_unstable();
+        let pieces = cuts.windows(2).map(|cut| &input.as_bytes()[cut[0]..cut[1]]);
+        prop_assert_eq!(run(withholds, pieces), run(withholds, [input.as_bytes()]));
+    }
+}
