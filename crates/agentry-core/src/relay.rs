@@ -47,6 +47,10 @@ pub struct Raw {
     pub stream: bool,
     /// For errors: the model that the body names.
     pub model: String,
+    /// The body asks for usage in the stream, but the caller did not: what reports nothing else is not passed on.
+    pub withhold_usage: bool,
+    /// How many choices the body asks for; none is as good as one.
+    pub choices_max: usize,
 }
 
 /// What the upstream answered, in the dialect of the request.
@@ -76,6 +80,7 @@ pub struct Frame {
 
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Marks {
+    /// As far as it is known here; of several the last one counts.
     pub usage: Option<Box<Usage>>,
     /// Of the choice that ended least well.
     pub finish: Option<FinishReason>,

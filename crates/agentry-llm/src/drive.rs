@@ -12,6 +12,10 @@ use http::{HeaderMap, HeaderValue, Request, Response, Uri, header};
 use secrecy::{ExposeSecret as _, SecretString};
 use tokio::time::Instant;
 
+mod frames;
+
+pub(crate) use frames::frames;
+
 /// A whole answer is not longer than this, the report of an error not longer than that.
 pub(crate) const ANSWER_BYTES_MAX: usize = 64 << 20;
 const ERROR_BYTES_MAX: usize = 64 << 10;

@@ -1,13 +1,16 @@
 //! The chat completions wire, spoken by OpenAI and by everyone who is compatible with it.
 
-use agentry_core::chat::{ChatRequest, ChatResponse};
+use agentry_core::chat::{ChatRequest, ChatResponse, Head};
 use agentry_core::model::{CallContext, Capabilities, ChatModel, ChatStream, ModelError};
+use agentry_core::relay::{Dialect, Frame, Marks, Raw, RawAnswer};
 use agentry_http::{BodyStream, Client};
-use agentry_wire::chat::{self, Decoder};
+use agentry_wire::Encode as _;
+use agentry_wire::chat::{self, Chunks, Decoder, Reader};
+use agentry_wire::tap::worse;
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::{StreamExt as _, stream};
-use http::{HeaderValue, Method, Request, Response, Uri, header};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, Uri, header};
 use secrecy::SecretString;
 
 use crate::drive;
@@ -36,8 +39,8 @@ impl Settings {
 pub struct OpenAi {
     client: Client,
     url: Uri,
-    /// Marked as sensitive: `Debug` does not show it.
-    authorization: Option<HeaderValue>,
+    /// Sent with every request. The credential among them is marked as sensitive: `Debug` does not show it.
+    headers: HeaderMap,
     capabilities: Capabilities,
 }
 
@@ -45,8 +48,14 @@ impl OpenAi {
     pub fn new(client: Client, settings: Settings) -> Result<Self, Misconfigured> {
         let Settings { base_url, api_key, capabilities } = settings;
         let url = drive::url(&base_url, "/chat/completions")?;
-        let authorization = api_key.map(|key| drive::credential("Bearer ", &key)).transpose()?;
-        Ok(Self { client, url, authorization, capabilities })
+        let mut headers = HeaderMap::with_capacity(4);
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        let accept = HeaderValue::from_static("application/json, text/event-stream");
+        headers.insert(header::ACCEPT, accept);
+        if let Some(key) = api_key {
+            headers.insert(header::AUTHORIZATION, drive::credential("Bearer ", &key)?);
+        }
+        Ok(Self { client, url, headers, capabilities })
     }
 
     async fn send(
@@ -54,22 +63,20 @@ impl OpenAi {
         cx: &CallContext,
         request: &ChatRequest,
     ) -> Result<Response<BodyStream>, ModelError> {
-        let http_request = self.http_request(chat::body(request)?)?;
-        drive::send(&self.client, cx, http_request, &request.model).await
+        self.post(cx, chat::body(request)?, &request.model).await
     }
 
-    fn http_request(&self, body: Bytes) -> Result<Request<Bytes>, ModelError> {
-        let mut request = Request::builder()
-            .method(Method::POST)
-            .uri(self.url.clone())
-            .header(header::CONTENT_TYPE, "application/json")
-            .header(header::ACCEPT, "application/json, text/event-stream")
-            .body(body)
-            .map_err(|error| ModelError::Internal { reason: error.to_string() })?;
-        if let Some(authorization) = &self.authorization {
-            request.headers_mut().insert(header::AUTHORIZATION, authorization.clone());
-        }
-        Ok(request)
+    async fn post(
+        &self,
+        cx: &CallContext,
+        body: Bytes,
+        model: &str,
+    ) -> Result<Response<BodyStream>, ModelError> {
+        let mut request = Request::new(body);
+        *request.method_mut() = Method::POST;
+        *request.uri_mut() = self.url.clone();
+        *request.headers_mut() = self.headers.clone();
+        drive::send(&self.client, cx, request, model).await
     }
 }
 
@@ -103,6 +110,42 @@ impl ChatModel for OpenAi {
         let response = self.send(cx, &request).await?;
         whole(response, &request.model).await
     }
+
+    fn speaks(&self, dialect: Dialect) -> bool {
+        dialect == Dialect::ChatCompletions
+    }
+
+    async fn relay(&self, cx: &CallContext, raw: Raw) -> Result<RawAnswer, ModelError> {
+        let Raw { dialect, body, stream, model, withhold_usage, choices_max } = raw;
+        if dialect != Dialect::ChatCompletions {
+            let reason = format!("this upstream is not sent {dialect}");
+            return Err(ModelError::Internal { reason });
+        }
+        let response = self.post(cx, body, &model).await?;
+        if !stream {
+            return chat::whole(drive::whole(response).await?, &model).map(RawAnswer::Whole);
+        }
+        if drive::is_json(response.headers()) {
+            let whole = whole(response, &model).await?;
+            return Ok(streamed(whole, !withhold_usage));
+        }
+        let reader = Reader::new(choices_max, withhold_usage);
+        Ok(RawAnswer::Streamed(drive::frames(response.into_body(), reader)))
+    }
+}
+
+/// What a server says at once that does not know how to stream, as if it had streamed it.
+fn streamed(whole: ChatResponse, include_usage: bool) -> RawAnswer {
+    let usage = whole.usage.clone().map(Box::new);
+    let finish = whole.choices.iter().map(|choice| choice.finish_reason.clone());
+    let finish = finish.fold(None, worse);
+    let mut chunks = Chunks::new(Head::default(), include_usage);
+    let mut bytes = Vec::new();
+    for event in whole.into_events() {
+        chunks.encode(event, &mut bytes);
+    }
+    let frame = Frame { bytes: bytes.into(), marks: Marks { usage, finish, done: true } };
+    RawAnswer::Streamed(stream::iter([Ok(frame)]).boxed())
 }
 
 async fn whole(response: Response<BodyStream>, model: &str) -> Result<ChatResponse, ModelError> {

@@ -1,7 +1,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use agentry_core::chat::{Content, Event, Message};
+use agentry_core::chat::{Content, Event, FinishReason, Message, Usage};
 use agentry_http::Settings as HttpSettings;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -234,4 +234,100 @@ fn the_key_is_never_shown() {
     assert!(!format!("{model:?}").contains("sk-secret"));
     let broken = Settings { api_key: Some("sk-a\nb".into()), ..Settings::new("http://x/v1") };
     assert_eq!(OpenAi::new(client, broken).unwrap_err(), Misconfigured::ApiKey);
+}
+
+const BILL: &str =
+    r#"data: {"id":"c","choices":[],"usage":{"prompt_tokens":3,"completion_tokens":2}}"#;
+
+/// What passes, what was read off it, and how it ended.
+async fn relayed(answer: String, stream: bool, withhold_usage: bool) -> Result<Frame, ModelError> {
+    let mut vendor = Vendor::start(answer, Then::Close).await;
+    let raw = Raw {
+        dialect: Dialect::ChatCompletions,
+        body: Bytes::from_static(b"{\"model\": \"m\"}"),
+        stream,
+        model: "m".to_owned(),
+        withhold_usage,
+        choices_max: 1,
+    };
+    let answer = vendor.model().relay(&cx(LONG), raw).await?;
+    assert!(
+        matches!(vendor.heard().await, Heard::Request { body, .. } if body == json!({ "model": "m" }))
+    );
+    let mut frames = match answer {
+        RawAnswer::Whole(whole) => {
+            let marks =
+                Marks { usage: whole.usage.map(Box::new), finish: whole.finish, done: true };
+            return Ok(Frame { bytes: whole.body, marks });
+        }
+        RawAnswer::Streamed(frames) => frames,
+    };
+    let mut seen = Vec::new();
+    let mut all = Marks::default();
+    while let Some(frame) = frames.next().await {
+        let Frame { bytes, marks } = frame?;
+        assert!(!all.done, "something after the end");
+        seen.extend_from_slice(&bytes);
+        all.usage = marks.usage.or(all.usage);
+        all.finish = worse(all.finish, marks.finish);
+        all.done = marks.done;
+    }
+    Ok(Frame { bytes: seen.into(), marks: all })
+}
+
+#[tokio::test]
+async fn what_passes_as_it_is_is_not_changed_and_is_paid_for() {
+    let marks = |usage: Option<Usage>| Marks {
+        usage: usage.map(Box::new),
+        finish: Some(FinishReason::Stop),
+        done: true,
+    };
+    let bill = serde_json::from_str::<Usage>(r#"{"prompt_tokens":3,"completion_tokens":2}"#).ok();
+    let done = "data: [DONE]\n\n";
+    let body = format!("{HELLO}\n\n{END}\n\n{BILL}\n\n{done}");
+    let frame = |bytes: &str, marks| Ok(Frame { bytes: bytes.to_owned().into(), marks });
+    let found = relayed(sse(&body), true, false).await;
+    assert_eq!(found, frame(&body, marks(bill.clone())));
+    let found = relayed(sse(&body), true, true).await;
+    assert_eq!(found, frame(&format!("{HELLO}\n\n{END}\n\n{done}"), marks(bill.clone())));
+    // Without the last word the bill counts, too.
+    let unended = body.strip_suffix(done).unwrap();
+    let found = relayed(sse(unended), true, false).await;
+    assert_eq!(found, frame(unended, marks(bill)));
+    let found = relayed(http("200 OK", "application/json", WHOLE), false, false).await;
+    assert_eq!(found, frame(WHOLE, marks(None)));
+}
+
+#[tokio::test]
+async fn a_whole_answer_to_a_request_for_a_stream_is_streamed() {
+    let found = relayed(http("200 OK", "application/json", WHOLE), true, true).await.unwrap();
+    let text = String::from_utf8(found.bytes.to_vec()).unwrap();
+    assert!(text.contains(r#""content":"hello""#) && text.ends_with("data: [DONE]\n\n"), "{text}");
+    assert_eq!(found.marks.finish, Some(FinishReason::Stop));
+    let answer = agentry_wire::Decode::push(&mut Decoder::new(), text.as_bytes());
+    assert_eq!(answer.last(), Some(&Ok(Event::Done)));
+}
+
+#[tokio::test]
+async fn what_passes_as_it_is_fails_as_everything_else() {
+    let error = r#"{"error":{"message":"come later","type":"x","param":null,"code":null}}"#;
+    for (answer, stream, expected) in [
+        (
+            http("429 Too Many", "application/json", error),
+            true,
+            "rate limit is reached: come later",
+        ),
+        (http("200 OK", "application/json", error), true, "cannot answer now: come later"),
+        (http("200 OK", "application/json", error), false, "cannot answer now: come later"),
+        (sse(&format!("{HELLO}\n\n")), true, "cut off before its end"),
+        (
+            sse(&format!("{HELLO}\n\nevent: error\ndata: {error}\n\n")),
+            true,
+            "broke off: come later",
+        ),
+        (String::new(), true, "cannot answer now"),
+    ] {
+        let found = relayed(answer, stream, false).await.unwrap_err().to_string();
+        assert!(found.contains(expected), "{found} instead of {expected}");
+    }
 }

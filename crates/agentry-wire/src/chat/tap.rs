@@ -16,8 +16,6 @@ use crate::tap::{Pass, Read, worse};
 pub struct Reader {
     /// Choices that have begun, and whether they have ended.
     choices: Vec<(u32, bool)>,
-    /// Told with the end: some servers repeat it in every chunk.
-    usage: Option<Usage>,
     /// The caller did not ask for it.
     withholds_usage: bool,
     /// How many choices were asked for.
@@ -52,7 +50,6 @@ struct Ending {
 impl Read for Reader {
     fn read(&mut self, event: &[u8], data: &[u8], marks: &mut Marks) -> Result<Pass, ModelError> {
         if data == b"[DONE]" {
-            marks.usage = self.usage.take().map(Box::new);
             marks.done = true;
             return Ok(Pass::On);
         }
@@ -69,11 +66,10 @@ impl Read for Reader {
             let report = Report::from_value(&error);
             return Err(ModelError::BrokeOff { message: report.message });
         }
-        if chunk.usage.is_some() {
-            self.usage = chunk.usage;
-        }
         let choices = chunk.choices.unwrap_or_default();
-        let only_usage = choices.is_empty() && self.usage.is_some();
+        let only_usage = choices.is_empty() && chunk.usage.is_some();
+        // Some servers repeat it in every chunk: the last one counts.
+        marks.usage = chunk.usage.map(Box::new).or_else(|| marks.usage.take());
         for Ending { index, finish_reason } in choices {
             let reason = finish_reason.filter(|reason| !reason.is_empty());
             match self.choices.iter_mut().find(|(known, _)| *known == index) {
