@@ -4,11 +4,15 @@
 //! encoded; what upstreams are sent is encoded and their answers are decoded. Nothing here performs I/O, keeps time, or
 //! decides anything: no retries, no routing, no prices.
 
-use agentry_core::chat::Event;
+use agentry_core::chat::{Event, Head};
 use agentry_core::model::ModelError;
+use bytes::Bytes;
 
 pub mod chat;
 pub mod error;
+pub mod head;
+pub mod reasoning;
+mod skip;
 pub mod sse;
 pub mod tap;
 
@@ -35,5 +39,16 @@ pub trait Encode: Send {
     fn fail(&mut self, refused: &error::Refused<'_>, out: &mut Vec<u8>);
 }
 
+/// What an answer has to repeat of its request, and what stands in for what the upstream leaves out.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Asked {
+    pub fallback: Head,
+    /// The caller's own body.
+    pub body: Bytes,
+}
+
 /// Keeps proxies and clients from giving up while a model thinks.
 pub const KEEP_ALIVE: &[u8] = b": keep-alive\n\n";
+
+#[cfg(test)]
+mod testing;

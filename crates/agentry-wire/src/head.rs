@@ -1,0 +1,281 @@
+//! What must be known of a request before anyone decides to read it whole: one pass over its bytes, without a tree.
+
+use agentry_core::chat::Invalid;
+use agentry_core::relay::Dialect;
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde_json::{Map, Value};
+use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed, xxh3_128_with_seed};
+
+use crate::skip;
+use crate::skip::NotJson;
+
+/// The fields of a request that decide its way.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Head {
+    pub model: String,
+    pub stream: bool,
+    /// The most that the caller wants written, if it says so.
+    pub output_tokens_max: Option<u64>,
+    /// How many answers are asked for.
+    pub choices: u32,
+    /// Whether the caller wants the bill at the end of a stream.
+    pub wants_usage: bool,
+    pub user: Option<String>,
+    /// Over everything that changes the answer, in any order of the fields. Not for secrets: it is fast, not cryptographic.
+    pub digest: u128,
+    /// The same over what conversations have in common: instructions, tools and the first message.
+    pub prefix: u64,
+    spans: Spans,
+}
+
+/// Where the parts that may have to be rewritten are.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+struct Spans {
+    model: (usize, usize),
+    stream_options: Option<(usize, usize)>,
+    /// Just behind the opening brace.
+    start: usize,
+}
+
+impl Head {
+    /// Reads the head of a JSON body, and makes sure that all of it is JSON.
+    pub fn read(dialect: Dialect, body: &[u8]) -> Result<Self, Refused> {
+        let text = std::str::from_utf8(body).map_err(Refused::NotUtf8)?;
+        match Draft::read(dialect, text) {
+            Ok(draft) => draft.finish(dialect).map_err(Refused::Invalid),
+            // What is wrong with it, and where, a parser says best.
+            Err(NotJson) => Err(match serde_json::from_str::<Map<String, Value>>(text) {
+                Err(error) => Refused::NotJson(error),
+                Ok(_) => Refused::Invalid(invalid("", "the body must be a JSON object")),
+            }),
+        }
+    }
+
+    /// The body with another model in it, and, if a stream does not report its bill by itself, with a request for that.
+    #[must_use]
+    pub fn rewrite(&self, dialect: Dialect, body: &[u8], model: &str) -> Rewritten {
+        let withholds_usage =
+            dialect == Dialect::ChatCompletions && self.stream && !self.wants_usage;
+        let mut edits = Vec::with_capacity(2);
+        if model != self.model {
+            // A string is always JSON.
+            edits.push((self.spans.model, serde_json::to_string(model).unwrap_or_default()));
+        }
+        if withholds_usage {
+            match self.spans.stream_options {
+                Some(span @ (start, end)) => edits.push((span, with_usage(body.get(start..end)))),
+                None => edits.push((
+                    (self.spans.start, self.spans.start),
+                    r#""stream_options":{"include_usage":true},"#.to_owned(),
+                )),
+            }
+        }
+        edits.sort_by_key(|((start, _), _)| *start);
+        Rewritten { edits, withholds_usage, bytes: body.len() }
+    }
+}
+
+/// The caller's options, and the bill.
+fn with_usage(options: Option<&[u8]>) -> String {
+    let options = options.and_then(|bytes| serde_json::from_slice::<Option<Map<_, _>>>(bytes).ok());
+    let mut options: Map<String, Value> = options.flatten().unwrap_or_default();
+    options.insert("include_usage".to_owned(), true.into());
+    Value::Object(options).to_string()
+}
+
+/// What to change in a body.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rewritten {
+    edits: Vec<((usize, usize), String)>,
+    pub withholds_usage: bool,
+    bytes: usize,
+}
+
+impl Rewritten {
+    /// The changed body; the same bytes when nothing changes.
+    #[must_use]
+    pub fn apply(&self, body: &bytes::Bytes) -> bytes::Bytes {
+        if self.edits.is_empty() {
+            return body.clone();
+        }
+        let added: usize = self.edits.iter().map(|(_, text)| text.len()).sum();
+        let mut out = bytes::BytesMut::with_capacity(self.bytes + added);
+        let mut from = 0;
+        for ((start, end), text) in &self.edits {
+            out.extend_from_slice(body.get(from..*start).unwrap_or_default());
+            out.extend_from_slice(text.as_bytes());
+            from = *end;
+        }
+        out.extend_from_slice(body.get(from..).unwrap_or_default());
+        out.freeze()
+    }
+}
+
+/// Why a body is no request.
+#[derive(Debug, thiserror::Error)]
+pub enum Refused {
+    #[error("the body is not UTF-8")]
+    NotUtf8(std::str::Utf8Error),
+    #[error(transparent)]
+    NotJson(serde_json::Error),
+    #[error(transparent)]
+    Invalid(Invalid),
+}
+
+/// The fields of a request that matter here, as they stand in its text.
+#[derive(Default)]
+struct Draft<'a> {
+    model: Option<Piece<'a>>,
+    stream: Option<Piece<'a>>,
+    stream_options: Option<Piece<'a>>,
+    output_tokens_max: Option<Piece<'a>>,
+    choices: Option<Piece<'a>>,
+    user: Option<Piece<'a>>,
+    digest: u128,
+    prefix: u64,
+    /// Just behind the opening brace.
+    start: usize,
+}
+
+/// A value and where it begins.
+#[derive(Clone, Copy)]
+struct Piece<'a> {
+    text: &'a str,
+    start: usize,
+}
+
+impl<'a> Draft<'a> {
+    fn read(dialect: Dialect, text: &'a str) -> Result<Self, NotJson> {
+        let bytes = text.as_bytes();
+        let mut at = skip::space(bytes, 0);
+        if bytes.get(at) != Some(&b'{') {
+            return Err(NotJson);
+        }
+        let mut draft = Self { start: at + 1, ..Self::default() };
+        at = skip::space(bytes, at + 1);
+        if bytes.get(at) == Some(&b'}') {
+            at += 1;
+        } else {
+            loop {
+                let name_end = skip::string(bytes, at)?;
+                let name = text.get(at + 1..name_end - 1).ok_or(NotJson)?;
+                let start = skip::colon(bytes, name_end)?;
+                let end = skip::value(bytes, start)?;
+                let value = text.get(start..end).ok_or(NotJson)?;
+                draft.field(dialect, name, Piece { text: value, start });
+                at = skip::space(bytes, end);
+                match bytes.get(at) {
+                    Some(b',') => at = skip::space(bytes, at + 1),
+                    Some(b'}') => {
+                        at += 1;
+                        break;
+                    }
+                    _ => return Err(NotJson),
+                }
+            }
+        }
+        if skip::space(bytes, at) == bytes.len() { Ok(draft) } else { Err(NotJson) }
+    }
+
+    /// Of a field that is there twice, the last one counts, as with most parsers. A name that is written with escapes is
+    /// another name: none that we look for needs them.
+    fn field(&mut self, dialect: Dialect, name: &str, value: Piece<'a>) {
+        let slot = match (name, dialect) {
+            ("model", _) => &mut self.model,
+            ("stream", _) => &mut self.stream,
+            ("stream_options", Dialect::ChatCompletions) => &mut self.stream_options,
+            ("user", Dialect::ChatCompletions | Dialect::Responses)
+            | ("metadata", Dialect::Messages) => &mut self.user,
+            ("max_completion_tokens" | "max_tokens", Dialect::ChatCompletions)
+            | ("max_output_tokens", Dialect::Responses)
+            | ("max_tokens", Dialect::Messages) => {
+                self.hash(name, value.text);
+                &mut self.output_tokens_max
+            }
+            ("n", Dialect::ChatCompletions) => {
+                self.hash(name, value.text);
+                &mut self.choices
+            }
+            // Kept with the answer at the upstream, and without influence on it.
+            ("metadata" | "store" | "safety_identifier", _) => return,
+            _ => return self.hash(name, value.text),
+        };
+        *slot = Some(value);
+    }
+
+    /// Fields may come in any order, so their hashes are added up.
+    fn hash(&mut self, name: &str, value: &str) {
+        // The length keeps a name and a value from being taken for another pair.
+        let seed = xxh3_64_with_seed(name.as_bytes(), value.len() as u64);
+        let bytes = value.as_bytes();
+        self.digest = self.digest.wrapping_add(xxh3_128_with_seed(bytes, seed));
+        if matches!(name, "messages" | "input" | "system" | "instructions" | "tools") {
+            let beginning = bytes.get(..PREFIX_BYTES).unwrap_or(bytes);
+            self.prefix = self.prefix.wrapping_add(xxh3_64(beginning));
+        }
+    }
+
+    fn finish(self, dialect: Dialect) -> Result<Head, Invalid> {
+        let model = self.model.ok_or_else(|| invalid("model", "this parameter is required"))?;
+        let name: String = read("model", Some(model))?.unwrap_or_default();
+        if name.is_empty() {
+            return Err(invalid("model", "name a model; GET /v1/models lists them"));
+        }
+        let options: Option<Options> = read("stream_options", self.stream_options)?;
+        let choices: Option<u32> = read("n", self.choices)?;
+        if choices == Some(0) {
+            return Err(invalid("n", "at least one choice must be asked for"));
+        }
+        let user = if dialect == Dialect::Messages {
+            read::<Metadata>("metadata", self.user)?.and_then(|metadata| metadata.user_id)
+        } else {
+            read::<String>("user", self.user)?
+        };
+        let span = |piece: Piece<'_>| (piece.start, piece.start + piece.text.len());
+        Ok(Head {
+            model: name,
+            stream: read("stream", self.stream)?.unwrap_or_default(),
+            output_tokens_max: read("max_tokens", self.output_tokens_max)?,
+            choices: choices.unwrap_or(1),
+            wants_usage: options.is_some_and(|options| options.include_usage),
+            user,
+            digest: self.digest,
+            prefix: self.prefix,
+            spans: Spans {
+                model: span(model),
+                stream_options: self.stream_options.map(span),
+                start: self.start,
+            },
+        })
+    }
+}
+
+/// So much of a conversation's beginning tells it from others.
+const PREFIX_BYTES: usize = 1024;
+
+#[derive(Deserialize)]
+struct Options {
+    #[serde(default)]
+    include_usage: bool,
+}
+
+#[derive(Deserialize)]
+struct Metadata {
+    #[serde(default)]
+    user_id: Option<String>,
+}
+
+/// `null` is as good as nothing.
+fn read<T: DeserializeOwned>(param: &str, value: Option<Piece<'_>>) -> Result<Option<T>, Invalid> {
+    value.map_or(Ok(None), |value| {
+        serde_json::from_str(value.text).map_err(|error| invalid(param, &error.to_string()))
+    })
+}
+
+fn invalid(param: &str, reason: &str) -> Invalid {
+    Invalid { param: param.to_owned(), reason: reason.to_owned() }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,106 @@
+use proptest::prelude::*;
+use serde_json::Value;
+
+use super::*;
+
+/// Whether the whole text is one value, according to us.
+fn is_json(text: &str) -> bool {
+    let bytes = text.as_bytes();
+    value(bytes, space(bytes, 0)).is_ok_and(|end| space(bytes, end) == bytes.len())
+}
+
+#[track_caller]
+fn check(text: &str) {
+    let parsed = serde_json::from_str::<Value>(text);
+    assert_eq!(is_json(text), parsed.is_ok(), "{text:?}: {parsed:?}");
+}
+
+#[test]
+fn it_agrees_with_a_parser_on_what_is_json() {
+    for text in [
+        "",
+        " ",
+        "{}",
+        "[]",
+        "[1,]",
+        "{\"a\":1,}",
+        "{\"a\" : [ true , false , null ] }",
+        "{a:1}",
+        "{\"a\"}",
+        "tru",
+        "truex",
+        "nul",
+        "-",
+        "-0",
+        "01",
+        "1.",
+        "1.5",
+        ".5",
+        "1e",
+        "1e+",
+        "1e-7",
+        "1E9",
+        "\"",
+        "\"a",
+        "\"\\\"\"",
+        "\"\\x\"",
+        "\"\\u12\"",
+        "\"\\u12g4\"",
+        "\"\\u1234\"",
+        "\"a\nb\"",
+        "\"a\u{1}\"",
+        "\"a\u{7f}ü\"",
+        "[[[[]]]]",
+        "[",
+        "{",
+        "}",
+        "[}",
+        "{\"a\":}",
+        "{\"a\":1 \"b\":2}",
+        "1 2",
+        "\"\\",
+        "{\"a\":1,,\"b\":2}",
+        "[,]",
+        "{,}",
+    ] {
+        check(text);
+    }
+    for depth in [126, 127, 128, 129, 500] {
+        check(&("[".repeat(depth) + &"]".repeat(depth)));
+        check(&("{\"a\":".repeat(depth) + "1" + &"}".repeat(depth)));
+    }
+}
+
+fn values() -> impl Strategy<Value = Value> {
+    let leaf = prop_oneof![
+        Just(Value::Null),
+        any::<bool>().prop_map(Value::from),
+        any::<f64>().prop_map(Value::from),
+        any::<i64>().prop_map(Value::from),
+        any::<String>().prop_map(Value::from),
+    ];
+    leaf.prop_recursive(4, 32, 6, |inner| {
+        prop_oneof![
+            prop::collection::vec(inner.clone(), 0..6).prop_map(Value::from),
+            prop::collection::hash_map(any::<String>(), inner, 0..6)
+                .prop_map(|map| Value::Object(map.into_iter().collect())),
+        ]
+    })
+}
+
+proptest! {
+    #[test]
+    fn it_agrees_on_damaged_json(value in values(), pretty: bool, at: prop::sample::Index, with: char, cut: bool) {
+        let mut text = if pretty { serde_json::to_string_pretty(&value) } else { serde_json::to_string(&value) }.unwrap();
+        prop_assert!(is_json(&text));
+        let places: Vec<usize> = text.char_indices().map(|(at, _)| at).collect();
+        let at = places[at.index(places.len())];
+        if cut {
+            text.truncate(at);
+        } else {
+            text.remove(at);
+            text.insert(at, with);
+        }
+        prop_assert_eq!(is_json(&text), serde_json::from_str::<Value>(&text).is_ok(), "{}", text);
+    }
+}
