@@ -5,11 +5,16 @@
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::TcpStream;
 use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use serde_json::{Value, json};
+
+pub mod gateway;
+mod server;
+
+pub use server::{Cpu, Server};
 
 /// Prints one figure: `{"name", "value", "unit"}`, and against what, where it is a comparison.
 pub fn figure(name: &str, value: f64, unit: &str) -> Result<()> {
@@ -45,62 +50,6 @@ pub fn agentry() -> Result<PathBuf> {
     Ok(path)
 }
 
-/// A running `agentry serve`, killed when dropped.
-pub struct Server {
-    child: Child,
-    pub address: String,
-}
-
-impl Server {
-    /// Runs `command` and waits until it says where it listens.
-    pub fn start(mut command: Command) -> Result<Self> {
-        let mut child = command.stdout(Stdio::piped()).spawn().context("start agentry serve")?;
-        let stdout = child.stdout.take().context("read what agentry prints")?;
-        for line in BufReader::new(stdout).lines() {
-            let line = line.context("read what agentry prints")?;
-            if let Some(address) = line.split("listening on http://").nth(1) {
-                return Ok(Self { child, address: address.trim().to_owned() });
-            }
-        }
-        let status = child.wait().context("wait for agentry")?;
-        anyhow::bail!("agentry serve ended with {status} before it listened")
-    }
-
-    #[must_use]
-    pub fn pid(&self) -> u32 {
-        self.child.id()
-    }
-
-    /// User and system time that the process has used so far.
-    pub fn cpu(&self) -> Result<Duration> {
-        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.pid()))
-            .context("read its CPU time")?;
-        let fields: Vec<&str> =
-            stat.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
-        let ticks =
-            |at: usize| fields.get(at).and_then(|field| field.parse::<u64>().ok()).unwrap_or(0);
-        Ok(Duration::from_millis((ticks(11) + ticks(12)) * 10))
-    }
-
-    /// Resident memory in bytes.
-    pub fn memory(&self) -> Result<u64> {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid()))
-            .context("read its memory")?;
-        let kib = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap_or_default();
-        let kib: u64 =
-            kib.trim().trim_end_matches(" kB").trim().parse().context("read its memory")?;
-        Ok(kib * 1024)
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        // It may have ended by itself.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
 /// One kept-alive connection.
 pub struct Connection {
     reader: BufReader<TcpStream>,
@@ -118,8 +67,21 @@ impl Connection {
 
     /// Sends one request and reads the whole answer: status and body.
     pub fn request(&mut self, method: &str, path: &str, body: &str) -> Result<(u16, Vec<u8>)> {
+        self.request_with(&[], method, path, body)
+    }
+
+    /// The same with headers of its own.
+    pub fn request_with(
+        &mut self,
+        headers: &[(&str, String)],
+        method: &str,
+        path: &str,
+        body: &str,
+    ) -> Result<(u16, Vec<u8>)> {
+        let headers: String =
+            headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
         let head = format!(
-            "{method} {path} HTTP/1.1\r\nhost: {}\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n",
+            "{method} {path} HTTP/1.1\r\nhost: {}\r\ncontent-type: application/json\r\n{headers}content-length: {}\r\n\r\n",
             self.host,
             body.len()
         );

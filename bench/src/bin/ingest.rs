@@ -80,8 +80,7 @@ fn measure(
             worker.join().map_err(|_| anyhow::anyhow!("a sender panicked"))?
         })
     })?;
-    let (elapsed, used) =
-        (began.elapsed().as_secs_f64(), server.cpu()?.saturating_sub(cpu).as_secs_f64());
+    let (elapsed, used) = (began.elapsed().as_secs_f64(), server.cpu()?.since(cpu).as_secs_f64());
     let alerts = sent.load(Ordering::Relaxed) as f64;
     figure("ingest.alerts_per_second_one_core", alerts / elapsed, "alerts/s")?;
     figure("ingest.cpu_per_alert", used / alerts * 1e6, "us")?;
