@@ -14,11 +14,15 @@ use async_trait::async_trait;
 
 use model::Model;
 
+mod idempotency;
+mod ledger;
 mod model;
 
 #[derive(Default)]
 pub struct MemoryStore {
     model: Mutex<Model>,
+    books: Mutex<ledger::Books>,
+    requests: Mutex<idempotency::Requests>,
 }
 
 impl MemoryStore {

@@ -24,6 +24,8 @@ use writer::Queue;
 pub use schema::OpenError;
 
 mod command;
+mod idempotency;
+mod ledger;
 mod read;
 mod schema;
 mod write;

@@ -28,7 +28,7 @@ pub struct Begin {
 pub struct Ticket {
     pub tenant: String,
     pub key: String,
-    /// An older one may no longer answer.
+    /// Larger than that of any earlier ticket for the key: whoever has an older one may no longer answer.
     pub attempt: i64,
 }
 

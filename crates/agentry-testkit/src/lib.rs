@@ -4,12 +4,15 @@
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::indexing_slicing,
+    clippy::panic,
     reason = "a test fails by panicking, and this crate is only used by tests"
 )]
 
 pub mod clock;
 pub mod crash;
 pub mod effects;
+pub mod idempotency;
+pub mod ledger;
 pub mod store;
 
 pub use clock::FakeClock;

@@ -5,6 +5,9 @@ use agentry_core::store::{Claim, Error, Intake, Signal, Signalled, Submitted};
 use agentry_core::{RunId, Timestamp, audit, run};
 use serde::Serialize;
 
+use super::idempotency::{Answered, Answering};
+use super::ledger::{Booked, Bookkeeping};
+
 #[derive(Debug)]
 pub(super) enum Command {
     Submit(Submission),
@@ -17,6 +20,8 @@ pub(super) enum Command {
     Message { run: RunId, message: Message },
     Answer { run: RunId, interrupt: String, answer: Answer, audit: Vec<audit::Entry> },
     Cancel { run: RunId, reason: String, audit: Vec<audit::Entry> },
+    Bookkeeping(Bookkeeping),
+    Answering(Answering),
 }
 
 /// What a command has come to; one kind for each kind of command.
@@ -27,6 +32,8 @@ pub(super) enum Outcome {
     Claimed(Vec<(RunId, Fence)>),
     Committed(Committed),
     Signalled(Signalled),
+    Booked(Booked),
+    Answered(Answered),
     Refused(String),
 }
 
@@ -207,6 +214,8 @@ impl Command {
             }
             Self::Journal { value, .. } => ROW + value.as_ref().map_or(0, String::len),
             Self::Message { message, .. } => ROW + message.payload.len(),
+            Self::Bookkeeping(bookkeeping) => bookkeeping.bytes(),
+            Self::Answering(answering) => answering.bytes(),
             Self::Claim(_)
             | Self::Renew { .. }
             | Self::Release { .. }

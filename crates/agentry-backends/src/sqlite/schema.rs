@@ -11,10 +11,10 @@ use rusqlite::{Connection, ErrorCode, OpenFlags};
 /// `AGRY`: tells our files from other programs' databases.
 const APPLICATION: i32 = 0x4147_5259;
 const BUSY: Duration = Duration::from_secs(5);
-const STATEMENTS_CACHED: usize = 64;
+const STATEMENTS_CACHED: usize = 96;
 
 /// Each brings a file from the version of its index to the next one. They are never edited, only added to.
-const MIGRATIONS: [&str; 1] = [include_str!("schema/1.sql")];
+const MIGRATIONS: [&str; 2] = [include_str!("schema/1.sql"), include_str!("schema/2.sql")];
 
 /// Why a database file cannot be used.
 #[derive(Debug, thiserror::Error)]

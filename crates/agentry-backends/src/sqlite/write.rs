@@ -81,6 +81,12 @@ impl Transaction<'_> {
                 let signalled = self.cancel(*run, reason)?;
                 self.signalled(signalled, audit)
             }
+            Command::Bookkeeping(bookkeeping) => {
+                bookkeeping.apply(self.connection).map(Outcome::Booked)
+            }
+            Command::Answering(answering) => {
+                answering.apply(self.connection).map(Outcome::Answered)
+            }
         }
     }
 

@@ -1,0 +1,68 @@
+//! Sums over usage.
+
+use agentry_core::MicroUsd;
+use agentry_core::ledger::{Report, ReportQuery, ReportRow, Sums, Tokens};
+use rusqlite::{Connection, Result, Row, params};
+
+use crate::sqlite::command::signed;
+
+const TOTALS: &str = "
+SELECT count(*), coalesce(sum(status <> 'success'), 0), coalesce(sum(cache <> 'miss'), 0),
+  coalesce(sum(input_tokens), 0), coalesce(sum(cached_tokens), 0), coalesce(sum(output_tokens), 0),
+  coalesce(sum(reasoning_tokens), 0), coalesce(sum(cost), 0)
+FROM usage
+WHERE at >= ?1 AND at < ?2
+  AND (?3 IS NULL OR tenant = ?3) AND (?4 IS NULL OR key = ?4) AND (?5 IS NULL OR \"user\" = ?5)
+  AND (?6 IS NULL OR team = ?6) AND (?7 IS NULL OR session = ?7) AND (?8 IS NULL OR run = ?8)
+  AND (?9 IS NULL OR model = ?9)";
+
+/// A day has 86,400,000,000 microseconds; times before 1970 do not occur.
+const ROWS: &str = "
+SELECT count(*), sum(status <> 'success'), sum(cache <> 'miss'), sum(input_tokens),
+  sum(cached_tokens), sum(output_tokens), sum(reasoning_tokens), sum(cost),
+  at / 86400000000 AS day, tenant, key, model
+FROM usage
+WHERE at >= ?1 AND at < ?2
+  AND (?3 IS NULL OR tenant = ?3) AND (?4 IS NULL OR key = ?4) AND (?5 IS NULL OR \"user\" = ?5)
+  AND (?6 IS NULL OR team = ?6) AND (?7 IS NULL OR session = ?7) AND (?8 IS NULL OR run = ?8)
+  AND (?9 IS NULL OR model = ?9)
+GROUP BY day, tenant, key, model ORDER BY day, tenant, key, model LIMIT ?10";
+
+pub(super) fn report(connection: &Connection, query: &ReportQuery) -> Result<Report> {
+    let ReportQuery { tenant, key, user, team, session, run, model, from, to, rows_max } = query;
+    let (from, to) = (from.as_micros(), to.as_micros());
+    let totals = connection
+        .prepare_cached(TOTALS)?
+        .query_row(params![from, to, tenant, key, user, team, session, run, model], sums)?;
+    let most = signed(*rows_max as u64);
+    let mut rows = connection.prepare_cached(ROWS)?;
+    let rows = rows.query_map(
+        params![from, to, tenant, key, user, team, session, run, model, most],
+        |row| {
+            Ok(ReportRow {
+                day: ReportRow::day_name(row.get(8)?),
+                tenant: row.get(9)?,
+                key: row.get(10)?,
+                model: row.get(11)?,
+                sums: sums(row)?,
+            })
+        },
+    )?;
+    Ok(Report { rows: rows.collect::<Result<_>>()?, totals })
+}
+
+fn sums(row: &Row<'_>) -> Result<Sums> {
+    let number = |column| Ok::<_, rusqlite::Error>(row.get::<_, i64>(column)?.unsigned_abs());
+    Ok(Sums {
+        calls: number(0)?,
+        failed: number(1)?,
+        from_cache: number(2)?,
+        tokens: Tokens {
+            input: number(3)?,
+            cached: number(4)?,
+            output: number(5)?,
+            reasoning: number(6)?,
+        },
+        cost: MicroUsd(row.get(7)?),
+    })
+}

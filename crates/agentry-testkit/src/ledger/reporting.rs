@@ -1,0 +1,96 @@
+//! Usage as people see it.
+
+use std::sync::Arc;
+
+use agentry_core::MicroUsd;
+use agentry_core::ledger::{
+    Cache, Entry, Ledger, ReportQuery, ReportRow, Scope, Sums, Tokens, UsageRecord,
+};
+
+use super::{Kind, at, assert_balance, record, slice, spends};
+
+fn entries(records: Vec<UsageRecord>) -> Vec<Entry> {
+    let bare = |record| Entry { record: Arc::new(record), charges: Vec::new() };
+    records.into_iter().map(bare).collect()
+}
+
+fn row(day: &str, key: &str, model: &str, sums: Sums) -> ReportRow {
+    let (tenant, key, model) = ("main".to_owned(), key.to_owned(), model.to_owned());
+    ReportRow { day: day.to_owned(), tenant, key, model, sums }
+}
+
+fn times(calls: u64) -> Sums {
+    let tokens = Tokens {
+        input: 100 * calls,
+        cached: 40 * calls,
+        output: 20 * calls,
+        reasoning: 5 * calls,
+    };
+    Sums { calls, failed: 0, from_cache: 0, tokens, cost: MicroUsd(7 * calls as i64) }
+}
+
+pub async fn usage_is_summed_by_day_key_and_model<K: Kind>(kind: &K) {
+    let store = kind.fresh().await;
+    let (last, next) = (43_199, 43_200);
+    store
+        .append_usage(entries(vec![
+            record(1),
+            record(2),
+            UsageRecord { key: "web".to_owned(), user: None, ..record(3) },
+            UsageRecord { model: "slow".to_owned(), ..record(last) },
+            UsageRecord { run: Some("r".to_owned()), team: Some("t".to_owned()), ..record(next) },
+            UsageRecord { status: "model_timed_out".to_owned(), target: None, ..record(next + 1) },
+            UsageRecord { cache: Cache::Hit, first_token: None, ..record(next + 2) },
+            UsageRecord { cache: Cache::Join, ..record(next + 3) },
+            UsageRecord { tenant: "other".to_owned(), ..record(next + 4) },
+        ]))
+        .await
+        .unwrap();
+    let all = ReportQuery::between(at(0), at(86_400));
+    let main = ReportQuery { tenant: Some("main".to_owned()), ..all.clone() };
+    let report = store.report(main.clone()).await.unwrap();
+    let second = Sums { failed: 1, from_cache: 2, ..times(4) };
+    let rows = vec![
+        row("2026-01-31", "ci", "fast", times(2)),
+        row("2026-01-31", "ci", "slow", times(1)),
+        row("2026-01-31", "web", "fast", times(1)),
+        row("2026-02-01", "ci", "fast", second),
+    ];
+    assert_eq!(report.rows, rows);
+    assert_eq!(report.totals, Sums { failed: 1, from_cache: 2, ..times(8) });
+    let first = store.report(ReportQuery { rows_max: 1, ..main.clone() }).await.unwrap();
+    assert_eq!((&first.rows[..], first.totals), (&rows[..1], report.totals));
+
+    let calls = async |query: ReportQuery| store.report(query).await.unwrap().totals.calls;
+    let some = |text: &str| Some(text.to_owned());
+    assert_eq!(calls(all.clone()).await, 9);
+    assert_eq!(calls(ReportQuery { key: some("web"), ..all.clone() }).await, 1);
+    assert_eq!(calls(ReportQuery { user: some("ada"), ..all.clone() }).await, 8);
+    assert_eq!(calls(ReportQuery { team: some("t"), ..all.clone() }).await, 1);
+    assert_eq!(calls(ReportQuery { run: some("r"), ..all.clone() }).await, 1);
+    assert_eq!(calls(ReportQuery { session: some("s-1"), ..all.clone() }).await, 9);
+    assert_eq!(calls(ReportQuery { model: some("slow"), ..all.clone() }).await, 1);
+    assert_eq!(calls(ReportQuery { tenant: some("x"), ..all }).await, 0);
+    assert_eq!(calls(ReportQuery::between(at(1), at(3))).await, 2, "the end is not part of it");
+}
+
+pub async fn a_forgotten_user_is_in_no_record<K: Kind>(kind: &K) {
+    let store = kind.fresh().await;
+    let account = Scope::User { tenant: "main", user: "ada" }.to_string();
+    let (theirs, ours) = (slice(&account, "one"), slice("tenant:main", "one"));
+    let mut entry = spends(1, &theirs, 10);
+    entry.charges.extend(spends(1, &ours, 10).charges);
+    let elsewhere = UsageRecord { tenant: "other".to_owned(), ..record(2) };
+    store.append_usage(vec![entry]).await.unwrap();
+    store.append_usage(entries(vec![elsewhere])).await.unwrap();
+    assert_eq!(store.forget_user("main", "ada").await.unwrap(), 1);
+    assert_eq!(store.forget_user("main", "ada").await.unwrap(), 0);
+    let all = ReportQuery::between(at(0), at(100));
+    let ada = ReportQuery { user: Some("ada".to_owned()), ..all.clone() };
+    let named = store.report(ada).await.unwrap();
+    assert_eq!((named.totals.calls, &named.rows[0].tenant[..]), (1, "other"));
+    let total = store.report(all).await.unwrap().totals;
+    assert_eq!((total.calls, total.cost.0), (2, 17), "what was spent stays known");
+    assert_balance(&store, &account, 0, 0).await;
+    assert_balance(&store, "tenant:main", 10, 0).await;
+}
