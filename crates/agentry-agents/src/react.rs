@@ -150,7 +150,7 @@ async fn perform_one(
         let reason = format!("there is no tool `{}`; there are: {}", call.name, names.join(", "));
         return Err(ToolError::InvalidArguments { reason });
     };
-    let CallContext { tenant, caller, deadline, .. } = cx.clone();
+    let deadline = cx.deadline;
     let start = Instant::now();
     let left = deadline.map_or(Duration::MAX, |deadline| deadline.saturating_duration_since(start));
     let allowed = limits.tool_timeout.min(left);
@@ -162,6 +162,7 @@ async fn perform_one(
         // Not even begun: what changes something must not.
         return Err(timed_out());
     }
+    let (tenant, caller) = (cx.caller.tenant.to_string(), cx.caller.name.to_string());
     let cx = ToolContext { call_id: call.id.clone(), tenant, caller, deadline };
     let result = timeout(allowed, tool.call(&cx, arguments)).await;
     result.map_err(|_| timed_out())?.map(|output| output.text())

@@ -4,11 +4,13 @@
 //! clock, knows a vendor's name or depends on an async runtime.
 
 pub mod audit;
+pub mod caller;
 pub mod chat;
 pub mod embed;
 pub mod failure;
 pub mod id;
 pub mod idempotency;
+pub mod keys;
 pub mod ledger;
 pub mod model;
 pub mod money;
@@ -21,6 +23,7 @@ pub mod telemetry;
 pub mod time;
 pub mod tool;
 
+pub use caller::Caller;
 pub use failure::{Code, Failure, Fault, Retry};
 pub use id::RunId;
 pub use money::MicroUsd;

@@ -2,38 +2,63 @@
 
 use std::fmt;
 use std::pin::Pin;
+use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use futures_util::{Stream, StreamExt as _};
 
 use crate::chat::{Assembly, ChatRequest, ChatResponse, Event};
+use crate::keys::Priority;
 use crate::relay::{Dialect, Raw, RawAnswer};
-use crate::{Code, Failure, Fault, Retry};
+use crate::{Caller, Code, Failure, Fault, Retry};
 
 /// For whom a call is made, and until when.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CallContext {
     /// Follows the call through logs and spans.
-    pub call_id: String,
-    pub tenant: String,
-    /// The key, the person or the run on whose behalf it is.
-    pub caller: String,
+    pub call_id: Arc<str>,
+    pub caller: Arc<Caller>,
     /// The face it came through, as a metric label: `chat_completions`, `agent`.
     pub endpoint: &'static str,
     /// Monotonic: a wall clock that jumps cuts no call.
     pub deadline: Option<Instant>,
+    /// Calls of one session share their budget, and go to one target where that helps.
+    pub session: Option<Arc<str>>,
+    /// The run that pays for it.
+    pub run: Option<Arc<str>>,
+    pub priority: Priority,
+    pub caching: Caching,
+}
+
+/// Whether an answer may come from, and go to, the cache.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Caching {
+    #[default]
+    Allowed,
+    Off,
 }
 
 impl CallContext {
+    /// For somebody without a name.
     #[must_use]
-    pub fn new(call_id: impl Into<String>, endpoint: &'static str) -> Self {
+    pub fn new(call_id: impl Into<Arc<str>>, endpoint: &'static str) -> Self {
+        static ANONYMOUS: LazyLock<Arc<Caller>> =
+            LazyLock::new(|| Arc::new(Caller::named("anonymous")));
+        Self::of(Arc::clone(&ANONYMOUS), call_id, endpoint)
+    }
+
+    #[must_use]
+    pub fn of(caller: Arc<Caller>, call_id: impl Into<Arc<str>>, endpoint: &'static str) -> Self {
         Self {
             call_id: call_id.into(),
-            tenant: "main".to_owned(),
-            caller: "anonymous".to_owned(),
+            priority: caller.terms.priority,
+            caller,
             endpoint,
             deadline: None,
+            session: None,
+            run: None,
+            caching: Caching::Allowed,
         }
     }
 }

@@ -9,23 +9,29 @@ use std::time::Duration;
 
 use agentry_core::MicroUsd;
 use agentry_core::chat::{ChatRequest, ChatResponse};
-use agentry_core::model::{CallContext, Capabilities, ChatModel, ChatStream, ModelError, Waiting};
+use agentry_core::model::{CallContext, Capabilities, ChatModel, ChatStream, ModelError};
 use async_trait::async_trait;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::Instant;
 
 mod alias;
+mod answer;
+mod ask;
+pub mod cache;
 mod error;
 mod observe;
 mod plan;
+mod request;
 mod watch;
 
 pub use alias::{Alias, Misconfigured, Price, Target};
+pub use answer::{Answer, Outcome};
 pub use error::Error;
 pub use observe::{Call, Observer, Settled, Status};
+pub use request::{Request, Wire};
 
+use ask::{Asked, after, ask};
 use observe::Settlement;
 use plan::Plan;
-use watch::Opening;
 
 /// Where every model call goes through. It is never changed: a new configuration is a new gateway.
 pub struct Gateway {
@@ -34,25 +40,6 @@ pub struct Gateway {
     /// By alias, and by `provider/model` for each target.
     routes: HashMap<String, Arc<Alias>>,
     observer: Arc<dyn Observer>,
-}
-
-/// An answer, whole or as it is written.
-pub enum Answer {
-    Whole {
-        response: Box<ChatResponse>,
-        /// Nothing when the price or the usage is not known.
-        cost: Option<MicroUsd>,
-    },
-    /// The call is settled when this ends or is dropped.
-    Streamed(ChatStream),
-}
-
-pub struct Outcome {
-    pub answer: Answer,
-    /// `provider/model` that answered.
-    pub target: String,
-    /// How often a target was asked.
-    pub attempts: u32,
 }
 
 impl Gateway {
@@ -78,11 +65,16 @@ impl Gateway {
         self.aliases.iter().map(AsRef::as_ref)
     }
 
-    /// Answers one call, streamed if `request.stream` says so. Once an event was handed out, nothing is tried again.
-    pub async fn call(&self, cx: &CallContext, request: ChatRequest) -> Result<Outcome, Error> {
-        let Some(alias) = self.routes.get(&request.model) else {
+    /// Answers one call, streamed if the request says so. Once a piece was handed out, nothing is tried again.
+    pub async fn call(
+        &self,
+        cx: &CallContext,
+        request: impl Into<Request>,
+    ) -> Result<Outcome, Error> {
+        let request = request.into();
+        let Some(alias) = self.routes.get(request.model()) else {
             observe::refused(&self.observer, cx.endpoint);
-            return Err(self.unknown(request.model));
+            return Err(self.unknown(request.model().to_owned()));
         };
         let mut settlement = Settlement::open(Arc::clone(&self.observer), &alias.name, cx.endpoint);
         let end = deadline(cx, alias);
@@ -91,23 +83,18 @@ impl Gateway {
         loop {
             let target = plan.target(alias)?;
             settlement.asks(target);
-            let request = ChatRequest { model: target.model.clone(), ..request.clone() };
-            let error = match ask(target, alias, &cx, request).await {
-                Ok(Asked::Whole(response)) => {
-                    let cost = settlement.finish(response.usage.as_ref());
-                    let answer = Answer::Whole { response, cost };
-                    return Ok(outcome(answer, target, &plan));
-                }
-                Ok(Asked::Streaming(opening)) => {
-                    settlement.first_token();
-                    let stream = watch::watch(opening, settlement, alias.idle_timeout, end);
-                    return Ok(outcome(Answer::Streamed(stream), target, &plan));
+            let error = match ask(target, alias, &cx, &request).await {
+                Ok(asked) => {
+                    let (answer, cost) = answer(asked, settlement, alias.idle_timeout, end);
+                    let (target, attempts) = (target.name().into(), plan.attempts());
+                    return Ok(Outcome { answer, target, attempts, cost });
                 }
                 Err(error) => error,
             };
             match plan.after(&error, end.saturating_duration_since(Instant::now())) {
                 Some(wait) => {
-                    tracing::info!(call_id = cx.call_id, target = target.name(), %error, "asking again");
+                    let call_id = &*cx.call_id;
+                    tracing::info!(call_id, target = target.name(), %error, "asking again");
                     tokio::time::sleep(wait).await;
                 }
                 None => {
@@ -125,49 +112,36 @@ impl Gateway {
     }
 }
 
-enum Asked {
-    Whole(Box<ChatResponse>),
-    Streaming(Opening),
-}
-
-fn outcome(answer: Answer, target: &Target, plan: &Plan) -> Outcome {
-    Outcome { answer, target: target.name(), attempts: plan.attempts() }
+/// Whole answers are settled here, streamed ones when they end.
+fn answer(
+    asked: Asked,
+    mut settlement: Settlement,
+    idle: Duration,
+    end: Instant,
+) -> (Answer, Option<MicroUsd>) {
+    match asked {
+        Asked::Whole(response) => {
+            let cost = settlement.finish(response.usage.as_ref());
+            (Answer::Whole(response), cost)
+        }
+        Asked::WholeBytes(whole) => {
+            let cost = settlement.finish(whole.usage.as_ref());
+            (Answer::WholeBytes(whole.body), cost)
+        }
+        Asked::Streaming(opening) => {
+            settlement.first_token();
+            (Answer::Streamed(watch::watch(opening, settlement, idle, end)), None)
+        }
+        Asked::StreamingBytes(opening) => {
+            settlement.first_token();
+            (Answer::StreamedBytes(watch::watch(opening, settlement, idle, end)), None)
+        }
+    }
 }
 
 fn deadline(cx: &CallContext, alias: &Alias) -> Instant {
     let ours = after(Instant::now(), alias.timeout);
     cx.deadline.map_or(ours, |theirs| ours.min(Instant::from_std(theirs)))
-}
-
-/// A time that is too far away to be written down is as good as a year from now.
-fn after(start: Instant, span: Duration) -> Instant {
-    start.checked_add(span).unwrap_or_else(|| start + Duration::from_secs(365 * 86_400))
-}
-
-/// One attempt at one target: it is over when the whole answer is there, or the first token of a streamed one.
-async fn ask(
-    target: &Target,
-    alias: &Alias,
-    cx: &CallContext,
-    request: ChatRequest,
-) -> Result<Asked, ModelError> {
-    let start = Instant::now();
-    let end = cx.deadline.map_or_else(|| after(start, alias.timeout), Instant::from_std);
-    let timed_out = |waiting| move |_| ModelError::TimedOut { waiting, after: start.elapsed() };
-    if !request.stream {
-        let whole = timeout_at(end, target.upstream.complete(cx, request));
-        return whole
-            .await
-            .map_err(timed_out(Waiting::End))?
-            .map(|response| Asked::Whole(Box::new(response)));
-    }
-    let first_by = end.min(after(start, alias.first_token_timeout));
-    let waiting = if first_by < end { Waiting::FirstEvent } else { Waiting::End };
-    let opening = async {
-        let stream = target.upstream.stream(cx, request).await?;
-        watch::open(stream).await
-    };
-    timeout_at(first_by, opening).await.map_err(timed_out(waiting))?.map(Asked::Streaming)
 }
 
 #[async_trait]
@@ -191,10 +165,8 @@ impl ChatModel for Gateway {
         mut request: ChatRequest,
     ) -> Result<ChatStream, ModelError> {
         request.stream = true;
-        match self.call(cx, request).await?.answer {
-            Answer::Streamed(stream) => Ok(stream),
-            Answer::Whole { .. } => Err(internal("a streamed call was answered whole")),
-        }
+        let outcome = self.call(cx, request).await?;
+        outcome.answer.into_stream().map_err(|_| answer::unexpected())
     }
 
     async fn complete(
@@ -203,15 +175,9 @@ impl ChatModel for Gateway {
         mut request: ChatRequest,
     ) -> Result<ChatResponse, ModelError> {
         request.stream = false;
-        match self.call(cx, request).await?.answer {
-            Answer::Whole { response, .. } => Ok(*response),
-            Answer::Streamed(stream) => agentry_core::model::collect(stream).await,
-        }
+        let outcome = self.call(cx, request).await?;
+        outcome.answer.into_whole().map_err(|_| answer::unexpected())
     }
-}
-
-fn internal(reason: &str) -> ModelError {
-    ModelError::Internal { reason: reason.to_owned() }
 }
 
 #[cfg(test)]

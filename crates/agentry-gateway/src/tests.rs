@@ -3,6 +3,7 @@ use std::sync::Mutex;
 
 use agentry_core::Code;
 use agentry_core::chat::{Event, FinishReason, Head, Message, Usage};
+use agentry_core::model::Waiting;
 use futures_util::{StreamExt as _, stream};
 
 use super::*;
@@ -290,10 +291,10 @@ async fn an_answer_that_goes_on_for_ever_ends_at_the_timeout() {
 async fn a_whole_answer_is_retried_billed_and_names_its_target() {
     let half = Line::Says(vec![begins(), says("hel")], Then::Ends);
     let stage = Stage::new(vec![vec![half], vec![whole("hello")]], unchanged);
-    let Outcome { answer, target, attempts } = stage.call("m", false).await.unwrap();
-    let Answer::Whole { response, cost } = answer else { panic!("streamed") };
+    let Outcome { answer, target, attempts, cost } = stage.call("m", false).await.unwrap();
+    let Answer::Whole(response) = answer else { panic!("streamed") };
     assert_eq!((response.text().as_str(), cost), ("hello", Some(MicroUsd(14))));
-    assert_eq!((target.as_str(), attempts), ("p/1", 2));
+    assert_eq!((&*target, attempts), ("p/1", 2));
     assert_eq!(stage.settled(), ["m success p/1 x2 13 tokens 14"]);
     assert_eq!(*stage.actors[1].asked.lock().unwrap(), ["1"]);
 }
@@ -348,7 +349,7 @@ async fn every_call_is_settled_exactly_once() {
 async fn a_model_is_named_by_alias_or_by_target() {
     let stage = Stage::new(vec![vec![], vec![whole("hello")]], unchanged);
     let outcome = stage.call("p/1", false).await.unwrap();
-    assert_eq!(outcome.target, "p/1");
+    assert_eq!(&*outcome.target, "p/1");
     for unknown in ["", "M", "p/2", "1"] {
         let error = stage.call(unknown, false).await.err().unwrap();
         let known = vec!["m".to_owned()];

@@ -5,39 +5,79 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use agentry_core::chat::Event;
-use agentry_core::model::{ChatStream, ModelError, Waiting};
+use agentry_core::chat::{Event, Usage};
+use agentry_core::model::{ModelError, Waiting};
+use agentry_core::relay::Frame;
 use futures_util::{Stream, StreamExt as _};
 use tokio::time::{Instant, Sleep, sleep_until};
 
-use crate::after;
+use crate::ask::after;
 use crate::observe::Settlement;
 
-/// An answer of which something was said, but nothing handed out.
-pub(crate) struct Opening {
-    said: VecDeque<Event>,
-    rest: ChatStream,
+/// A piece of a streamed answer, in whichever form.
+pub(crate) trait Piece: Send + Unpin + 'static {
+    /// Whether nothing of the answer itself is in it yet.
+    fn is_head(&self) -> bool;
+    fn usage(&self) -> Option<&Usage>;
+    /// Whether the answer is complete with it.
+    fn is_end(&self) -> bool;
 }
 
-/// Waits for the first event that carries anything. Until then a failure may be mended by asking again.
-pub(crate) async fn open(mut stream: ChatStream) -> Result<Opening, ModelError> {
+impl Piece for Event {
+    fn is_head(&self) -> bool {
+        matches!(self, Self::Started(_))
+    }
+
+    fn usage(&self) -> Option<&Usage> {
+        if let Self::Usage(usage) = self { Some(usage) } else { None }
+    }
+
+    fn is_end(&self) -> bool {
+        *self == Self::Done
+    }
+}
+
+impl Piece for Frame {
+    fn is_head(&self) -> bool {
+        false
+    }
+
+    fn usage(&self) -> Option<&Usage> {
+        self.marks.usage.as_deref()
+    }
+
+    fn is_end(&self) -> bool {
+        self.marks.done
+    }
+}
+
+pub(crate) type Pieces<P> = Pin<Box<dyn Stream<Item = Result<P, ModelError>> + Send>>;
+
+/// An answer of which something was said, but nothing handed out.
+pub(crate) struct Opening<P> {
+    said: VecDeque<P>,
+    rest: Pieces<P>,
+}
+
+/// Waits for the first piece that carries anything. Until then a failure may be mended by asking again.
+pub(crate) async fn open<P: Piece>(mut stream: Pieces<P>) -> Result<Opening<P>, ModelError> {
     let mut said = VecDeque::new();
     loop {
-        let event = stream.next().await.ok_or(ModelError::Truncated)??;
-        let is_head = matches!(event, Event::Started(_));
-        said.push_back(event);
+        let piece = stream.next().await.ok_or(ModelError::Truncated)??;
+        let is_head = piece.is_head();
+        said.push_back(piece);
         if !is_head || said.len() > 1 {
             return Ok(Opening { said, rest: stream });
         }
     }
 }
 
-pub(crate) fn watch(
-    opening: Opening,
+pub(crate) fn watch<P: Piece>(
+    opening: Opening<P>,
     settlement: Settlement,
     idle: Duration,
     end: Instant,
-) -> ChatStream {
+) -> Pieces<P> {
     let Opening { said, rest } = opening;
     let alarm = Box::pin(sleep_until(end.min(after(Instant::now(), idle))));
     Box::pin(Watched {
@@ -51,10 +91,10 @@ pub(crate) fn watch(
     })
 }
 
-struct Watched {
-    said: VecDeque<Event>,
+struct Watched<P> {
+    said: VecDeque<P>,
     /// Gone once the answer has ended, well or badly: the upstream's connection is let go at once.
-    rest: Option<ChatStream>,
+    rest: Option<Pieces<P>>,
     settlement: Settlement,
     start: Instant,
     idle: Duration,
@@ -62,55 +102,46 @@ struct Watched {
     alarm: Pin<Box<Sleep>>,
 }
 
-impl Watched {
-    fn see(&mut self, event: &Event) {
-        match event {
-            Event::Usage(usage) => self.settlement.uses(usage),
-            Event::Done => {
-                self.settlement.finish(None);
-                self.rest = None;
-            }
-            Event::Started(_)
-            | Event::Text { .. }
-            | Event::Reasoning { .. }
-            | Event::Refusal { .. }
-            | Event::ToolCall { .. }
-            | Event::ToolArguments { .. }
-            | Event::Logprobs { .. }
-            | Event::Extra { .. }
-            | Event::Finished { .. } => {}
+impl<P: Piece> Watched<P> {
+    fn see(&mut self, piece: &P) {
+        if let Some(usage) = piece.usage() {
+            self.settlement.uses(usage);
+        }
+        if piece.is_end() {
+            self.settlement.finish(None);
+            self.rest = None;
         }
     }
 
-    fn fail(&mut self, error: ModelError) -> Poll<Option<Result<Event, ModelError>>> {
+    fn fail(&mut self, error: ModelError) -> Poll<Option<Result<P, ModelError>>> {
         self.rest = None;
         self.settlement.fail(&error);
         Poll::Ready(Some(Err(error)))
     }
 }
 
-impl Stream for Watched {
-    type Item = Result<Event, ModelError>;
+impl<P: Piece> Stream for Watched<P> {
+    type Item = Result<P, ModelError>;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let this = &mut *self;
-        if let Some(event) = this.said.pop_front() {
-            this.see(&event);
-            return Poll::Ready(Some(Ok(event)));
+        if let Some(piece) = this.said.pop_front() {
+            this.see(&piece);
+            return Poll::Ready(Some(Ok(piece)));
         }
         let Some(rest) = &mut this.rest else {
             return Poll::Ready(None);
         };
         match rest.as_mut().poll_next(cx) {
-            Poll::Ready(Some(Ok(event))) => {
+            Poll::Ready(Some(Ok(piece))) => {
                 let now = Instant::now();
                 if now >= this.end {
                     let after = this.start.elapsed();
                     return this.fail(ModelError::TimedOut { waiting: Waiting::End, after });
                 }
                 this.alarm.as_mut().reset(this.end.min(after(now, this.idle)));
-                this.see(&event);
-                Poll::Ready(Some(Ok(event)))
+                this.see(&piece);
+                Poll::Ready(Some(Ok(piece)))
             }
             Poll::Ready(Some(Err(error))) => this.fail(error),
             Poll::Ready(None) => this.fail(ModelError::Truncated),

@@ -36,7 +36,8 @@ pub(crate) struct Reading {
     pub(crate) tracker: TaskTracker,
 }
 
-async fn read(request: Request) -> Result<Bytes, Refusal> {
+/// All of a body, as it came.
+pub(crate) async fn read(request: Request) -> Result<Bytes, Refusal> {
     let (parts, body) = request.into_parts();
     let reading = parts.extensions.get::<Reading>().cloned();
     let Reading { limits, tracker } = reading
@@ -161,39 +162,37 @@ async fn swallow(mut body: axum::body::Body) {
 }
 
 fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Refusal> {
+    serde_json::from_slice(bytes).map_err(|error| not_json(bytes, &error))
+}
+
+/// Why a body cannot be read, in the words that say most.
+pub(crate) fn not_json(bytes: &[u8], error: &serde_json::Error) -> Refusal {
     if bytes.is_empty() {
-        return Err(Refusal::bad_request("body_empty", "the body is empty: send a JSON object"));
+        return Refusal::bad_request("body_empty", "the body is empty: send a JSON object");
     }
-    serde_json::from_slice(bytes).map_err(|error| {
-        if let Err(broken) = std::str::from_utf8(bytes) {
-            let good = bytes.get(..broken.valid_up_to()).unwrap_or_default();
-            let (line, column) = place(good);
-            return Refusal::bad_request(
-                "body_not_utf8",
-                format!(
-                    "the body is not UTF-8: the byte at line {line} column {column} is invalid"
-                ),
-            );
+    if std::str::from_utf8(bytes).is_err() {
+        return not_utf8(bytes);
+    }
+    let message = error.to_string();
+    match error.classify() {
+        Category::Data => {
+            let refusal =
+                Refusal::bad_request("body_invalid", format!("the body does not fit: {message}"));
+            field(&message).map_or(refusal.clone(), |field| refusal.param(field))
         }
-        let message = error.to_string();
-        match error.classify() {
-            Category::Data => match field(&message) {
-                Some(field) => Refusal::bad_request(
-                    "body_invalid",
-                    format!("the body does not fit: {message}"),
-                )
-                .param(field),
-                None => Refusal::bad_request(
-                    "body_invalid",
-                    format!("the body does not fit: {message}"),
-                ),
-            },
-            Category::Syntax | Category::Eof | Category::Io => Refusal::bad_request(
-                "json_invalid",
-                format!("the body is not valid JSON: {message}"),
-            ),
+        Category::Syntax | Category::Eof | Category::Io => {
+            Refusal::bad_request("json_invalid", format!("the body is not valid JSON: {message}"))
         }
-    })
+    }
+}
+
+pub(crate) fn not_utf8(bytes: &[u8]) -> Refusal {
+    let good = std::str::from_utf8(bytes).err().map_or(0, |broken| broken.valid_up_to());
+    let (line, column) = place(bytes.get(..good).unwrap_or_default());
+    Refusal::bad_request(
+        "body_not_utf8",
+        format!("the body is not UTF-8: the byte at line {line} column {column} is invalid"),
+    )
 }
 
 /// Line and column, from 1, of what comes after `good`.

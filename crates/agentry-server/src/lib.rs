@@ -4,6 +4,7 @@
 //! OpenAI's clients, `incidents` and `approvals` for alerts and people, `operate` for whoever runs it. Faces read input through [`Body`] and refuse it with a [`Refusal`].
 //! It decides nothing about a model call and names no vendor and no database.
 
+mod answering;
 mod app;
 mod approvals;
 mod body;

@@ -10,7 +10,7 @@ struct Order {
 /// Parses `bytes` as an [`Order`]; the error must contain `expected`.
 fn check(bytes: &[u8], code: &str, expected: &str) {
     let refusal = parse::<Order>(bytes).unwrap_err();
-    let body: serde_json::Value = serde_json::from_slice(&refusal.body()).unwrap();
+    let body: serde_json::Value = serde_json::from_slice(&refusal.told().openai()).unwrap();
     assert_eq!(body["error"]["code"], code, "{body}");
     let text = body["error"].to_string();
     assert!(text.contains(expected), "{text} should contain {expected}");
@@ -30,5 +30,5 @@ fn a_bad_body_is_told_where_it_is_bad() {
     check(b"\"one\"", "body_invalid", "invalid type: string");
     check(b"{\"count\": 1} x", "json_invalid", "trailing characters at line 1 column 14");
     let deep = parse::<serde_json::Value>(&[b'['; 100_000]).unwrap_err();
-    assert!(String::from_utf8(deep.body()).unwrap().contains("recursion limit"));
+    assert!(String::from_utf8(deep.told().openai()).unwrap().contains("recursion limit"));
 }

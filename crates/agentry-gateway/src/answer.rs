@@ -1,0 +1,50 @@
+//! What comes of a call.
+
+use std::sync::Arc;
+
+use agentry_core::MicroUsd;
+use agentry_core::chat::ChatResponse;
+use agentry_core::model::{ChatStream, ModelError};
+use agentry_core::relay::FrameStream;
+use bytes::Bytes;
+
+/// An answer, whole or as it is written; as a value, or as bytes in the dialect of the request.
+pub enum Answer {
+    Whole(Box<ChatResponse>),
+    /// The call is settled when this ends or is dropped.
+    Streamed(ChatStream),
+    WholeBytes(Bytes),
+    /// The call is settled when this ends or is dropped.
+    StreamedBytes(FrameStream),
+}
+
+pub struct Outcome {
+    pub answer: Answer,
+    /// `provider/model` that answered.
+    pub target: Arc<str>,
+    /// How often a target was asked.
+    pub attempts: u32,
+    /// Of whole answers; nothing when the price or the usage is not known.
+    pub cost: Option<MicroUsd>,
+}
+
+impl Answer {
+    /// The whole answer as a value, if that is what it is.
+    pub(crate) fn into_whole(self) -> Result<ChatResponse, Self> {
+        match self {
+            Self::Whole(response) => Ok(*response),
+            other => Err(other),
+        }
+    }
+
+    pub(crate) fn into_stream(self) -> Result<ChatStream, Self> {
+        match self {
+            Self::Streamed(stream) => Ok(stream),
+            other => Err(other),
+        }
+    }
+}
+
+pub(crate) fn unexpected() -> ModelError {
+    ModelError::Internal { reason: "an answer has another form than was asked for".to_owned() }
+}
