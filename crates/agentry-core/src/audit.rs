@@ -22,6 +22,14 @@ pub struct Entry {
     pub detail: Value,
 }
 
+impl Entry {
+    /// Whose affair it is: what the detail names, else `main`.
+    #[must_use]
+    pub fn tenant(&self) -> &str {
+        self.detail.get("tenant").and_then(Value::as_str).unwrap_or("main")
+    }
+}
+
 /// SHA-256, written as lower-case hexadecimal.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub struct Digest([u8; 32]);
