@@ -14,7 +14,9 @@ pub mod effects;
 pub mod idempotency;
 pub mod ledger;
 pub mod store;
+pub mod vendor;
 
 pub use clock::FakeClock;
 pub use crash::{Crash, CrashStore};
 pub use effects::Effects;
+pub use vendor::Vendor;
