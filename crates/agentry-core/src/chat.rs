@@ -11,7 +11,7 @@ mod message;
 mod request;
 mod usage;
 
-pub use assemble::{Assembly, REASONING};
+pub use assemble::{Assembly, REASONING, REASONING_DETAILS};
 pub use message::{CallKind, Content, Message, Part, Role, ToolCall};
 pub use request::{
     ChatRequest, Function, FunctionTool, Invalid, ResponseFormat, Stop, StreamOptions, ToolChoice,

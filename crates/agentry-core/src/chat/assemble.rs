@@ -115,11 +115,7 @@ impl ChatResponse {
 impl Choice {
     fn tell(self, events: &mut Vec<Event>) {
         let Self { index: choice, mut message, finish_reason, logprobs, extra: _ } = self;
-        for name in REASONING {
-            if let Some(Value::String(text)) = message.extra.shift_remove(name) {
-                events.push(Event::Reasoning { choice, text });
-            }
-        }
+        tell_thoughts(choice, &mut message.extra, events);
         let text = message.text();
         if !text.is_empty() {
             events.push(Event::Text { choice, text });
@@ -138,6 +134,45 @@ impl Choice {
         events.extend(finish_reason.map(|reason| Event::Finished { choice, reason }));
     }
 }
+
+/// Each thought before what proves it, where what proves them tells them apart.
+fn tell_thoughts(choice: u32, extra: &mut Map<String, Value>, events: &mut Vec<Event>) {
+    let details = match extra.shift_remove(REASONING_DETAILS) {
+        Some(Value::Array(details)) => details,
+        Some(other) => {
+            extra.insert(REASONING_DETAILS.to_owned(), other);
+            Vec::new()
+        }
+        None => Vec::new(),
+    };
+    let proven: String = details.iter().filter_map(proven_thought).collect();
+    let mut is_apart = false;
+    for name in REASONING {
+        if let Some(Value::String(text)) = extra.shift_remove(name) {
+            if text.is_empty() || text != proven {
+                events.push(Event::Reasoning { choice, text });
+            } else {
+                is_apart = true;
+            }
+        }
+    }
+    for detail in details {
+        if let Some(text) = proven_thought(&detail).filter(|text| is_apart && !text.is_empty()) {
+            events.push(Event::Reasoning { choice, text: text.to_owned() });
+        }
+        let mut fields = Map::new();
+        fields.insert(REASONING_DETAILS.to_owned(), Value::Array(vec![detail]));
+        events.push(Event::Extra { choice, fields });
+    }
+}
+
+fn proven_thought(detail: &Value) -> Option<&str> {
+    let kind = detail.get("type").and_then(Value::as_str)?;
+    if kind == "reasoning.text" { detail.get("text")?.as_str() } else { None }
+}
+
+/// Under which name travels what must be sent back to the upstream unchanged: signatures, encrypted thoughts.
+pub const REASONING_DETAILS: &str = "reasoning_details";
 
 /// Under which names upstreams show what the model thinks.
 pub const REASONING: [&str; 2] = ["reasoning_content", "reasoning"];

@@ -130,6 +130,9 @@ pub struct FunctionTool {
     #[serde(rename = "type")]
     kind: FunctionTag,
     pub function: Function,
+    /// What stands beside the function, such as `cache_control`.
+    #[serde(flatten)]
+    pub extra: Map<String, Value>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -161,6 +164,7 @@ impl ToolDefinition {
                 parameters: Some(parameters),
                 extra: Map::new(),
             },
+            extra: Map::new(),
         })
     }
 }

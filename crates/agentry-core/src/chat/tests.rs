@@ -174,3 +174,36 @@ fn deltas_add_up() {
     assert_eq!(first.message.extra["function_call"], json!({ "name": "f", "arguments": "{}" }));
     assert_eq!(first.finish_reason, Some(FinishReason::Length));
 }
+
+#[test]
+fn thoughts_are_told_before_what_proves_them_and_both_before_the_text() {
+    let detail = |text: &str| json!({ "type": "reasoning.text", "text": text, "signature": "s" });
+    let redacted = json!({ "type": "reasoning.encrypted", "data": "x" });
+    let check = |thoughts: &str, told: Vec<Value>| {
+        let mut body = response();
+        body["choices"][1]["message"]["reasoning_content"] = thoughts.into();
+        body["choices"][1]["message"]["reasoning_details"] =
+            json!([detail("a"), redacted, detail("b")]);
+        let whole: ChatResponse = serde_json::from_value(body).unwrap();
+        let mut assembly = Assembly::default();
+        let mut order = Vec::new();
+        for event in whole.clone().into_events() {
+            match &event {
+                Event::Reasoning { text, .. } => order.push(json!(text)),
+                Event::Extra { choice: 1, fields } if fields.contains_key("reasoning_details") => {
+                    order.push(fields["reasoning_details"][0].clone());
+                }
+                Event::Text { text, .. } => order.push(json!({ "text": text })),
+                _ => {}
+            }
+            assembly.push(event);
+        }
+        assert_eq!(order, told);
+        assert_eq!(assembly.into_response(), whole);
+    };
+    let hi = json!({ "text": "hi" });
+    let apart =
+        vec![json!("a"), detail("a"), redacted.clone(), json!("b"), detail("b"), hi.clone()];
+    check("ab", apart);
+    check("other", vec![json!("other"), detail("a"), redacted.clone(), detail("b"), hi]);
+}
