@@ -8,10 +8,12 @@ use agentry_core::chat::{Event, Head};
 use agentry_core::model::ModelError;
 use bytes::Bytes;
 
+mod base64;
 pub mod chat;
 pub mod error;
 pub mod head;
 pub mod ingress;
+pub mod messages;
 pub mod reasoning;
 pub mod responses;
 mod skip;
