@@ -1,6 +1,7 @@
 //! Every stateful product outside, and its in-memory model.
 
 pub mod memory;
+pub mod postgres;
 pub mod sqlite;
 
 pub mod actuator;
@@ -8,10 +9,12 @@ pub mod file_sink;
 pub mod folder;
 pub mod jira;
 pub mod prometheus;
+pub mod redis;
 pub mod slack;
 pub mod sources;
 
 mod delivery;
+mod hints;
 mod keyed;
 
 #[cfg(test)]

@@ -116,7 +116,7 @@ pub struct Grant {
     pub amount: MicroUsd,
     /// When the slice was opened. A holder that sees another value than before has lost its slice in between.
     pub opened: Timestamp,
-    /// Grows with every ask; names the state that [`Ledger::give_back`] is about.
+    /// Grows with every ask, and from one slice to the next; names the state that [`Ledger::give_back`] is about.
     pub version: i64,
     /// What is left of the cap for anybody; less than nothing when more was used than was foreseen.
     pub free: MicroUsd,
@@ -152,8 +152,9 @@ pub trait Ledger: Send + Sync {
         version: i64,
         amount: MicroUsd,
     ) -> Result<bool, Error>;
-    /// Ends the slice: it is worth what its usage records say. Those that come later are charged to the account.
-    async fn settle(&self, slice: &SliceId) -> Result<(), Error>;
+    /// Ends the slice, unless it was asked for since `version`, and says whether it did: it is worth what its usage records
+    /// say. Those that come later are charged to the account.
+    async fn settle(&self, slice: &SliceId, version: i64) -> Result<bool, Error>;
     /// Holds all slices of `holder` until `expires`; says how many they are.
     async fn renew(&self, holder: &Holder, expires: Timestamp) -> Result<u64, Error>;
     /// Settles the slices of those who cannot do it themselves; says how many they were.

@@ -35,7 +35,13 @@ impl Books {
         let balance = self.balance(account, *period);
         let free = MicroUsd(ask.cap.0.saturating_sub(balance.spent.0 + balance.held.0));
         let granted = ask.share_of(free);
-        let opened = Slice { amount: 0, spent: 0, opened: ask.now, expires: ask.expires, version: 0 };
+        let opened = Slice {
+            amount: 0,
+            spent: 0,
+            opened: ask.now,
+            expires: ask.expires,
+            version: ask.now.as_micros(),
+        };
         let slice = self.slices.entry(ask.slice.clone()).or_insert(opened);
         slice.amount += granted.0;
         slice.version += 1;
@@ -55,7 +61,10 @@ impl Books {
         let slices = self.slices.iter().filter(|(id, _)| of_account(id));
         slices.fold(Balance { spent: MicroUsd(settled), held: MicroUsd(0) }, |sum, (_, slice)| {
             let Slice { amount, spent, .. } = slice;
-            Balance { spent: MicroUsd(sum.spent.0 + spent), held: MicroUsd(sum.held.0 + amount - spent) }
+            Balance {
+                spent: MicroUsd(sum.spent.0 + spent),
+                held: MicroUsd(sum.held.0 + amount - spent),
+            }
         })
     }
 
@@ -132,8 +141,7 @@ impl Books {
         self.settled.retain(|(name, _), _| **name != *account);
         self.slices.retain(|id, _| *id.account != *account);
         let theirs = self.usage.values_mut();
-        let theirs =
-            theirs.filter(|it| it.tenant == tenant && it.user.as_deref() == Some(user));
+        let theirs = theirs.filter(|it| it.tenant == tenant && it.user.as_deref() == Some(user));
         let mut forgotten = 0;
         for record in theirs {
             record.user = None;
@@ -166,9 +174,8 @@ impl Ledger for MemoryStore {
         Ok(self.books().give_back(slice, version, amount.0))
     }
 
-    async fn settle(&self, slice: &SliceId) -> Result<(), Error> {
-        self.books().settle_where(|id, _| id == slice);
-        Ok(())
+    async fn settle(&self, slice: &SliceId, version: i64) -> Result<bool, Error> {
+        Ok(self.books().settle_where(|id, open| id == slice && open.version == version) > 0)
     }
 
     async fn renew(&self, holder: &Holder, expires: Timestamp) -> Result<u64, Error> {

@@ -244,6 +244,13 @@ impl Model {
         Ok(())
     }
 
+    /// Only an audit entry, for what is kept elsewhere.
+    pub(super) fn note(&mut self, entries: &[audit::Entry]) -> Result<(), Error> {
+        let links = self.link(entries)?;
+        self.audit.extend(links);
+        Ok(())
+    }
+
     fn link(&self, entries: &[audit::Entry]) -> Result<Vec<audit::Record>, Error> {
         let (mut number, mut digest) =
             self.audit.last().map_or_else(Default::default, |last| (last.number, last.digest));

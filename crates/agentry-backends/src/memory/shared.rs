@@ -103,7 +103,8 @@ impl Shared for MemoryShared {
 
     async fn invalidate(&self, tag: &str) -> Result<(), Error> {
         let mut state = self.state();
-        let tagged = state.entries.iter().filter(|(_, held)| held.tags.iter().any(|one| one == tag));
+        let tagged =
+            state.entries.iter().filter(|(_, held)| held.tags.iter().any(|one| one == tag));
         let tagged: Vec<_> = tagged.map(|(key, _)| key.clone()).collect();
         for key in tagged {
             state.remove(&key);
@@ -151,10 +152,11 @@ impl State {
         let Count { key, window, amount } = count;
         let window_ms = u64::try_from(window.as_millis()).unwrap_or(u64::MAX).max(1);
         let number = now / window_ms;
-        let held = self
-            .counts
-            .entry((key, window_ms))
-            .or_insert(Window { number, current: 0, previous: 0 });
+        let held = self.counts.entry((key, window_ms)).or_insert(Window {
+            number,
+            current: 0,
+            previous: 0,
+        });
         if held.number < number {
             let previous = if held.number + 1 == number { held.current } else { 0 };
             *held = Window { number, current: 0, previous };

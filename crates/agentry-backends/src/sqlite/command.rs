@@ -1,11 +1,13 @@
 //! What the writer is told: closed commands, with everything composite already written as JSON.
 
+use agentry_core::keys::Changed;
 use agentry_core::run::{Answer, Closing, Committed, Effect, Fence, NewRun, Next, RunCommit};
 use agentry_core::store::{Claim, Error, Intake, Signal, Signalled, Submitted};
 use agentry_core::{RunId, Timestamp, audit, run};
 use serde::Serialize;
 
 use super::idempotency::{Answered, Answering};
+use super::keys::Keeping;
 use super::ledger::{Booked, Bookkeeping};
 
 #[derive(Debug)]
@@ -22,6 +24,7 @@ pub(super) enum Command {
     Cancel { run: RunId, reason: String, audit: Vec<audit::Entry> },
     Bookkeeping(Bookkeeping),
     Answering(Answering),
+    Keeping(Keeping),
 }
 
 /// What a command has come to; one kind for each kind of command.
@@ -34,6 +37,7 @@ pub(super) enum Outcome {
     Signalled(Signalled),
     Booked(Booked),
     Answered(Answered),
+    Kept(Changed),
     Refused(String),
 }
 
@@ -216,6 +220,7 @@ impl Command {
             Self::Message { message, .. } => ROW + message.payload.len(),
             Self::Bookkeeping(bookkeeping) => bookkeeping.bytes(),
             Self::Answering(answering) => answering.bytes(),
+            Self::Keeping(keeping) => keeping.bytes(),
             Self::Claim(_)
             | Self::Renew { .. }
             | Self::Release { .. }

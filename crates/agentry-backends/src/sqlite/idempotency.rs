@@ -72,10 +72,8 @@ fn begin(connection: &Connection, begin: &Begin) -> Result<Begun> {
                      busy_until = excluded.busy_until, expires = excluded.expires, answer = NULL
                  WHERE expires <= ?4 OR (busy_until <= ?4 AND digest = excluded.digest)
                RETURNING attempt";
-    let values =
-        params![tenant, key, request, now, busy_until.as_micros(), keep_until.as_micros()];
-    let attempt =
-        connection.prepare_cached(sql)?.query_row(values, |row| row.get(0)).optional()?;
+    let values = params![tenant, key, request, now, busy_until.as_micros(), keep_until.as_micros()];
+    let attempt = connection.prepare_cached(sql)?.query_row(values, |row| row.get(0)).optional()?;
     if let Some(attempt) = attempt {
         return Ok(Begun::New(Ticket { tenant: tenant.clone(), key: key.clone(), attempt }));
     }

@@ -18,7 +18,7 @@ mod report;
 pub(super) enum Bookkeeping {
     Reserve(Ask),
     GiveBack { slice: SliceId, version: i64, amount: i64 },
-    Settle(SliceId),
+    Settle { slice: SliceId, version: i64 },
     Renew { holder: Holder, expires: Timestamp },
     Reclaim(Reclaim),
     Append(Vec<Entry>),
@@ -44,7 +44,7 @@ impl Bookkeeping {
             }
             Self::Reserve(_)
             | Self::GiveBack { .. }
-            | Self::Settle(_)
+            | Self::Settle { .. }
             | Self::Renew { .. }
             | Self::Reclaim(_)
             | Self::Forget { .. } => ROW,
@@ -58,7 +58,7 @@ impl Bookkeeping {
             Self::GiveBack { slice, version, amount } => {
                 books.give_back(slice, *version, *amount).map(Booked::GivenBack)
             }
-            Self::Settle(slice) => books.settle(slice),
+            Self::Settle { slice, version } => books.settle(slice, *version).map(Booked::Changed),
             Self::Renew { holder, expires } => books.renew(holder, *expires).map(Booked::Changed),
             Self::Reclaim(whose) => books.reclaim(whose).map(Booked::Changed),
             Self::Append(entries) => books.append(entries),
@@ -89,7 +89,7 @@ impl Books<'_> {
         )?;
         let mut slice = self.connection.prepare_cached(
             "INSERT INTO slices (account, period, instance, life, amount, opened, expires, version)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, 1)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?6)
              ON CONFLICT (account, period, instance, life) DO UPDATE
                SET amount = amount + excluded.amount, version = version + 1,
                    expires = max(expires, excluded.expires)
@@ -137,24 +137,24 @@ impl Books<'_> {
         Ok(())
     }
 
-    fn settle(&self, slice: &SliceId) -> Result<Booked> {
+    fn settle(&self, slice: &SliceId, version: i64) -> Result<u64> {
         let SliceId { account, period, holder } = slice;
         let sql = "SELECT slice FROM slices
-                   WHERE account = ?1 AND period = ?2 AND instance = ?3 AND life = ?4";
-        let values = params![account, period.to_string(), holder.instance, holder.life];
+                   WHERE account = ?1 AND period = ?2 AND instance = ?3 AND life = ?4
+                     AND version = ?5";
+        let values = params![account, period.to_string(), holder.instance, holder.life, version];
         let number = self.connection.prepare_cached(sql)?.query_row(values, |row| row.get(0));
-        if let Some(number) = number.optional()? {
-            self.end(number)?;
-        }
-        Ok(Booked::Stored)
+        let Some(number) = number.optional()? else { return Ok(0) };
+        self.end(number)?;
+        Ok(1)
     }
 
     fn end(&self, number: i64) -> Result<()> {
         let sql = "DELETE FROM slices WHERE slice = ?1 RETURNING account, period, spent, amount";
-        let (account, period, spent, amount): (String, String, i64, i64) =
-            self.connection.prepare_cached(sql)?.query_row([number], |row| {
-                Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?))
-            })?;
+        let (account, period, spent, amount): (String, String, i64, i64) = self
+            .connection
+            .prepare_cached(sql)?
+            .query_row([number], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?)))?;
         self.settled(&account, &period, (spent, -amount))
     }
 
@@ -324,8 +324,8 @@ impl Ledger for SqliteStore {
         Ok(given)
     }
 
-    async fn settle(&self, slice: &SliceId) -> std::result::Result<(), Error> {
-        self.book(Bookkeeping::Settle(slice.clone())).await.map(drop)
+    async fn settle(&self, slice: &SliceId, version: i64) -> std::result::Result<bool, Error> {
+        Ok(self.book_changes(Bookkeeping::Settle { slice: slice.clone(), version }).await? > 0)
     }
 
     async fn renew(&self, holder: &Holder, expires: Timestamp) -> std::result::Result<u64, Error> {

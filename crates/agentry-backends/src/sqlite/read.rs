@@ -79,7 +79,7 @@ pub(super) fn is_unreadable(problem: &rusqlite::Error) -> bool {
     matches!(describe(problem), Error::Incompatible(_))
 }
 
-fn parse<T: DeserializeOwned>(row: &Row<'_>, column: usize) -> Result<T> {
+pub(super) fn parse<T: DeserializeOwned>(row: &Row<'_>, column: usize) -> Result<T> {
     let text = row.get_ref(column)?.as_str()?;
     serde_json::from_str(text).map_err(|problem| {
         let kind = rusqlite::types::Type::Text;
@@ -94,15 +94,15 @@ fn parse_optional<T: DeserializeOwned>(row: &Row<'_>, column: usize) -> Result<O
     parse(row, column).map(Some)
 }
 
-fn moment(row: &Row<'_>, column: usize) -> Result<Timestamp> {
+pub(super) fn moment(row: &Row<'_>, column: usize) -> Result<Timestamp> {
     row.get(column).map(Timestamp::from_micros)
 }
 
-fn optional_moment(row: &Row<'_>, column: usize) -> Result<Option<Timestamp>> {
+pub(super) fn optional_moment(row: &Row<'_>, column: usize) -> Result<Option<Timestamp>> {
     Ok(row.get::<_, Option<i64>>(column)?.map(Timestamp::from_micros))
 }
 
-fn unsigned(row: &Row<'_>, column: usize) -> Result<u64> {
+pub(super) fn unsigned(row: &Row<'_>, column: usize) -> Result<u64> {
     Ok(u64::try_from(row.get::<_, i64>(column)?).unwrap_or(0))
 }
 

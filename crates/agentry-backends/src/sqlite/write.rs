@@ -6,6 +6,7 @@
 use std::collections::{HashMap, HashSet};
 
 use agentry_core::audit::{self, Digest};
+use agentry_core::keys::Changed;
 use agentry_core::run::{Closing, Committed, Fence, Next, Status};
 use agentry_core::store::{Claim, Signalled, Submitted};
 use agentry_core::{RunId, Timestamp};
@@ -86,6 +87,13 @@ impl Transaction<'_> {
             }
             Command::Answering(answering) => {
                 answering.apply(self.connection).map(Outcome::Answered)
+            }
+            Command::Keeping(keeping) => {
+                let changed = keeping.apply(self.connection)?;
+                if let Changed::Done(_) = changed {
+                    self.link(keeping.audit())?;
+                }
+                Ok(Outcome::Kept(changed))
             }
         }
     }

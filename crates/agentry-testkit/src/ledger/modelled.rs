@@ -124,7 +124,8 @@ async fn perform(store: &impl Ledger, model: &mut Model, random: &mut Random, st
             }
         }
         6 => {
-            store.settle(&id).await.unwrap();
+            let version = held.map_or(1, |held| held.version);
+            assert_eq!(store.settle(&id, version).await.unwrap(), held.is_some());
             model.end(|other, _| *other == id);
         }
         _ if random.below(2) == 0 => {

@@ -7,7 +7,7 @@ use agentry_core::ledger::{
     Cache, Entry, Ledger, ReportQuery, ReportRow, Scope, Sums, Tokens, UsageRecord,
 };
 
-use super::{Kind, at, assert_balance, record, slice, spends};
+use super::{Kind, assert_balance, at, record, slice, spends};
 
 fn entries(records: Vec<UsageRecord>) -> Vec<Entry> {
     let bare = |record| Entry { record: Arc::new(record), charges: Vec::new() };
@@ -20,12 +20,8 @@ fn row(day: &str, key: &str, model: &str, sums: Sums) -> ReportRow {
 }
 
 fn times(calls: u64) -> Sums {
-    let tokens = Tokens {
-        input: 100 * calls,
-        cached: 40 * calls,
-        output: 20 * calls,
-        reasoning: 5 * calls,
-    };
+    let tokens =
+        Tokens { input: 100 * calls, cached: 40 * calls, output: 20 * calls, reasoning: 5 * calls };
     Sums { calls, failed: 0, from_cache: 0, tokens, cost: MicroUsd(7 * calls as i64) }
 }
 

@@ -1,7 +1,7 @@
 //! Slices, and what is charged to them.
 
-use agentry_core::ledger::{Ask, Ledger, Per, Reclaim, SliceId};
 use agentry_core::MicroUsd;
+use agentry_core::ledger::{Ask, Ledger, Per, Reclaim, SliceId};
 
 use super::{Kind, ask, assert_balance, at, holder, slice, spends};
 
@@ -31,9 +31,8 @@ pub async fn a_cap_holds_for_all_who_ask<K: Kind>(kind: &K) {
 pub async fn what_is_given_back_is_free_again<K: Kind>(kind: &K) {
     let store = kind.fresh().await;
     let one = slice("a", "one");
-    let give = async |version, amount| {
-        store.give_back(&one, version, MicroUsd(amount)).await.unwrap()
-    };
+    let give =
+        async |version, amount| store.give_back(&one, version, MicroUsd(amount)).await.unwrap();
     assert!(!give(1, 1).await, "there is no slice");
     let old = store.reserve_slice(ask(&one, 400, 400)).await.unwrap();
     let grant = store.reserve_slice(ask(&one, 400, 400)).await.unwrap();
@@ -52,21 +51,25 @@ pub async fn what_is_given_back_is_free_again<K: Kind>(kind: &K) {
 pub async fn usage_is_charged_once<K: Kind>(kind: &K) {
     let store = kind.fresh().await;
     let (one, other) = (slice("a", "one"), slice("b", "one"));
-    for slice in [&one, &other] {
-        store.reserve_slice(ask(slice, 500, 500)).await.unwrap();
-    }
+    store.reserve_slice(ask(&other, 500, 500)).await.unwrap();
+    let old = store.reserve_slice(ask(&one, 400, 400)).await.unwrap();
+    let grant = store.reserve_slice(ask(&one, 100, 100)).await.unwrap();
     let mut both = spends(1, &one, 20);
     both.charges.extend(spends(1, &other, 30).charges);
     let batch = vec![both.clone(), spends(2, &one, 5), spends(3, &one, 6)];
     store.append_usage(batch.clone()).await.unwrap();
     // Who was not told that it is stored sends it again, perhaps with what came since.
     store.append_usage(batch).await.unwrap();
-    store.append_usage(vec![both.clone(), spends(4, &one, 100), spends(4, &one, 100)]).await.unwrap();
+    store
+        .append_usage(vec![both.clone(), spends(4, &one, 100), spends(4, &one, 100)])
+        .await
+        .unwrap();
     assert_balance(&store, "a", 131, 369).await;
     assert_balance(&store, "b", 30, 470).await;
     store.append_usage(Vec::new()).await.unwrap();
-    store.settle(&one).await.unwrap();
-    store.settle(&one).await.unwrap();
+    assert!(!store.settle(&one, old.version).await.unwrap(), "it was asked for since");
+    assert!(store.settle(&one, grant.version).await.unwrap());
+    assert!(!store.settle(&one, grant.version).await.unwrap(), "it is over");
     store.append_usage(vec![both]).await.unwrap();
     assert_balance(&store, "a", 131, 0).await;
     assert_balance(&store, "b", 30, 470).await;
@@ -113,6 +116,7 @@ pub async fn what_comes_late_is_charged_to_the_account<K: Kind>(kind: &K) {
     let grant = store.reserve_slice(later).await.unwrap();
     assert_eq!((grant.granted.0, grant.amount.0, grant.free.0), (10, 10, 930));
     assert_ne!(grant.opened, lost.opened);
+    assert!(grant.version > lost.version);
     // An account that nobody has held a slice of.
     store.append_usage(vec![spends(2, &slice("new", "one"), 8)]).await.unwrap();
     assert_balance(&store, "new", 8, 0).await;
@@ -132,7 +136,8 @@ pub async fn more_than_was_foreseen_is_taken_from_everybody<K: Kind>(kind: &K) {
     store.append_usage(vec![spends(3, &one, 1_000)]).await.unwrap();
     let grant = store.reserve_slice(ask(&two, 0, 100)).await.unwrap();
     assert_eq!((grant.granted.0, grant.free.0), (0, -150));
-    store.settle(&one).await.unwrap();
+    let last = store.reserve_slice(ask(&one, 0, 0)).await.unwrap();
+    assert!(store.settle(&one, last.version).await.unwrap());
     assert_balance(&store, "a", 1_150, 0).await;
 }
 

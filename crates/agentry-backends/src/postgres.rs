@@ -1,0 +1,82 @@
+//! The store for many processes: a PostgreSQL schema that all of them share.
+//!
+//! One decision is one statement, so no transaction is open while anybody thinks, and an acknowledged command is as durable
+//! as the server's `synchronous_commit` makes it. Each port is a file of its own, with its own list of migrations.
+
+use std::sync::Arc;
+
+use agentry_core::{Code, Failure, Fault, Retry};
+
+use pool::Pool;
+use settings::Settings;
+
+mod idempotency;
+mod ledger;
+mod migrate;
+mod pool;
+mod settings;
+mod tls;
+
+/// What each port needs in the database. A new port adds its own.
+const MIGRATIONS: [&migrate::List; 2] = [&ledger::MIGRATIONS, &idempotency::MIGRATIONS];
+
+/// Cheap to clone; all clones share one pool of connections.
+#[derive(Clone)]
+pub struct PostgresStore {
+    pool: Arc<Pool>,
+}
+
+impl PostgresStore {
+    /// Connects to `url` and brings the schema forward. `postgres://user:password@host:5432/database`, and behind a `?`
+    /// what libpq knows, besides `schema` (`agentry`) and `connections` (8).
+    pub async fn open(url: &str) -> Result<Self, OpenError> {
+        let settings: Settings = url.parse()?;
+        let pool = Pool::new(settings);
+        migrate::run(&pool, &MIGRATIONS).await?;
+        Ok(Self { pool: Arc::new(pool) })
+    }
+}
+
+/// Why a database cannot be used. None of them shows a password.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum OpenError {
+    #[error(
+        "the URL of the database is not usable: {0}; write it as postgres://user:password@host:5432/database"
+    )]
+    Url(String),
+    #[error("{server} cannot be reached: {reason}")]
+    Unreachable { server: String, reason: String },
+    #[error(
+        "the schema `{schema}` was written by a newer Agentry ({list} {found}, this one knows {known}); use the newer program"
+    )]
+    Newer { schema: String, list: &'static str, found: i32, known: usize },
+    #[error("the schema `{schema}` cannot be brought forward: {reason}")]
+    Unusable { schema: String, reason: String },
+}
+
+impl Failure for OpenError {
+    fn code(&self) -> Code {
+        match self {
+            Self::Url(_) => Code("storage_url_invalid"),
+            Self::Unreachable { .. } | Self::Unusable { .. } => Code("storage_unavailable"),
+            Self::Newer { .. } => Code("storage_incompatible"),
+        }
+    }
+
+    fn fault(&self) -> Fault {
+        match self {
+            Self::Url(_) | Self::Newer { .. } => Fault::Caller,
+            Self::Unreachable { .. } | Self::Unusable { .. } => Fault::Ours,
+        }
+    }
+
+    fn retry(&self) -> Retry {
+        match self {
+            Self::Url(_) | Self::Newer { .. } | Self::Unusable { .. } => Retry::Never,
+            Self::Unreachable { .. } => Retry::Now,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,163 @@
+//! The statements.
+
+/// The account's row is locked first, so that of many who ask each sees what the others were granted.
+pub(super) const RESERVE: &str = "
+WITH account AS (
+  INSERT INTO accounts AS a (account, period, outstanding, granted)
+  VALUES ($1, $2, share_of($3, $4, $5), share_of($3, $4, $5))
+  ON CONFLICT (account, period) DO UPDATE
+    SET outstanding = a.outstanding + share_of($3 - a.settled - a.outstanding, $4, $5),
+        granted = share_of($3 - a.settled - a.outstanding, $4, $5)
+  RETURNING granted, $3 - settled - outstanding AS free
+), slice AS (
+  INSERT INTO slices AS s (account, period, instance, life, amount, opened, expires, version)
+  SELECT $1, $2, $6, $7, granted, $8, $9, $8 FROM account
+  ON CONFLICT (account, period, instance, life) DO UPDATE
+    SET amount = s.amount + excluded.amount, version = s.version + 1,
+        expires = greatest(s.expires, excluded.expires)
+  RETURNING amount, opened, version
+)
+SELECT granted, free, amount, opened, version FROM account, slice";
+
+pub(super) const GIVE_BACK: &str = "
+WITH given AS (
+  UPDATE slices SET amount = amount - $6
+  WHERE account = $1 AND period = $2 AND instance = $3 AND life = $4 AND version = $5
+    AND $6::bigint >= 0 AND amount - spent >= $6::bigint
+  RETURNING account, period
+), freed AS (
+  UPDATE accounts a SET outstanding = a.outstanding - $6
+  FROM given WHERE a.account = given.account AND a.period = given.period
+)
+SELECT count(*) FROM given";
+
+pub(super) const SETTLE: &str = "
+WITH ended AS (
+  DELETE FROM slices
+  WHERE account = $1 AND period = $2 AND instance = $3 AND life = $4 AND version = $5
+  RETURNING account, period, spent, amount
+), settled AS (
+  UPDATE accounts a
+  SET settled = a.settled + ended.spent, outstanding = a.outstanding - ended.amount
+  FROM ended WHERE a.account = ended.account AND a.period = ended.period
+)
+SELECT count(*) FROM ended";
+
+pub(super) const RENEW: &str = "
+WITH renewed AS (
+  UPDATE slices SET expires = greatest(expires, $3) WHERE instance = $1 AND life = $2 RETURNING 1
+)
+SELECT count(*) FROM renewed";
+
+pub(super) const RECLAIM_FORMER: &str = "
+WITH ended AS (
+  DELETE FROM slices WHERE instance = $1 AND life <> $2 RETURNING account, period, spent, amount
+), change AS (
+  SELECT account, period, sum(spent)::bigint AS spent, sum(amount)::bigint AS amount
+  FROM ended GROUP BY account, period
+), settled AS (
+  UPDATE accounts a
+  SET settled = a.settled + change.spent, outstanding = a.outstanding - change.amount
+  FROM change WHERE a.account = change.account AND a.period = change.period
+)
+SELECT count(*) FROM ended";
+
+pub(super) const RECLAIM_EXPIRED: &str = "
+WITH ended AS (
+  DELETE FROM slices WHERE expires <= $1 RETURNING account, period, spent, amount
+), change AS (
+  SELECT account, period, sum(spent)::bigint AS spent, sum(amount)::bigint AS amount
+  FROM ended GROUP BY account, period
+), settled AS (
+  UPDATE accounts a
+  SET settled = a.settled + change.spent, outstanding = a.outstanding - change.amount
+  FROM change WHERE a.account = change.account AND a.period = change.period
+)
+SELECT count(*) FROM ended";
+
+pub(super) const BALANCE: &str = "
+SELECT
+  coalesce((SELECT settled + outstanding FROM accounts WHERE account = $1 AND period = $2), 0),
+  coalesce((SELECT sum(amount - spent) FROM slices WHERE account = $1 AND period = $2), 0)::bigint";
+
+/// Only records that are new charge anything. What was charged to a slice that is gone goes to its account, and what goes
+/// beyond a slice is taken from the account as well.
+pub(super) const APPEND: &str = "
+WITH new AS (
+  INSERT INTO usage (id, at, call_id, tenant, key, \"user\", team, session, run, model, target,
+    status, input_tokens, cached_tokens, output_tokens, reasoning_tokens, cost, latency,
+    first_token, cache, attempts)
+  SELECT * FROM unnest($1::bytea[], $2::bigint[], $3::text[], $4::text[], $5::text[], $6::text[],
+    $7::text[], $8::text[], $9::text[], $10::text[], $11::text[], $12::text[], $13::bigint[],
+    $14::bigint[], $15::bigint[], $16::bigint[], $17::bigint[], $18::bigint[], $19::bigint[],
+    $20::text[], $21::bigint[])
+  ON CONFLICT (id) DO NOTHING
+  RETURNING id
+), charge AS (
+  SELECT c.account, c.period, c.instance, c.life, sum(c.amount)::bigint AS amount
+  FROM unnest($22::bytea[], $23::text[], $24::text[], $25::text[], $26::text[], $27::bigint[])
+    AS c (id, account, period, instance, life, amount)
+  JOIN new ON new.id = c.id
+  GROUP BY c.account, c.period, c.instance, c.life
+), hit AS (
+  UPDATE slices s
+  SET spent = s.spent + charge.amount,
+      beyond = greatest(0, s.spent + charge.amount - s.amount),
+      amount = greatest(s.amount, s.spent + charge.amount)
+  FROM charge
+  WHERE s.account = charge.account AND s.period = charge.period
+    AND s.instance = charge.instance AND s.life = charge.life
+  RETURNING s.account, s.period, s.instance, s.life, s.beyond
+), part AS (
+  SELECT account, period, 0::bigint AS settled, beyond AS outstanding FROM hit WHERE beyond > 0
+  UNION ALL
+  SELECT account, period, amount, 0::bigint FROM charge
+  WHERE NOT EXISTS (
+    SELECT 1 FROM hit
+    WHERE hit.account = charge.account AND hit.period = charge.period
+      AND hit.instance = charge.instance AND hit.life = charge.life)
+)
+INSERT INTO accounts AS a (account, period, settled, outstanding)
+SELECT account, period, sum(settled)::bigint, sum(outstanding)::bigint
+FROM part GROUP BY account, period ORDER BY account, period
+ON CONFLICT (account, period) DO UPDATE
+  SET settled = a.settled + excluded.settled, outstanding = a.outstanding + excluded.outstanding";
+
+/// The totals come as a row without a day, and are there also when nothing was found.
+pub(super) const REPORT: &str = "
+WITH found AS (
+  SELECT at / 86400000000 AS day, tenant, key, model, status, cache, input_tokens, cached_tokens,
+    output_tokens, reasoning_tokens, cost
+  FROM usage
+  WHERE at >= $1 AND at < $2
+    AND ($3::text IS NULL OR tenant = $3) AND ($4::text IS NULL OR key = $4)
+    AND ($5::text IS NULL OR \"user\" = $5) AND ($6::text IS NULL OR team = $6)
+    AND ($7::text IS NULL OR session = $7) AND ($8::text IS NULL OR run = $8)
+    AND ($9::text IS NULL OR model = $9)
+), grouped AS (
+  SELECT count(*) AS calls, count(*) FILTER (WHERE status <> 'success') AS failed,
+    count(*) FILTER (WHERE cache <> 'miss') AS from_cache, sum(input_tokens)::bigint AS input,
+    sum(cached_tokens)::bigint AS cached, sum(output_tokens)::bigint AS output,
+    sum(reasoning_tokens)::bigint AS reasoning, sum(cost)::bigint AS cost,
+    day, tenant, key, model
+  FROM found GROUP BY day, tenant, key, model
+)
+(SELECT coalesce(sum(calls), 0)::bigint, coalesce(sum(failed), 0)::bigint,
+   coalesce(sum(from_cache), 0)::bigint, coalesce(sum(input), 0)::bigint,
+   coalesce(sum(cached), 0)::bigint, coalesce(sum(output), 0)::bigint,
+   coalesce(sum(reasoning), 0)::bigint, coalesce(sum(cost), 0)::bigint,
+   NULL::bigint, NULL::text, NULL::text, NULL::text
+ FROM grouped)
+UNION ALL
+(SELECT calls, failed, from_cache, input, cached, output, reasoning, cost, day, tenant, key, model
+ FROM grouped ORDER BY day, tenant COLLATE \"C\", key COLLATE \"C\", model COLLATE \"C\" LIMIT $10)";
+
+pub(super) const FORGET_USER: &str = "
+WITH slice AS (
+  DELETE FROM slices WHERE account = $3
+), account AS (
+  DELETE FROM accounts WHERE account = $3
+), forgotten AS (
+  UPDATE usage SET \"user\" = NULL, session = NULL WHERE tenant = $1 AND \"user\" = $2 RETURNING 1
+)
+SELECT count(*) FROM forgotten";

@@ -1,0 +1,218 @@
+//! A few connections, made when they are first needed and made again when they are lost.
+//!
+//! A call is one prepared statement, with a deadline. Whoever gives up waiting takes no connection with it: a connection
+//! whose answer is still to come is closed.
+
+use std::collections::HashMap;
+use std::error::Error as _;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use agentry_core::store::Error;
+use tokio::sync::Semaphore;
+use tokio::time::timeout;
+use tokio_postgres::error::SqlState;
+use tokio_postgres::types::ToSql;
+use tokio_postgres::{Client, Row, Statement};
+use tokio_util::task::TaskTracker;
+
+use super::settings::Settings;
+
+/// How long a caller waits for a connection that is free.
+const ADMISSION: Duration = Duration::from_secs(5);
+/// For making a connection, TLS and login included.
+const CONNECT: Duration = Duration::from_secs(10);
+/// Longer than the server's own limit.
+const ANSWER: Duration = Duration::from_secs(15);
+/// How often a statement is sent again that the server undid for the sake of another.
+const UNDONE_MAX: u32 = 5;
+
+pub(super) type Values<'a> = &'a [&'a (dyn ToSql + Sync)];
+
+pub(super) struct Pool {
+    pub settings: Settings,
+    idle: Mutex<Vec<Connection>>,
+    permits: Semaphore,
+    tasks: TaskTracker,
+}
+
+struct Connection {
+    client: Client,
+    statements: HashMap<&'static str, Statement>,
+}
+
+/// Where a call has failed decides what is known.
+enum Failed {
+    /// The connection was of no use; nothing was asked.
+    Before(tokio_postgres::Error),
+    /// The server refused.
+    Refused(tokio_postgres::Error),
+    /// Nobody answered.
+    Unanswered(String),
+}
+
+impl Pool {
+    pub(super) fn new(settings: Settings) -> Self {
+        let permits = Semaphore::new(settings.connections);
+        Self { settings, idle: Mutex::default(), permits, tasks: TaskTracker::new() }
+    }
+
+    /// One statement, which is one transaction.
+    pub(super) async fn query(
+        &self,
+        sql: &'static str,
+        values: Values<'_>,
+    ) -> Result<Vec<Row>, Error> {
+        let permit = timeout(ADMISSION, self.permits.acquire()).await;
+        let Ok(Ok(_permit)) = permit else { return Err(Error::Overloaded) };
+        let mut undone = 0;
+        loop {
+            match self.try_query(sql, values).await? {
+                Ok(rows) => return Ok(rows),
+                // Another connection; each attempt uses up one of those that were idle, or makes one.
+                Err(Failed::Before(problem)) => {
+                    tracing::info!(%problem, "a connection to PostgreSQL was lost");
+                }
+                Err(Failed::Unanswered(reason)) => return Err(Error::Ambiguous(reason)),
+                Err(Failed::Refused(problem)) if is_undone(&problem) && undone < UNDONE_MAX => {
+                    undone += 1;
+                }
+                Err(Failed::Refused(problem)) => return Err(describe(&problem)),
+            }
+        }
+    }
+
+    /// One that answers a single row.
+    pub(super) async fn query_one(
+        &self,
+        sql: &'static str,
+        values: Values<'_>,
+    ) -> Result<Row, Error> {
+        let row = self.query(sql, values).await?.into_iter().next();
+        row.ok_or_else(|| Error::Incompatible("a statement has answered nothing".to_owned()))
+    }
+
+    /// One that answers how many rows it has changed.
+    pub(super) async fn count(&self, sql: &'static str, values: Values<'_>) -> Result<u64, Error> {
+        let row = self.query_one(sql, values).await?;
+        Ok(row.get::<_, i64>(0).unsigned_abs())
+    }
+
+    async fn try_query(
+        &self,
+        sql: &'static str,
+        values: Values<'_>,
+    ) -> Result<Result<Vec<Row>, Failed>, Error> {
+        let known = self.pop();
+        let fresh = known.is_none();
+        let mut connection = match known {
+            Some(connection) => connection,
+            None => self.connect().await.map_err(Error::Unavailable)?,
+        };
+        let answer = connection.query(sql, values).await;
+        match &answer {
+            Err(Failed::Before(problem)) if fresh => return Err(describe(problem)),
+            Err(Failed::Before(_) | Failed::Unanswered(_)) => {}
+            Ok(_) | Err(Failed::Refused(_)) if connection.client.is_closed() => {}
+            Ok(_) | Err(Failed::Refused(_)) => self.idle().push(connection),
+        }
+        Ok(answer)
+    }
+
+    /// A new connection, outside of the pool. Its end ends the task that drives it.
+    pub(super) async fn open(&self) -> Result<Client, String> {
+        let connecting = self.settings.config.connect(self.settings.tls.clone());
+        let connected = timeout(CONNECT, connecting).await;
+        let connected = connected.map_err(|_| "it does not answer".to_owned())?;
+        let (client, driver) = connected.map_err(|problem| explain(&problem))?;
+        self.tasks.spawn(async move {
+            // Whoever uses the connection is told as well.
+            if let Err(problem) = driver.await {
+                tracing::debug!(%problem, "a connection to PostgreSQL has ended");
+            }
+        });
+        Ok(client)
+    }
+
+    async fn connect(&self) -> Result<Connection, String> {
+        let client = self.open().await;
+        let client = client.map_err(|reason| format!("{}: {reason}", self.settings.server()))?;
+        Ok(Connection { client, statements: HashMap::new() })
+    }
+
+    fn pop(&self) -> Option<Connection> {
+        let mut idle = self.idle();
+        while let Some(connection) = idle.pop() {
+            if !connection.client.is_closed() {
+                return Some(connection);
+            }
+        }
+        None
+    }
+
+    fn idle(&self) -> MutexGuard<'_, Vec<Connection>> {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Connection {
+    async fn query(&mut self, sql: &'static str, values: Values<'_>) -> Result<Vec<Row>, Failed> {
+        let statement = match self.statements.get(sql) {
+            Some(statement) => statement.clone(),
+            None => {
+                let prepared = timeout(ANSWER, self.client.prepare(sql)).await;
+                let late = |_| Failed::Unanswered("the database does not answer".to_owned());
+                let statement =
+                    prepared.map_err(late)?.map_err(|problem| match problem.as_db_error() {
+                        Some(_) if !is_farewell(&problem) => Failed::Refused(problem),
+                        Some(_) | None => Failed::Before(problem),
+                    })?;
+                self.statements.insert(sql, statement.clone());
+                statement
+            }
+        };
+        match timeout(ANSWER, self.client.query(&statement, values)).await {
+            Ok(Ok(rows)) => Ok(rows),
+            Ok(Err(problem)) if problem.as_db_error().is_some() => Err(refusal(problem)),
+            Ok(Err(problem)) => Err(Failed::Unanswered(explain(&problem))),
+            Err(_) => Err(Failed::Unanswered("the database has not answered in time".to_owned())),
+        }
+    }
+}
+
+/// A server that goes down may have committed before it said so.
+fn refusal(problem: tokio_postgres::Error) -> Failed {
+    if is_farewell(&problem) {
+        return Failed::Unanswered(explain(&problem));
+    }
+    Failed::Refused(problem)
+}
+
+fn is_farewell(problem: &tokio_postgres::Error) -> bool {
+    let ends = [SqlState::ADMIN_SHUTDOWN, SqlState::CRASH_SHUTDOWN];
+    problem.code().is_some_and(|code| ends.contains(code))
+}
+
+/// It was rolled back for the sake of another transaction, and may be sent again.
+fn is_undone(problem: &tokio_postgres::Error) -> bool {
+    problem.code().is_some_and(|code| code.code().starts_with("40"))
+}
+
+/// What it says and why, as text.
+pub(super) fn explain(problem: &tokio_postgres::Error) -> String {
+    match (problem.as_db_error(), problem.source()) {
+        (Some(said), _) => format!("{} ({})", said.message(), said.code().code()),
+        (None, Some(source)) => format!("{problem}: {source}"),
+        (None, None) => problem.to_string(),
+    }
+}
+
+fn describe(problem: &tokio_postgres::Error) -> Error {
+    let reason = explain(problem);
+    let class = problem.code().and_then(|code| code.code().get(..2));
+    match class {
+        Some("22" | "23") => Error::Refused(reason),
+        Some("42") => Error::Incompatible(reason),
+        Some(_) | None => Error::Unavailable(reason),
+    }
+}
