@@ -2,6 +2,7 @@
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use agentry_core::keys::Keys;
 use agentry_core::run::{
     Committed, Effect, Event, Fence, Interrupt, Loaded, NewRun, RunCommit, RunRow,
 };
@@ -14,15 +15,20 @@ use async_trait::async_trait;
 
 use model::Model;
 
+pub use shared::MemoryShared;
+
 mod idempotency;
+mod keys;
 mod ledger;
 mod model;
+mod shared;
 
 #[derive(Default)]
 pub struct MemoryStore {
     model: Mutex<Model>,
     books: Mutex<ledger::Books>,
     requests: Mutex<idempotency::Requests>,
+    keys: Mutex<Keys>,
 }
 
 impl MemoryStore {

@@ -25,6 +25,7 @@ pub use schema::OpenError;
 
 mod command;
 mod idempotency;
+mod keys;
 mod ledger;
 mod read;
 mod schema;

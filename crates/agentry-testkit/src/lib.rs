@@ -12,7 +12,9 @@ pub mod clock;
 pub mod crash;
 pub mod effects;
 pub mod idempotency;
+pub mod keys;
 pub mod ledger;
+pub mod shared;
 pub mod store;
 pub mod vendor;
 
