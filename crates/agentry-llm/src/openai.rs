@@ -5,7 +5,8 @@ use agentry_core::model::{CallContext, Capabilities, ChatModel, ChatStream, Mode
 use agentry_core::relay::{Dialect, Frame, Marks, Raw, RawAnswer};
 use agentry_http::{BodyStream, Client};
 use agentry_wire::Encode as _;
-use agentry_wire::chat::{self, Chunks, Decoder, Reader};
+use agentry_wire::chat::{self, Chunks, Decoder, Quirks, Reader};
+use agentry_wire::responses;
 use agentry_wire::tap::worse;
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -23,6 +24,8 @@ pub struct Settings {
     pub base_url: String,
     pub api_key: Option<SecretString>,
     pub capabilities: Capabilities,
+    /// What this server takes differently.
+    pub quirks: Quirks,
 }
 
 impl Settings {
@@ -30,7 +33,9 @@ impl Settings {
     #[must_use]
     pub fn new(base_url: impl Into<String>) -> Self {
         let capabilities = Capabilities { tools: true, images: true, json_schema: true };
-        Self { base_url: base_url.into(), api_key: None, capabilities }
+        let base_url = base_url.into();
+        let quirks = Quirks::of(&base_url);
+        Self { base_url, api_key: None, capabilities, quirks }
     }
 }
 
@@ -39,15 +44,18 @@ impl Settings {
 pub struct OpenAi {
     client: Client,
     url: Uri,
+    responses_url: Uri,
     /// Sent with every request. The credential among them is marked as sensitive: `Debug` does not show it.
     headers: HeaderMap,
     capabilities: Capabilities,
+    quirks: Quirks,
 }
 
 impl OpenAi {
     pub fn new(client: Client, settings: Settings) -> Result<Self, Misconfigured> {
-        let Settings { base_url, api_key, capabilities } = settings;
+        let Settings { base_url, api_key, capabilities, quirks } = settings;
         let url = drive::url(&base_url, "/chat/completions")?;
+        let responses_url = drive::url(&base_url, "/responses")?;
         let mut headers = HeaderMap::with_capacity(4);
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
         let accept = HeaderValue::from_static("application/json, text/event-stream");
@@ -55,7 +63,7 @@ impl OpenAi {
         if let Some(key) = api_key {
             headers.insert(header::AUTHORIZATION, drive::credential("Bearer ", &key)?);
         }
-        Ok(Self { client, url, headers, capabilities })
+        Ok(Self { client, url, responses_url, headers, capabilities, quirks })
     }
 
     async fn send(
@@ -63,18 +71,20 @@ impl OpenAi {
         cx: &CallContext,
         request: &ChatRequest,
     ) -> Result<Response<BodyStream>, ModelError> {
-        self.post(cx, chat::body(request)?, &request.model).await
+        let body = chat::body(request, &self.quirks)?;
+        self.post(cx, &self.url, body, &request.model).await
     }
 
     async fn post(
         &self,
         cx: &CallContext,
+        url: &Uri,
         body: Bytes,
         model: &str,
     ) -> Result<Response<BodyStream>, ModelError> {
         let mut request = Request::new(body);
         *request.method_mut() = Method::POST;
-        *request.uri_mut() = self.url.clone();
+        *request.uri_mut() = url.clone();
         *request.headers_mut() = self.headers.clone();
         drive::send(&self.client, cx, request, model).await
     }
@@ -112,16 +122,29 @@ impl ChatModel for OpenAi {
     }
 
     fn speaks(&self, dialect: Dialect) -> bool {
-        dialect == Dialect::ChatCompletions
+        match dialect {
+            Dialect::ChatCompletions => self.quirks.takes_all(),
+            Dialect::Responses => self.quirks.responses,
+            Dialect::Messages => false,
+        }
     }
 
     async fn relay(&self, cx: &CallContext, raw: Raw) -> Result<RawAnswer, ModelError> {
-        let Raw { dialect, body, stream, model, withhold_usage, choices_max } = raw;
-        if dialect != Dialect::ChatCompletions {
-            let reason = format!("this upstream is not sent {dialect}");
-            return Err(ModelError::Internal { reason });
+        match raw.dialect {
+            Dialect::ChatCompletions => self.relay_chat(cx, raw).await,
+            Dialect::Responses => self.relay_responses(cx, raw).await,
+            Dialect::Messages => {
+                let reason = format!("this upstream is not sent {}", raw.dialect);
+                Err(ModelError::Internal { reason })
+            }
         }
-        let response = self.post(cx, body, &model).await?;
+    }
+}
+
+impl OpenAi {
+    async fn relay_chat(&self, cx: &CallContext, raw: Raw) -> Result<RawAnswer, ModelError> {
+        let Raw { dialect: _, body, stream, model, withhold_usage, choices_max } = raw;
+        let response = self.post(cx, &self.url, body, &model).await?;
         if !stream {
             return chat::whole(drive::whole(response).await?, &model).map(RawAnswer::Whole);
         }
@@ -131,6 +154,16 @@ impl ChatModel for OpenAi {
         }
         let reader = Reader::new(choices_max, withhold_usage);
         Ok(RawAnswer::Streamed(drive::frames(response.into_body(), reader)))
+    }
+
+    async fn relay_responses(&self, cx: &CallContext, raw: Raw) -> Result<RawAnswer, ModelError> {
+        let Raw { body, stream, model, .. } = raw;
+        let response = self.post(cx, &self.responses_url, body, &model).await?;
+        if !stream || drive::is_json(response.headers()) {
+            let body = drive::whole(response).await?;
+            return responses::whole_marks(body, &model).map(RawAnswer::Whole);
+        }
+        Ok(RawAnswer::Streamed(drive::frames(response.into_body(), responses::Reader)))
     }
 }
 

@@ -3,11 +3,13 @@
 mod chunks;
 mod decode;
 mod encode;
+mod quirks;
 mod tap;
 
 pub use chunks::Chunks;
 pub use decode::{Decoder, response};
 pub use encode::body;
+pub use quirks::{MaxTokens, Quirks, Thoughts, UnknownQuirk};
 pub use tap::{Reader, whole};
 
 use agentry_core::chat::Head;

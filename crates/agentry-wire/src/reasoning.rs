@@ -25,6 +25,10 @@ pub const CONTENT: &str = "reasoning_content";
 
 /// Thinking blocks of Anthropic's models, wherever they run.
 pub const ANTHROPIC: &str = "anthropic-claude-v1";
+/// Reasoning items of OpenAI's Responses.
+pub const OPENAI: &str = "openai-responses-v1";
+/// Thought signatures of Gemini.
+pub const GEMINI: &str = "google-gemini-v1";
 
 /// A detail with a text and what proves it.
 #[must_use]

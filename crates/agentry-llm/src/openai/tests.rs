@@ -241,19 +241,31 @@ const BILL: &str =
 
 /// What passes, what was read off it, and how it ended.
 async fn relayed(answer: String, stream: bool, withhold_usage: bool) -> Result<Frame, ModelError> {
-    let mut vendor = Vendor::start(answer, Then::Close).await;
-    let raw = Raw {
-        dialect: Dialect::ChatCompletions,
+    let raw = Raw { stream, withhold_usage, ..raw(Dialect::ChatCompletions) };
+    relayed_as(raw, answer).await
+}
+
+fn raw(dialect: Dialect) -> Raw {
+    Raw {
+        dialect,
         body: Bytes::from_static(b"{\"model\": \"m\"}"),
-        stream,
+        stream: true,
         model: "m".to_owned(),
-        withhold_usage,
+        withhold_usage: false,
         choices_max: 1,
+    }
+}
+
+async fn relayed_as(raw: Raw, answer: String) -> Result<Frame, ModelError> {
+    let path = match raw.dialect {
+        Dialect::Responses => "/v1/responses",
+        Dialect::ChatCompletions | Dialect::Messages => "/v1/chat/completions",
     };
+    let mut vendor = Vendor::start(answer, Then::Close).await;
     let answer = vendor.model().relay(&cx(LONG), raw).await?;
-    assert!(
-        matches!(vendor.heard().await, Heard::Request { body, .. } if body == json!({ "model": "m" }))
-    );
+    let Heard::Request { head, body } = vendor.heard().await else { panic!() };
+    assert_eq!(body, json!({ "model": "m" }));
+    assert!(head.starts_with(&format!("post {path} ")), "{head}");
     let mut frames = match answer {
         RawAnswer::Whole(whole) => {
             let marks =
@@ -329,5 +341,46 @@ async fn what_passes_as_it_is_fails_as_everything_else() {
     ] {
         let found = relayed(answer, stream, false).await.unwrap_err().to_string();
         assert!(found.contains(expected), "{found} instead of {expected}");
+    }
+}
+
+#[tokio::test]
+async fn responses_pass_as_they_are() {
+    let response =
+        r#"{"status":"completed","output":[],"usage":{"input_tokens":3,"output_tokens":2}}"#;
+    let stream = format!(
+        "event: response.created\ndata: {{}}\n\nevent: response.completed\ndata: \
+         {{\"type\":\"response.completed\",\"response\":{response}}}\n\n"
+    );
+    let marks = Marks {
+        usage: Some(Box::new(Usage::new(3, 2))),
+        finish: Some(FinishReason::Stop),
+        done: true,
+    };
+    let whole = Raw { stream: false, ..raw(Dialect::Responses) };
+    for (raw, answer, body) in [
+        (raw(Dialect::Responses), sse(&stream), stream.as_str()),
+        (whole, http("200 OK", "application/json", response), response),
+    ] {
+        let found = relayed_as(raw, answer).await;
+        assert_eq!(found, Ok(Frame { bytes: body.to_owned().into(), marks: marks.clone() }));
+    }
+    let cut =
+        relayed_as(raw(Dialect::Responses), sse("event: response.created\ndata: {}\n\n")).await;
+    assert_eq!(cut, Err(ModelError::Truncated));
+}
+
+#[test]
+fn what_passes_as_it_is_depends_on_the_server() {
+    for (url, chat, responses) in [
+        ("https://api.openai.com/v1", true, true),
+        ("http://localhost:8000/v1", true, false),
+        ("https://api.mistral.ai/v1", false, false),
+    ] {
+        let client = Client::new(&HttpSettings::default());
+        let model = OpenAi::new(client, Settings::new(url)).unwrap();
+        assert_eq!(model.speaks(Dialect::ChatCompletions), chat, "{url}");
+        assert_eq!(model.speaks(Dialect::Responses), responses, "{url}");
+        assert!(!model.speaks(Dialect::Messages), "{url}");
     }
 }

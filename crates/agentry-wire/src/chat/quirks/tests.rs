@@ -1,0 +1,74 @@
+use serde_json::{Value, json};
+
+use super::*;
+use crate::chat::body;
+
+fn check(quirks: Quirks, request: Value, expected: Value) {
+    let request = ChatRequest::from_value(request).unwrap();
+    let sent: Value = serde_json::from_slice(&body(&request, &quirks).unwrap()).unwrap();
+    assert_eq!(sent, expected, "{quirks:?}");
+}
+
+#[test]
+fn a_bound_has_the_name_that_the_server_knows() {
+    let request = |name: &str| {
+        let mut request =
+            json!({ "model": "m", "messages": [{ "role": "user", "content": "hi" }] });
+        request[name] = 9.into();
+        request
+    };
+    let (older, newer) = (request("max_tokens"), request("max_completion_tokens"));
+    for (url, from, to) in [
+        ("https://api.openai.com/v1", &older, &newer),
+        ("https://api.openai.com/v1", &newer, &newer),
+        ("https://x.openai.azure.com", &older, &newer),
+        ("https://api.mistral.ai/v1", &newer, &older),
+        ("https://api.deepseek.com", &newer, &older),
+        ("http://localhost:8000/v1", &newer, &newer),
+        ("http://localhost:8000/v1", &older, &older),
+    ] {
+        check(Quirks::of(url), from.clone(), to.clone());
+    }
+}
+
+#[test]
+fn usage_is_asked_for_only_where_that_is_allowed() {
+    let request = json!({ "model": "m", "messages": [{ "role": "user", "content": "hi" }],
+        "stream": true });
+    let mut asked = request.clone();
+    asked["stream_options"] = json!({ "include_usage": true });
+    check(Quirks::default(), request.clone(), asked.clone());
+    let refuses = Quirks::default().with("no_stream_options").unwrap();
+    check(refuses, asked.clone(), request.clone());
+    asked["stream"] = false.into();
+    let mut whole = request;
+    whole.as_object_mut().unwrap().remove("stream");
+    check(Quirks::default(), asked, whole);
+}
+
+#[test]
+fn thoughts_and_roles_that_a_server_refuses_are_not_sent() {
+    let request = |fields: Value, role: &str| {
+        let mut said = json!({ "role": "assistant", "content": "x" });
+        said.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
+        json!({ "model": "m", "messages": [{ "role": role, "content": "hi" }, said] })
+    };
+    let text = json!({ "reasoning_content": "hm" });
+    let all = json!({ "reasoning_content": "hm", "reasoning_details": [{ "type": "x" }] });
+    let full = request(all, "developer");
+    check(Quirks::default(), full.clone(), full.clone());
+    check(Quirks::of("https://openrouter.ai/api/v1"), full.clone(), full.clone());
+    check(Quirks::of("https://api.openai.com/v1"), full.clone(), request(json!({}), "developer"));
+    check(Quirks::of("https://api.deepseek.com/v1"), full, request(text, "system"));
+}
+
+#[test]
+fn quirks_have_names() {
+    for name in NAMES {
+        assert_ne!(Quirks::default().with(name).unwrap(), Quirks::default(), "{name}");
+    }
+    let error = Quirks::default().with("no_such").unwrap_err().to_string();
+    assert!(error.contains("no_such") && error.contains("no_stream_options"), "{error}");
+    assert!(Quirks::of("https://api.openai.com/v1").takes_all());
+    assert!(!Quirks::of("https://api.mistral.ai/v1").takes_all());
+}

@@ -1,0 +1,25 @@
+//! OpenAI's Responses, as callers send them to us and as upstreams take them.
+//!
+//! The gateway keeps no responses. What a request can only mean with a response that was kept (`previous_response_id`,
+//! `conversation`, `background`, stored prompts, references to items) is refused with the parameter's name; so are items
+//! of tools that the vendor runs itself. What only tunes how a vendor works (`store`, `truncation`, `metadata`,
+//! `max_tool_calls`, `reasoning.summary`) has no counterpart in chat completions and is not sent on; the answer repeats it
+//! where clients expect that. A request that passes as it is keeps all of it.
+//!
+//! Thoughts that other vendors want back unchanged travel in `encrypted_content`, which clients send back unread.
+
+mod answer;
+mod items;
+mod object;
+mod request;
+mod stream;
+mod tap;
+mod usage;
+
+pub use answer::whole;
+pub use request::request;
+pub use stream::Events;
+pub use tap::{Reader, whole_marks};
+
+/// Begins an `encrypted_content` that holds `reasoning_details` of other vendors, as JSON.
+const PACKED: &str = "agentry:";
