@@ -1,0 +1,89 @@
+use super::*;
+
+const SECOND: Duration = Duration::from_secs(1);
+
+#[test]
+fn a_gate_survives_being_packed() {
+    for gate in [
+        Gate::Free,
+        Gate::Soft(Moment::from_micros(1)),
+        Gate::Firm(Moment::from_micros(86_400_000_000)),
+        Gate::Shut(Cause::Failing, Moment::default()),
+        Gate::Shut(Cause::Outlier, Moment::from_micros(7)),
+        Gate::Shut(Cause::Credentials, Moment::from_micros(u64::MAX >> KIND_BITS)),
+    ] {
+        assert_eq!(unpack(pack(gate)), gate);
+    }
+}
+
+#[test]
+fn a_snapshot_says_what_was_measured() {
+    let start = Instant::now();
+    let vitals = Vitals::new(Settings::default(), start);
+    let asked = Asked { mode: Mode::Streamed, at: start };
+    for _ in 0..30 {
+        vitals.first_token(start + SECOND, asked, None);
+        vitals.succeeded(start + SECOND * 4, asked, None);
+    }
+    vitals.enter();
+    let now = start + SECOND * 10;
+    let snapshot = vitals.snapshot(now);
+    assert_eq!(snapshot.condition, Condition::Healthy);
+    assert_eq!(snapshot.circuit, Circuit::Closed);
+    assert_eq!((snapshot.open_since, snapshot.cooling), (None, None));
+    assert_eq!((snapshot.in_flight, snapshot.recent_calls), (1, 30));
+    assert_eq!(snapshot.expected_first_token, Some(SECOND));
+    assert_eq!((snapshot.first_token.calls, snapshot.total.calls), (30, 30));
+    // 30 calls in ten seconds, each of four: twelve at once.
+    assert!((snapshot.flow.in_system() - 12.0).abs() < 0.01, "{snapshot:?}");
+    assert_eq!(snapshot.limit, None);
+}
+
+/// The condition and the circuit after active checks at second 0.
+#[track_caller]
+fn check_probes(checks: &[bool], expected: (Condition, Circuit)) {
+    let start = Instant::now();
+    let vitals = Vitals::new(Settings::default(), start);
+    checks.iter().for_each(|ok| vitals.mark_probe(start, *ok));
+    let snapshot = vitals.snapshot(start);
+    assert_eq!((snapshot.condition, snapshot.circuit), expected);
+}
+
+#[test]
+fn active_checks_open_and_close() {
+    let (healthy, unhealthy) = (Condition::Healthy, Condition::Unhealthy);
+    check_probes(&[true; 9], (healthy, Circuit::Closed));
+    check_probes(&[false; 4], (healthy, Circuit::Closed));
+    check_probes(&[false; 5], (unhealthy, Circuit::Open(Cause::Failing)));
+    let probing = Circuit::HalfOpen(Cause::Failing);
+    check_probes(&[false, false, false, false, false, true], (unhealthy, probing));
+    check_probes(&[false, false, false, false, false, true, true], (healthy, Circuit::Closed));
+}
+
+/// What is expected of a target with so much left of its rate limit, in relation to one that says nothing, after so long.
+#[track_caller]
+fn check_headroom(left: f32, later: u64, expected: f64) {
+    let start = Instant::now();
+    let vitals = Vitals::new(Settings::default(), start);
+    vitals.headroom(start, left, Duration::from_secs(10));
+    let now = start + Duration::from_secs(later);
+    let ratio = vitals.expected(now, Mode::Streamed) / 0.1;
+    assert!((ratio - expected).abs() < 0.01, "{ratio}, expected {expected}");
+}
+
+#[test]
+fn little_headroom_makes_a_target_dear_until_it_is_filled_up() {
+    check_headroom(1.0, 0, 1.0);
+    check_headroom(0.5, 0, 2.0);
+    check_headroom(0.001, 9, 20.0);
+    check_headroom(0.001, 11, 1.0);
+}
+
+#[test]
+fn without_headroom_a_target_is_left_alone() {
+    let start = Instant::now();
+    let vitals = Vitals::new(Settings::default(), start);
+    vitals.headroom(start, 0.0, Duration::from_secs(10));
+    assert_eq!(vitals.standing(start), Standing::Cooling(Duration::from_secs(10)));
+    assert_eq!(vitals.standing(start + Duration::from_secs(10)), Standing::Free);
+}
