@@ -1,6 +1,7 @@
 //! The chat completions wire, spoken by OpenAI and by everyone who is compatible with it.
 
 use agentry_core::chat::{ChatRequest, ChatResponse, Head};
+use agentry_core::embed::BatchMax;
 use agentry_core::model::{CallContext, Capabilities, ChatModel, ChatStream, ModelError};
 use agentry_core::relay::{Dialect, Frame, Marks, Raw, RawAnswer};
 use agentry_http::{BodyStream, Client};
@@ -17,6 +18,8 @@ use secrecy::SecretString;
 use crate::drive;
 use crate::drive::Misconfigured;
 
+mod embed;
+
 /// Where an upstream is and how it knows us.
 #[derive(Debug, Clone)]
 pub struct Settings {
@@ -26,7 +29,12 @@ pub struct Settings {
     pub capabilities: Capabilities,
     /// What this server takes differently.
     pub quirks: Quirks,
+    /// How much one request for embeddings may hold.
+    pub batch_max: BatchMax,
 }
+
+/// What OpenAI takes; a server of one's own may take less.
+const BATCH_MAX: BatchMax = BatchMax { inputs: 2_048, tokens: 300_000 };
 
 impl Settings {
     /// Without a key, and trusting that the models behind it can do everything.
@@ -35,7 +43,7 @@ impl Settings {
         let capabilities = Capabilities { tools: true, images: true, json_schema: true };
         let base_url = base_url.into();
         let quirks = Quirks::of(&base_url);
-        Self { base_url, api_key: None, capabilities, quirks }
+        Self { base_url, api_key: None, capabilities, quirks, batch_max: BATCH_MAX }
     }
 }
 
@@ -45,17 +53,20 @@ pub struct OpenAi {
     client: Client,
     url: Uri,
     responses_url: Uri,
+    embeddings_url: Uri,
     /// Sent with every request. The credential among them is marked as sensitive: `Debug` does not show it.
     headers: HeaderMap,
     capabilities: Capabilities,
     quirks: Quirks,
+    batch_max: BatchMax,
 }
 
 impl OpenAi {
     pub fn new(client: Client, settings: Settings) -> Result<Self, Misconfigured> {
-        let Settings { base_url, api_key, capabilities, quirks } = settings;
+        let Settings { base_url, api_key, capabilities, quirks, batch_max } = settings;
         let url = drive::url(&base_url, "/chat/completions")?;
         let responses_url = drive::url(&base_url, "/responses")?;
+        let embeddings_url = drive::url(&base_url, "/embeddings")?;
         let mut headers = HeaderMap::with_capacity(4);
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
         let accept = HeaderValue::from_static("application/json, text/event-stream");
@@ -63,7 +74,16 @@ impl OpenAi {
         if let Some(key) = api_key {
             headers.insert(header::AUTHORIZATION, drive::credential("Bearer ", &key)?);
         }
-        Ok(Self { client, url, responses_url, headers, capabilities, quirks })
+        Ok(Self {
+            client,
+            url,
+            responses_url,
+            embeddings_url,
+            headers,
+            capabilities,
+            quirks,
+            batch_max,
+        })
     }
 
     async fn send(

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use agentry_core::model::ModelError;
-use http::{HeaderMap, StatusCode};
+use http::{HeaderMap, StatusCode, header};
 use serde::Serialize;
 use serde_json::{Map, Value};
 
@@ -98,7 +98,10 @@ pub fn from_report(
         401 | 403 => ModelError::Unauthorized { message },
         429 => ModelError::RateLimited { message, after },
         408 | 409 | 425 | 500.. => ModelError::Unavailable { message, after },
-        400..=499 => ModelError::Invalid { message, param, upstream_code: code },
+        400..=499 => {
+            let upstream_code = common_code(&message, code);
+            ModelError::Invalid { message, param, upstream_code }
+        }
         300..=399 => ModelError::Malformed {
             reason: format!("it redirects (status {status}): set base_url to where it really is"),
         },
@@ -106,12 +109,61 @@ pub fn from_report(
     }
 }
 
-/// `retry-after-ms` is the more exact one. A date is not understood: it would need a clock that both sides share.
+/// Two reasons are worth knowing by one name, for another model may well answer; servers name them as they like.
+fn common_code(message: &str, code: Option<String>) -> Option<String> {
+    const TOO_LONG: [&str; 7] = [
+        "context length",
+        "context window",
+        "context size",
+        "maximum context",
+        "prompt is too long",
+        "input is too long",
+        "exceeds the maximum number of tokens",
+    ];
+    let message = message.to_ascii_lowercase();
+    match code.as_deref() {
+        Some("context_length_exceeded" | "exceed_context_size_error") => {
+            Some("context_length_exceeded".to_owned())
+        }
+        Some("content_filter" | "content_policy_violation" | "ResponsibleAIPolicyViolation") => {
+            Some("content_policy_violation".to_owned())
+        }
+        _ if TOO_LONG.iter().any(|phrase| message.contains(phrase)) => {
+            Some("context_length_exceeded".to_owned())
+        }
+        _ => code,
+    }
+}
+
+/// An error that a server reports under a good status. Some of them say in its code what the status should have been.
+pub(crate) fn from_good_status(error: &Value, model: &str) -> ModelError {
+    let report = Report::from_value(error);
+    let status = report.code.as_ref().and_then(|code| code.parse().ok());
+    from_report(status.unwrap_or(500), report, None, model)
+}
+
+const AFTER_MAX: Duration = Duration::from_secs(86_400);
+
+/// `retry-after-ms` is the more exact one.
 fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     let number =
         |name: &str| -> Option<f64> { headers.get(name)?.to_str().ok()?.trim().parse().ok() };
-    let seconds = number("retry-after-ms").map(|ms| ms / 1e3).or_else(|| number("retry-after"))?;
-    Duration::try_from_secs_f64(seconds).ok().map(|after| after.min(Duration::from_secs(86_400)))
+    let seconds = number("retry-after-ms").map(|ms| ms / 1e3).or_else(|| number("retry-after"));
+    let after = match seconds {
+        Some(seconds) => Duration::try_from_secs_f64(seconds).ok()?,
+        None => until(headers)?,
+    };
+    Some(after.min(AFTER_MAX))
+}
+
+/// A date to wait for means something only by the clock of the server that gives it: its `date` is the other end.
+fn until(headers: &HeaderMap) -> Option<Duration> {
+    let seconds = |name: header::HeaderName| -> Option<i64> {
+        let text = headers.get(name)?.to_str().ok()?;
+        Some(jiff::fmt::rfc2822::parse(text.trim()).ok()?.timestamp().as_second())
+    };
+    let wait = seconds(header::RETRY_AFTER)?.saturating_sub(seconds(header::DATE)?);
+    Some(Duration::from_secs(u64::try_from(wait).unwrap_or(0)))
 }
 
 /// What a caller is told when something is wrong.

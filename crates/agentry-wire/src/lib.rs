@@ -10,6 +10,7 @@ use bytes::Bytes;
 
 mod base64;
 pub mod chat;
+pub mod embeddings;
 pub mod error;
 pub mod head;
 pub mod ingress;

@@ -2,6 +2,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use agentry_core::chat::{Content, Event, FinishReason, Message, Usage};
+use agentry_core::embed::{Embedder as _, EmbeddingInput, EmbeddingRequest, Vector};
 use agentry_http::Settings as HttpSettings;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -383,4 +384,29 @@ fn what_passes_as_it_is_depends_on_the_server() {
         assert_eq!(model.speaks(Dialect::Responses), responses, "{url}");
         assert!(!model.speaks(Dialect::Messages), "{url}");
     }
+}
+
+#[tokio::test]
+async fn embeddings_come_one_for_each_input() {
+    let body = |count: usize| {
+        let data: Vec<Value> =
+            (0..count).map(|index| json!({ "index": index, "embedding": [0.5] })).collect();
+        let body = json!({ "object": "list", "model": "e-1", "data": data });
+        http("200 OK", "application/json", &body.to_string())
+    };
+    let text = |text: &str| EmbeddingInput::Text(text.to_owned());
+    let request = EmbeddingRequest {
+        model: "e".to_owned(),
+        input: vec![text("a"), text("b")],
+        ..EmbeddingRequest::default()
+    };
+    let mut vendor = Vendor::start(body(2), Then::Close).await;
+    let found = vendor.model().embed(&cx(LONG), request.clone()).await.unwrap();
+    assert_eq!(found.vectors, [Vector::Floats(vec![0.5]), Vector::Floats(vec![0.5])]);
+    let Heard::Request { head, body: sent } = vendor.heard().await else { panic!() };
+    assert!(head.starts_with("post /v1/embeddings "), "{head}");
+    assert_eq!(sent, json!({ "model": "e", "input": ["a", "b"] }));
+    let vendor = Vendor::start(body(1), Then::Close).await;
+    let error = vendor.model().embed(&cx(LONG), request).await.unwrap_err();
+    assert!(error.to_string().contains("2 inputs were sent, 1 vectors"), "{error}");
 }

@@ -5,7 +5,7 @@ use agentry_core::model::ModelError;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use crate::error::{Report, from_report};
+use crate::error::{Report, from_good_status};
 use crate::{Decode, Step, sse};
 
 mod calls;
@@ -285,9 +285,7 @@ pub fn response(body: &[u8], model: &str) -> Result<ChatResponse, ModelError> {
     let mut value: Value =
         serde_json::from_slice(body).map_err(|error| malformed(error.to_string()))?;
     if let Some(error) = value.get("error").filter(|error| !error.is_null()) {
-        let report = Report::from_value(error);
-        let status = report.code.as_ref().and_then(|code| code.parse().ok());
-        return Err(from_report(status.unwrap_or(500), report, None, model));
+        return Err(from_good_status(error, model));
     }
     if let Value::Object(fields) = &mut value {
         fields.retain(|name, value| !(name == "id" || name == "created") || !value.is_null());

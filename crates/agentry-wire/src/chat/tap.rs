@@ -8,7 +8,7 @@ use memchr::memmem;
 use serde::Deserialize;
 use serde_json::Value;
 
-use crate::error::{Report, from_report};
+use crate::error::{Report, from_good_status};
 use crate::tap::{Pass, Read, worse};
 
 /// Reads the marks off a streamed chat completion. Most chunks only carry text: they are not parsed.
@@ -121,9 +121,7 @@ pub fn whole(body: Bytes, model: &str) -> Result<RawWhole, ModelError> {
     let answer: Answer =
         serde_json::from_slice(&body).map_err(|error| malformed(error.to_string()))?;
     if let Some(error) = answer.error.filter(|error| !error.is_null()) {
-        let report = Report::from_value(&error);
-        let status = report.code.as_ref().and_then(|code| code.parse().ok());
-        return Err(from_report(status.unwrap_or(500), report, None, model));
+        return Err(from_good_status(&error, model));
     }
     let choices = answer.choices.unwrap_or_default();
     if choices.is_empty() {

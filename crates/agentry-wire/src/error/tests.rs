@@ -72,11 +72,48 @@ fn an_upstream_may_say_when_to_come_back() {
     assert_eq!(after(&[("retry-after", "-1")]), None);
     assert_eq!(after(&[("retry-after", "NaN")]), None);
     assert_eq!(after(&[("retry-after", "999999999")]), millis(86_400_000));
-    assert_eq!(after(&[("retry-after", "Fri, 20 Nov 2026 14:00:00 GMT")]), None);
+    // A date needs the other end of the wait by the same clock.
+    let noon = ("date", "Fri, 20 Nov 2026 12:00:00 GMT");
+    let date = |date| after(&[("retry-after", date), noon]);
+    assert_eq!(after(&[("retry-after", "Fri, 20 Nov 2026 12:00:07 GMT")]), None);
+    assert_eq!(date("Fri, 20 Nov 2026 12:00:07 GMT"), millis(7_000));
+    assert_eq!(date("Fri, 20 Nov 2026 11:00:00 GMT"), millis(0));
+    assert_eq!(date("Fri, 20 Nov 2099 12:00:00 GMT"), millis(86_400_000));
+    assert_eq!(date("tomorrow"), None);
 }
 
 #[test]
 fn a_long_report_is_shortened() {
     let report = Report::from_bytes("é".repeat(100_000).as_bytes());
     assert_eq!(report.message.chars().count(), MESSAGE_CHARS_MAX + 2);
+}
+
+#[test]
+fn a_prompt_that_is_too_long_or_not_allowed_has_one_name_everywhere() {
+    let code = |body: &str| match error(400, &[], body) {
+        ModelError::Invalid { upstream_code, .. } => upstream_code,
+        other => panic!("{other}"),
+    };
+    for (body, expected) in [
+        (
+            r#"{"error":{"message":"x","code":"context_length_exceeded"}}"#,
+            "context_length_exceeded",
+        ),
+        (
+            r#"{"error":{"message":"x","type":"exceed_context_size_error","code":null}}"#,
+            "context_length_exceeded",
+        ),
+        (
+            r#"{"message":"This model's maximum context length is 4096 tokens","code":400}"#,
+            "context_length_exceeded",
+        ),
+        (
+            r#"{"error":{"message":"The input token count (9) exceeds the maximum number of tokens allowed (8)."}}"#,
+            "context_length_exceeded",
+        ),
+        (r#"{"error":{"message":"x","code":"content_filter"}}"#, "content_policy_violation"),
+        (r#"{"error":{"message":"x","code":"other"}}"#, "other"),
+    ] {
+        assert_eq!(code(body).as_deref(), Some(expected), "{body}");
+    }
 }
