@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::metrics::Metrics;
-use crate::{Approvals, IncidentDesk, Settings};
+use crate::{Approvals, Identity, IncidentDesk, Settings};
 
 /// Everything that requests need. Build it, let faces add theirs, hand it to [`crate::serve`].
 pub struct App {
@@ -28,6 +28,7 @@ pub struct App {
     pub(crate) request_ids: RequestIds,
     pub(crate) incidents: Option<Arc<dyn IncidentDesk>>,
     pub(crate) approvals: Option<Approvals>,
+    pub(crate) identity: Identity,
 }
 
 /// Something that the server cannot do its work without.
@@ -56,6 +57,7 @@ impl App {
             request_ids: RequestIds::new(),
             incidents: None,
             approvals: None,
+            identity: Identity::open(),
         }
     }
 
@@ -76,6 +78,13 @@ impl App {
     #[must_use]
     pub fn approvals(mut self, approvals: Approvals) -> Self {
         self.approvals = Some(approvals);
+        self
+    }
+
+    /// Lets in only whom `identity` knows. Without it, everybody on this machine.
+    #[must_use]
+    pub fn identity(mut self, identity: Identity) -> Self {
+        self.identity = identity;
         self
     }
 

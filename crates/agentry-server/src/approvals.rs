@@ -5,9 +5,10 @@ use std::sync::Arc;
 use agentry_core::run::{Answer, Interrupt};
 use agentry_core::store::{Log, RunStore, Signal, Signalled};
 use agentry_core::{Clock, RunId, audit};
+use agentry_identity::{Caller, Kind, Scope};
 use axum::extract::{Path, State};
 use axum::routing::get;
-use axum::{Json, Router};
+use axum::{Extension, Json, Router};
 use http::StatusCode;
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -76,18 +77,24 @@ async fn show(State(app): State<Arc<App>>, Path(id): Path<String>) -> Result<Jso
 async fn decide(
     State(app): State<Arc<App>>,
     Path(id): Path<String>,
+    Extension(caller): Extension<Arc<Caller>>,
     Body(decision): Body<Decision>,
 ) -> Result<Json<Value>, Refusal> {
     let face = face(&app)?;
     let question = find(face, &id).await?;
     check(&question, &decision)?;
-    let actor = format!("person:{}", decision.actor.as_deref().unwrap_or("local"));
+    let actor = match (caller.kind, decision.actor.as_deref()) {
+        (Kind::Anonymous, Some(name)) => format!("person:{name}"),
+        // Whoever has a key cannot claim to be somebody else.
+        (Kind::Anonymous, None) | (Kind::Key | Kind::Token, _) => caller.actor(),
+    };
     let at = face.clock.now();
     let value = json!({
         "decision": decision.decision,
         "comment": decision.comment,
         "digest": decision.digest,
         "remedy": decision.remedy,
+        "on_behalf_of": decision.actor.filter(|_| caller.kind != Kind::Anonymous),
     });
     let entry = audit::Entry {
         at,
@@ -230,11 +237,30 @@ struct Span {
 
 async fn read_audit(
     State(app): State<Arc<App>>,
+    Extension(caller): Extension<Arc<Caller>>,
     Parameters(span): Parameters<Span>,
 ) -> Result<Json<Value>, Refusal> {
-    let max = span.limit.unwrap_or(AUDIT_MAX).min(AUDIT_MAX);
-    let records = face(&app)?.log.audit(span.after, max).await?;
-    Ok(Json(json!({ "object": "list", "data": records })))
+    let face = face(&app)?;
+    app.identity.accessed(&caller, "audit.read", face.clock.now()).await?;
+    let max = span.limit.unwrap_or(AUDIT_MAX).clamp(1, AUDIT_MAX);
+    let mut after = span.after;
+    loop {
+        let records = face.log.audit(after, max).await?;
+        let Some(last) = records.last() else { break };
+        after = last.number;
+        let seen: Vec<_> = records.into_iter().filter(|record| is_seen(&caller, record)).collect();
+        // An empty page would say that the log ends here.
+        if !seen.is_empty() {
+            return Ok(Json(json!({ "object": "list", "data": seen })));
+        }
+    }
+    Ok(Json(json!({ "object": "list", "data": [] })))
+}
+
+/// The chain is one for all tenants: whoever sees one of them only sees it with gaps.
+fn is_seen(caller: &Caller, record: &audit::Record) -> bool {
+    let entry = serde_json::from_str::<audit::Entry>(&record.entry);
+    entry.map_or_else(|_| caller.scopes.has(Scope::Operator), |entry| caller.sees(entry.tenant()))
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@ use axum::extract::{FromRequest, Request};
 use bytes::{Bytes, BytesMut};
 use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, EXPECT};
 use http::{HeaderMap, StatusCode};
+use http_body::Body as _;
 use http_body_util::BodyExt as _;
 use serde::de::DeserializeOwned;
 use serde_json::error::Category;
@@ -155,6 +156,15 @@ fn too_large(bytes_max: usize) -> Refusal {
 }
 
 /// Reads on for a while: closing with bytes unread resets the connection, and the answer is lost with it.
+/// Takes what still comes of a request that is refused unread, so that the answer is not lost with the connection.
+pub(crate) fn leave(request: Request, tracker: &TaskTracker) {
+    let asks_first = request.headers().contains_key(EXPECT);
+    let body = request.into_body();
+    if !asks_first && !body.is_end_stream() {
+        tracker.spawn(swallow(body));
+    }
+}
+
 async fn swallow(mut body: axum::body::Body) {
     let all = async { while let Some(Ok(_)) = body.frame().await {} };
     // Whether it ended or not: from here on the connection may be closed.

@@ -16,7 +16,7 @@ use http::{HeaderName, HeaderValue, Method, StatusCode, Version};
 use tracing::{debug, error};
 
 use crate::listen::framing::Flaw;
-use crate::{App, Refusal, operate};
+use crate::{App, Refusal, body, headers, identity, operate};
 
 const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
@@ -43,13 +43,14 @@ pub(crate) async fn guard(
     let route = route.as_ref().map_or("unmatched", MatchedPath::as_str);
     let path = request.uri().path().to_owned();
     request.extensions_mut().insert(id.clone());
+    let origin = headers::welcome_origin(&request, &app.settings.origins);
 
     let checked = check(&request)
         .and_then(|()| check_name(&request, &app.settings.hosts))
         .and_then(|()| admit(&app, route));
     let mut response = match checked {
         Err(refusal) => refusal.into_response(),
-        Ok(()) => match AssertUnwindSafe(next.run(request)).catch_unwind().await {
+        Ok(()) => match AssertUnwindSafe(enter(&app, request, next)).catch_unwind().await {
             Ok(response) => in_shape(response).await,
             Err(_) => {
                 error!(request_id = id.as_str(), route, "a request handler panicked");
@@ -65,6 +66,10 @@ pub(crate) async fn guard(
     if let Ok(value) = HeaderValue::from_str(id.as_str()) {
         response.headers_mut().insert(X_REQUEST_ID, value);
     }
+    headers::protect(&mut response);
+    if let Some(origin) = origin {
+        headers::open_to(&mut response, origin);
+    }
     let status = response.status().as_u16();
     app.metrics.request_answered(route, method, status, begun.elapsed());
     debug!(
@@ -76,6 +81,20 @@ pub(crate) async fn guard(
         "answered"
     );
     response
+}
+
+/// Behind the door: who is it, and may that one do this?
+async fn enter(app: &App, mut request: Request, next: Next) -> Response {
+    if let Some(answer) = headers::preflight(&request, &app.settings.origins) {
+        return answer;
+    }
+    match identity::enter(app, &mut request).await {
+        Ok(()) => next.run(request).await,
+        Err(refusal) => {
+            body::leave(request, &app.tracker);
+            refusal.into_response()
+        }
+    }
 }
 
 /// The framework refuses paths and queries that it cannot read in plain text: callers get the one shape for all.

@@ -7,7 +7,7 @@ use axum::{Extension, Router, middleware};
 use http::StatusCode;
 
 use crate::body::Reading;
-use crate::{App, Refusal, approvals, edge, incidents, openai, operate};
+use crate::{App, Refusal, approvals, edge, identity, incidents, openai, operate};
 
 /// All faces behind what every request goes through. A new face is one line here and one in `faces`.
 pub fn router(app: App) -> Router {
@@ -18,6 +18,7 @@ pub fn router(app: App) -> Router {
         .merge(incidents::routes())
         .merge(approvals::routes())
         .merge(operate::routes())
+        .merge(identity::routes())
         .fallback(unknown_path)
         .method_not_allowed_fallback(wrong_method)
         .layer(Extension(reading))
@@ -26,7 +27,7 @@ pub fn router(app: App) -> Router {
 }
 
 fn paths() -> impl Iterator<Item = &'static str> {
-    [openai::PATHS, incidents::PATHS, approvals::PATHS, operate::PATHS]
+    [openai::PATHS, incidents::PATHS, approvals::PATHS, operate::PATHS, identity::PATHS]
         .into_iter()
         .flatten()
         .copied()

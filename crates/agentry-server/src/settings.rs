@@ -10,6 +10,10 @@ pub struct Settings {
     /// Names with a dot that a request's host may have, beside IP addresses and `localhost`. Any other is refused: a page
     /// in a browser must not reach us by a name that its author points here.
     pub hosts: Vec<String>,
+    /// Web pages of these origins may call from a browser: `https://app.example.com`. None by default.
+    pub origins: Vec<String>,
+    /// Whether `/metrics` needs no key.
+    pub metrics_open: bool,
     /// From the accepted connection to its first byte.
     pub first_byte: Duration,
     /// From the first byte of a request (or of an HTTP/2 preface) to the end of its head.
@@ -44,6 +48,8 @@ impl Default for Settings {
         Self {
             connections_max: 10_000,
             hosts: Vec::new(),
+            origins: Vec::new(),
+            metrics_open: true,
             first_byte: Duration::from_secs(5),
             head: Duration::from_secs(10),
             idle: Duration::from_secs(90),

@@ -1,6 +1,7 @@
 //! One connection from its first byte to its end.
 
 use std::convert::Infallible;
+use std::net::{IpAddr, Ipv6Addr};
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -20,12 +21,17 @@ use super::Door;
 use super::activity::{Activity, Counted};
 use super::opening::{self, Protocol};
 use super::wire::{Finding, Patience, Wire};
+use crate::identity::Peer;
 
 /// After we asked to finish: how long a connection without a request may take to go.
 const LINGER: Duration = Duration::from_secs(1);
 
+const UNKNOWN: IpAddr = IpAddr::V6(Ipv6Addr::UNSPECIFIED);
+
 pub(super) async fn run(door: &Arc<Door>, mut stream: TcpStream, shutdown: &CancellationToken) {
     let settings = &door.settings;
+    // Whoever has no address any more is nobody from this machine.
+    let peer = Peer(stream.peer_addr().map_or(UNKNOWN, |address| address.ip()));
     let opened = tokio::select! {
         opened = opening::read(&mut stream, settings.first_byte, settings.head) => opened,
         () = shutdown.cancelled() => return,
@@ -40,13 +46,13 @@ pub(super) async fn run(door: &Arc<Door>, mut stream: TcpStream, shutdown: &Canc
     match protocol {
         Protocol::Http1 => {
             let (wire, finding) = Wire::http1(stream, opening, patience);
-            let service = service(door, &activity, Some(finding));
+            let service = service(door, &activity, (peer, Some(finding)));
             let connection = door.http1.serve_connection(TokioIo::new(wire), service_fn(service));
             drive(pin!(connection), &activity, door, shutdown).await;
         }
         Protocol::Http2 => {
             let wire = Wire::http2(stream, opening, patience);
-            let service = service(door, &activity, None);
+            let service = service(door, &activity, (peer, None));
             let connection = door.http2.serve_connection(TokioIo::new(wire), service_fn(service));
             drive(pin!(connection), &activity, door, shutdown).await;
         }
@@ -85,12 +91,13 @@ fn note(ended: hyper::Result<()>) {
 fn service(
     door: &Arc<Door>,
     activity: &Activity,
-    finding: Option<Finding>,
+    (peer, finding): (Peer, Option<Finding>),
 ) -> impl Fn(Request<Incoming>) -> BoxedAnswer + use<> {
     let (door, activity) = (Arc::clone(door), activity.clone());
     let count = AtomicU64::new(0);
     move |mut request| {
         let in_flight = activity.begin();
+        request.extensions_mut().insert(peer);
         let number = count.fetch_add(1, Ordering::Relaxed) + 1;
         if let Some(flawed) = finding.as_ref().and_then(|finding| finding.get())
             && flawed.request == number

@@ -11,7 +11,13 @@ pub(super) fn of(code: Code, fault: Fault) -> StatusCode {
         "model_not_found" => StatusCode::BAD_GATEWAY,
         "too_many_alerts" => StatusCode::PAYLOAD_TOO_LARGE,
         "model_rate_limited" => StatusCode::TOO_MANY_REQUESTS,
-        "tool_refused" => StatusCode::FORBIDDEN,
+        "key_missing" | "key_invalid" | "key_expired" | "key_revoked" => StatusCode::UNAUTHORIZED,
+        "key_attempts_exceeded" => StatusCode::TOO_MANY_REQUESTS,
+        "key_not_found" => StatusCode::NOT_FOUND,
+        "key_name_taken" | "key_over" | "key_configured" => StatusCode::CONFLICT,
+        "tool_refused" | "scope_missing" | "model_forbidden" | "address_forbidden" => {
+            StatusCode::FORBIDDEN
+        }
         // It is not the caller's key that was refused.
         "model_unauthorized"
         | "model_broke_off"
