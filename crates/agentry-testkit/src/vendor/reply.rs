@@ -214,6 +214,12 @@ impl Reply {
         self.pieces.len()
     }
 
+    /// All that is sent.
+    #[must_use]
+    pub fn bytes(&self) -> Vec<u8> {
+        self.raw.clone().unwrap_or_else(|| self.parts().concat())
+    }
+
     pub(super) fn write(&self, stream: &mut TcpStream) -> io::Result<()> {
         let mut parts: Vec<Vec<u8>> = match &self.raw {
             Some(raw) => vec![raw.clone()],

@@ -7,6 +7,8 @@ mod bad_input;
 #[cfg(test)]
 mod demo;
 #[cfg(test)]
+mod faults;
+#[cfg(test)]
 mod incidents;
 #[cfg(test)]
 mod kill;

@@ -224,10 +224,15 @@ impl Connection {
     }
 
     pub(crate) fn rest(&mut self) -> String {
+        String::from_utf8_lossy(&self.bytes()).into_owned()
+    }
+
+    /// What comes until the server closes.
+    pub(crate) fn bytes(&mut self) -> Vec<u8> {
         let mut bytes = Vec::new();
         // A reset after the answer loses nothing of it.
         let _ = self.0.read_to_end(&mut bytes);
-        String::from_utf8_lossy(&bytes).into_owned()
+        bytes
     }
 
     pub(crate) fn until(&mut self, text: &str) -> String {
