@@ -169,13 +169,22 @@ impl Breaker {
         }
     }
 
+    /// The probe was answered, and that says nothing about the target: another may go soon.
+    pub(crate) fn inconclusive(&mut self, now: Moment, ticket: Ticket) {
+        self.withdraw(ticket, |shut| now.plus(shut.pace.first));
+    }
+
     /// The call that was the probe went away without a result: another may go at once.
     pub(crate) fn released(&mut self, ticket: Ticket) {
+        self.withdraw(ticket, |_| Moment::default());
+    }
+
+    fn withdraw(&mut self, ticket: Ticket, due: impl FnOnce(&Shut) -> Moment) {
         if let Some(shut) = &mut self.shut
             && shut.pending.is_some_and(|(pending, _)| pending == ticket)
         {
             shut.pending = None;
-            shut.due = Moment::default();
+            shut.due = due(shut);
         }
     }
 

@@ -35,26 +35,24 @@ pub(crate) fn smooth(
     Some(target)
 }
 
-/// The cheapest; of several, any.
-pub(crate) fn least(open: Targets, random: u64, cost: impl Fn(usize) -> f64) -> Option<usize> {
-    let mut random = random;
-    let mut best: Option<(usize, f64)> = None;
-    let mut equals = 0;
+/// The cheapest; of several, one by weight and chance.
+pub(crate) fn least(
+    open: Targets,
+    random: u64,
+    weight: impl Fn(usize) -> u32,
+    cost: impl Fn(usize) -> f64,
+) -> Option<usize> {
+    let mut cheapest = Targets::NONE;
+    let mut lowest = f64::INFINITY;
     for target in open {
         let cost = cost(target);
-        let (at, lowest) = best.unwrap_or((target, f64::INFINITY));
         if cost < lowest {
-            best = Some((target, cost));
-            equals = 1;
-        } else {
-            // One of k equals stays with a chance of 1/k.
-            equals += u64::from(cost <= lowest);
-            random = mix(random);
-            let replaced = cost <= lowest && below(random, equals) == 0;
-            best = Some((if replaced { target } else { at }, lowest));
+            (cheapest, lowest) = (Targets::one(target), cost);
+        } else if cost <= lowest {
+            cheapest.insert(target);
         }
     }
-    best.map(|(target, _)| target)
+    weighted(cheapest, random, weight)
 }
 
 pub(crate) fn weighted(open: Targets, random: u64, weight: impl Fn(usize) -> u32) -> Option<usize> {

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::blame::Blame;
 use crate::breaker::{Admission, Breaker, BreakerSettings, Cause, Ticket};
 use crate::moment::Moment;
 use crate::window::{Tally, Window};
@@ -147,12 +148,7 @@ impl Health {
     }
 
     pub(crate) fn admit(&mut self, now: Moment) -> Admission {
-        let was_shut = self.breaker.cause().is_some();
-        let admission = self.breaker.admit(now);
-        if was_shut && self.breaker.cause().is_none() {
-            self.start_afresh(now);
-        }
-        admission
+        self.changing(now, |breaker| breaker.admit(now))
     }
 
     pub(crate) fn good(&mut self, now: Moment) {
@@ -160,7 +156,7 @@ impl Health {
         self.failures_in_a_row = 0;
     }
 
-    pub(crate) fn bad(&mut self, now: Moment) -> Verdict {
+    fn bad(&mut self, now: Moment) -> Verdict {
         self.window.bad(now);
         self.failures_in_a_row = self.failures_in_a_row.saturating_add(1);
         let HealthSettings { breaker, outlier, slow: _ } = self.settings;
@@ -197,15 +193,47 @@ impl Health {
         self.breaker.until(now.plus(span));
     }
 
-    pub(crate) fn refused_credentials(&mut self, now: Moment) {
+    fn refused_credentials(&mut self, now: Moment) {
         if self.breaker.cause() != Some(Cause::Credentials) {
             self.breaker.open(now, Cause::Credentials, self.settings.breaker.open_for);
         }
     }
 
+    pub(crate) fn failed(&mut self, now: Moment, ticket: Option<Ticket>, blame: Blame) -> Verdict {
+        if let Some(ticket) = ticket {
+            match blame {
+                Blame::Target { .. }
+                | Blame::Silent
+                | Blame::Credentials
+                | Blame::Throttled { .. } => self.probed(now, ticket, false),
+                Blame::NoModel | Blame::ContextLength | Blame::ContentPolicy | Blame::Caller => {
+                    self.breaker.inconclusive(now, ticket);
+                }
+            }
+        }
+        match blame {
+            Blame::Target { retry_after } => {
+                if let Some(span) = retry_after {
+                    self.cool(now, span, false);
+                }
+                return self.bad(now);
+            }
+            Blame::Silent => return self.bad(now),
+            Blame::Credentials => self.refused_credentials(now),
+            Blame::Throttled { retry_after } => self.throttled(now, retry_after),
+            Blame::NoModel | Blame::ContextLength | Blame::ContentPolicy | Blame::Caller => {}
+        }
+        Verdict::Settled
+    }
+
+    /// It has enough to do. When it says for how long, nobody asks it; else whoever can, asks somebody else.
     pub(crate) fn throttled(&mut self, now: Moment, retry_after: Option<Duration>) {
-        let until = now.plus(retry_after.unwrap_or(COOL_UNASKED).min(COOL_MAX));
-        let firm = retry_after.is_some();
+        self.cool(now, retry_after.unwrap_or(COOL_UNASKED), retry_after.is_some());
+    }
+
+    /// Firmly, or only while there is somebody else.
+    fn cool(&mut self, now: Moment, span: Duration, firm: bool) {
+        let until = now.plus(span.min(COOL_MAX));
         let stands = self
             .cool
             .is_some_and(|cool| cool.until > now && (cool.firm, cool.until) >= (firm, until));
@@ -234,19 +262,16 @@ impl Health {
         }
     }
 
-    fn changing(&mut self, now: Moment, change: impl FnOnce(&mut Breaker)) {
+    /// When a change puts it back in use, what was before is not held against it a second time.
+    fn changing<T>(&mut self, now: Moment, change: impl FnOnce(&mut Breaker) -> T) -> T {
         let was_shut = self.breaker.cause().is_some();
-        change(&mut self.breaker);
+        let result = change(&mut self.breaker);
         if was_shut && self.breaker.cause().is_none() {
-            self.start_afresh(now);
+            self.window = Window::default();
+            self.failures_in_a_row = 0;
+            self.readmitted = now;
         }
-    }
-
-    /// Back in use: what was before is not held against it a second time.
-    fn start_afresh(&mut self, now: Moment) {
-        self.window = Window::default();
-        self.failures_in_a_row = 0;
-        self.readmitted = now;
+        result
     }
 
     /// In one word, with the 95th percentile of its times to first token.

@@ -171,6 +171,7 @@ impl Pool {
             failed,
             all: self.all(),
             open: self.open(survey).or(survey.soft).or(survey.due).or(survey.outliers),
+            shut: survey.ill.without(survey.due).without(survey.outliers),
             same_model: same_model.collect(),
         }
     }
@@ -245,7 +246,8 @@ impl Pool {
         let weight = |target: usize| self.0.members.get(target).map_or(1, |member| member.weight);
         let load = |target: usize| {
             let in_flight = self.vitals(target).map_or(0, |vitals| vitals.in_flight());
-            f64::from(in_flight + 1) / f64::from(weight(target))
+            // For the idle, weight is a matter of chance, or the heaviest would get everything.
+            f64::from(in_flight) / f64::from(weight(target)) + 1.0
         };
         let peak = |target: usize| {
             let expected = self.vitals(target).map_or(0.0, |vitals| vitals.expected(now, ask.mode));
@@ -258,8 +260,8 @@ impl Pool {
                 let mut credits = self.0.credits.lock().unwrap_or_else(PoisonError::into_inner);
                 choose::smooth(open, &mut credits, weight)
             }
-            Strategy::LeastConnections => choose::least(open, ask.random, load),
-            Strategy::LeastResponseTime => choose::least(open, ask.random, |target| {
+            Strategy::LeastConnections => choose::least(open, ask.random, weight, load),
+            Strategy::LeastResponseTime => choose::least(open, ask.random, weight, |target| {
                 self.vitals(target).map_or(0.0, |vitals| vitals.response_time(now)) * load(target)
             }),
             Strategy::Random => choose::weighted(open, ask.random, weight),

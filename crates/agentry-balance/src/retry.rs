@@ -34,6 +34,8 @@ pub struct Outlook {
     pub all: Targets,
     /// Who could be asked now.
     pub open: Targets,
+    /// Who is shut, and is not worth waiting for.
+    pub shut: Targets,
     /// Who is the same model as the one that failed, itself included.
     pub same_model: Targets,
 }
@@ -88,7 +90,7 @@ impl Attempts {
 
     /// What to do after a failure before the first token. After it, nothing can be done.
     pub fn after(&mut self, blame: Blame, outlook: Outlook, means: Means) -> Next {
-        let Outlook { failed, all, open, same_model } = outlook;
+        let Outlook { failed, all, open, shut, same_model } = outlook;
         self.tried.insert(failed);
         let end = if means.has_fallback { Next::Fallback } else { Next::GiveUp };
         if means.time.is_zero() {
@@ -107,7 +109,7 @@ impl Attempts {
             self.count();
             return Next::Other;
         }
-        if all.without(self.struck).is_empty() {
+        if all.without(self.struck).without(shut).is_empty() {
             return end;
         }
         let wait = match blame {

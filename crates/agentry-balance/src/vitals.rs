@@ -114,9 +114,8 @@ impl Vitals {
     /// The result of an active check. It can close an open breaker, and open a closed one like a failed call.
     pub fn mark_probe(&self, now: Instant, ok: bool) {
         let at = self.at(now);
-        self.change(|health| match health.checked(at, ok) {
-            Verdict::Settled | Verdict::Outlier => {}
-        });
+        // Whether it is an outlier is for a pool to say, which hears of calls only.
+        let _verdict = self.change(|health| health.checked(at, ok));
     }
 
     /// How it is, for metrics and status. Takes some microseconds.
@@ -243,38 +242,14 @@ impl Vitals {
                 Mode::Whole => &self.whole,
             };
             ewma.at_least(at, took, self.unknown);
+            if let (Some(limiter), Blame::Silent) = (&self.limiter, blame) {
+                limiter.observe(now, Some(took));
+            }
         }
         if let (Some(limiter), Blame::Throttled { .. }) = (&self.limiter, blame) {
             limiter.throttled(now);
         }
-        self.change(|health| {
-            if let Some(ticket) = ticket {
-                match blame {
-                    Blame::Target { .. } | Blame::Silent | Blame::Credentials => {
-                        health.probed(at, ticket, false);
-                    }
-                    Blame::Throttled { .. }
-                    | Blame::NoModel
-                    | Blame::ContextLength
-                    | Blame::ContentPolicy
-                    | Blame::Caller => health.released(ticket),
-                }
-            }
-            match blame {
-                Blame::Target { .. } | Blame::Silent => health.bad(at),
-                Blame::Credentials => {
-                    health.refused_credentials(at);
-                    Verdict::Settled
-                }
-                Blame::Throttled { retry_after } => {
-                    health.throttled(at, retry_after);
-                    Verdict::Settled
-                }
-                Blame::NoModel | Blame::ContextLength | Blame::ContentPolicy | Blame::Caller => {
-                    Verdict::Settled
-                }
-            }
-        })
+        self.change(|health| health.failed(at, ticket, blame))
     }
 
     /// The time that a call would take to its first token, or to its answer, if it were the only one: the peak that was

@@ -119,15 +119,20 @@ fn hashed_keys_follow_the_weights() {
 }
 
 #[test]
-fn the_cheapest_is_taken_and_of_equals_each_as_often() {
-    assert_eq!(least(all(3), 0, |target| [3.0, 1.0, 2.0][target]), Some(1));
-    assert_eq!(least(Targets::NONE, 0, |_| 0.0), None);
+fn the_cheapest_is_taken_and_of_equals_each_by_its_weight() {
+    assert_eq!(least(all(3), 0, |_| 1, |target| [3.0, 1.0, 2.0][target]), Some(1));
+    assert_eq!(least(Targets::NONE, 0, |_| 1, |_| 0.0), None);
     let dice = Dice::new(1);
     let counts = counts(4, 8_000, || {
-        least(all(4), dice.roll(), |target| [1.0, 2.0, 1.0, 1.0][target]).unwrap()
+        least(
+            all(4),
+            dice.roll(),
+            |target| [1, 1, 2, 1][target],
+            |target| [1.0, 2.0, 1.0, 1.0][target],
+        )
+        .unwrap()
     });
-    assert_eq!(counts[1], 0);
-    for count in [counts[0], counts[2], counts[3]] {
-        assert!((2_400..2_900).contains(&count), "{counts:?}");
+    for (count, expected) in counts.into_iter().zip([2_000.0, 0.0, 4_000.0, 2_000.0]) {
+        assert!((count as f64 - expected).abs() <= expected * 0.1, "{count} for {expected}");
     }
 }

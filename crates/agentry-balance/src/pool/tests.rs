@@ -120,10 +120,9 @@ fn every_strategy_uses_all_targets_that_are_well() {
 
 #[test]
 fn weights_are_shares() {
-    for strategy in [Strategy::WeightedRoundRobin, Strategy::Random, Strategy::PeakEwma] {
+    for strategy in Strategy::ALL.into_iter().filter(|strategy| *strategy != Strategy::RoundRobin) {
         let shares = Bench::weighted(strategy, &[1, 3]).shares(0.0, 4_000);
-        let expected = if strategy == Strategy::PeakEwma { 0..=1_100 } else { 850..=1_150 };
-        assert!(expected.contains(&shares[0]), "{strategy}: {shares:?}");
+        assert!((850..=1_150).contains(&shares[0]), "{strategy}: {shares:?}");
     }
 }
 
@@ -264,6 +263,46 @@ fn when_most_are_outliers_all_are_asked() {
 }
 
 #[test]
+fn an_outlier_is_asked_where_it_is_alone() {
+    let bench = Bench::new(Strategy::RoundRobin, 2);
+    bench.misbehave(0.0, 0);
+    let alone = Pool::new(Strategy::RoundRobin, vec![bench.pool.members()[0].clone()]).unwrap();
+    assert_eq!(alone.pick(bench.start, bench.ask()).unwrap().target(), 0);
+}
+
+#[test]
+fn a_probe_that_proves_nothing_is_repeated_after_a_while() {
+    for (blame, next) in [
+        (Blame::Caller, 2.0),
+        (Blame::NoModel, 2.0),
+        (Blame::Throttled { retry_after: None }, 3.0),
+        (BROKEN, 3.0),
+    ] {
+        let bench = Bench::new(Strategy::RoundRobin, 2);
+        bench.fail(0.0, 0, 5, BROKEN);
+        let probe = bench.pick(1.0).unwrap();
+        assert!(probe.is_probe());
+        probe.fail(bench.at(1.0), blame);
+        assert!(!bench.pick(next - 0.01).unwrap().is_probe(), "{blame:?}");
+        assert!(bench.pick(next).unwrap().is_probe(), "{blame:?}");
+    }
+    // One that was cancelled says nothing of anybody.
+    let bench = Bench::new(Strategy::RoundRobin, 2);
+    bench.fail(0.0, 0, 5, BROKEN);
+    drop(bench.pick(1.0).unwrap());
+    assert!(bench.pick(1.0).unwrap().is_probe());
+}
+
+#[test]
+fn whoever_wants_to_be_asked_later_gives_way_to_others() {
+    let bench = Bench::new(Strategy::RoundRobin, 2);
+    bench.fail(0.0, 0, 1, Blame::Target { retry_after: Some(Duration::from_secs(9)) });
+    assert_eq!(bench.shares(8.0, 10), [0, 10]);
+    assert_eq!(bench.pick_only(8.0, 0).unwrap().target(), 0);
+    assert_eq!(bench.shares(9.0, 10), [5, 5]);
+}
+
+#[test]
 fn whoever_has_too_much_to_do_is_asked_last() {
     let bench = Bench::new(Strategy::RoundRobin, 2);
     bench.fail(0.0, 0, 1, Blame::Throttled { retry_after: None });
@@ -324,6 +363,7 @@ fn an_outlook_tells_who_is_open_and_who_is_the_same_model() {
             failed: 1,
             all: Targets::first(4),
             open: Targets::first(3),
+            shut: Targets::one(3),
             same_model: Targets::first(2),
         }
     );

@@ -18,18 +18,25 @@ fn throttled(seconds: u64) -> Blame {
 struct Call {
     attempts: Attempts,
     open: Targets,
+    shut: Targets,
     means: Means,
 }
 
 impl Call {
     fn new(retries: u32) -> Self {
-        Self { attempts: Attempts::new(retries), open: set(&[0, 1, 2]), means: MEANS }
+        Self {
+            attempts: Attempts::new(retries),
+            open: set(&[0, 1, 2]),
+            shut: Targets::NONE,
+            means: MEANS,
+        }
     }
 
     fn after(&mut self, blame: Blame) -> Next {
         let failed = self.open.without(self.attempts.tried()).next().unwrap_or(0);
         let same_model = if failed < 2 { set(&[0, 1]) } else { set(&[2]) };
-        let outlook = Outlook { failed, all: set(&[0, 1, 2]), open: self.open, same_model };
+        let Self { open, shut, .. } = *self;
+        let outlook = Outlook { failed, all: set(&[0, 1, 2]), open, shut, same_model };
         self.attempts.after(blame, outlook, self.means)
     }
 }
@@ -103,6 +110,14 @@ fn a_wish_to_be_left_alone_is_honoured_up_to_a_minute() {
     let other = Means { has_fallback: true, ..MEANS };
     check(Call { means: other, ..alone() }, &[throttled(7)], &[again(7_250)], &[]);
     check(Call { means: other, ..alone() }, &[throttled(30)], &[Next::Fallback], &[0]);
+}
+
+#[test]
+fn whoever_is_shut_is_not_waited_for() {
+    let shut = |shut| Call { open: Targets::NONE, shut: set(shut), ..Call::new(9) };
+    check(shut(&[0, 1]), &[BROKEN], &[again(250)], &[]);
+    check(shut(&[0, 1, 2]), &[BROKEN], &[Next::GiveUp], &[0]);
+    check(shut(&[1, 2]), &[Blame::Silent], &[Next::GiveUp], &[0]);
 }
 
 #[test]
