@@ -121,7 +121,7 @@ async fn answer(
     let (kind, reply) = match scripts.get(dialect, model.as_deref().unwrap_or(b"mock")) {
         Script::Whole(bytes) => ("application/json", Either::Left(Full::new(bytes))),
         Script::Stream { frames, pace } => {
-            ("text/event-stream", Either::Right(Paced::new(frames, pace)))
+            ("text/event-stream; charset=utf-8", Either::Right(Paced::new(frames, pace)))
         }
     };
     let mut response = Response::new(reply);

@@ -17,7 +17,7 @@ pub(crate) struct Sides {
     pub(crate) direct: Target,
     /// The floor first, then the gateway, then the peers.
     pub(crate) sides: Vec<Side>,
-    mock: Server,
+    pub(crate) mock: Server,
     is_pinned: bool,
 }
 
