@@ -17,7 +17,7 @@ fn main() -> std::io::Result<()> {
     writeln!(out, "Worst of the seeds {seeds:?}; times in seconds.\n")?;
     writeln!(
         out,
-        "| strategy | ejects | healthy p50 / p99 | failing fast: success, p99 | slow: p99 |"
+        "| strategy | ejects | healthy p50 / p99 | failing fast: success, p99, back after | slow: p99 |"
     )?;
     writeln!(out, "|---|---|---|---|---|")?;
     for strategy in Strategy::ALL {
@@ -27,12 +27,13 @@ fn main() -> std::io::Result<()> {
                 (worst(Fault::None)?, worst(Fault::FailsFast)?, worst(Fault::Slow)?);
             writeln!(
                 out,
-                "| {strategy} | {} | {:.2} / {:.2} | {:.2} %, {:.2} | {:.2} |",
+                "| {strategy} | {} | {:.2} / {:.2} | {:.2} %, {:.2}, {} | {:.2} |",
                 if ejects { "yes" } else { "no" },
                 healthy.p50,
                 healthy.p99,
                 failing.success_percent,
                 failing.p99,
+                failing.back_after.map_or("–".to_owned(), |after| format!("{after:.1}")),
                 slow.p99,
             )?;
         }
@@ -41,14 +42,15 @@ fn main() -> std::io::Result<()> {
 }
 
 fn worst(seeds: &[u64], setup: Setup) -> std::io::Result<Outcome> {
-    let mut worst = Outcome { success_percent: 100.0, p50: 0.0, p99: 0.0 };
+    let mut worst = Outcome { success_percent: 100.0, p50: 0.0, p99: 0.0, back_after: None };
     for &seed in seeds {
-        let Outcome { success_percent, p50, p99 } =
+        let Outcome { success_percent, p50, p99, back_after } =
             run(Setup { seed, ..setup }).map_err(std::io::Error::other)?;
         worst = Outcome {
             success_percent: worst.success_percent.min(success_percent),
             p50: worst.p50.max(p50),
             p99: worst.p99.max(p99),
+            back_after: worst.back_after.into_iter().chain(back_after).reduce(f64::max),
         };
     }
     Ok(worst)

@@ -93,6 +93,8 @@ pub(crate) enum Gate {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Verdict {
     Settled,
+    /// It is shut from now on.
+    Shut(Cause),
     /// It is an outlier. Its pool decides, for not all can be.
     Outlier,
 }
@@ -164,7 +166,7 @@ impl Health {
             Some(Cause::Failing | Cause::Credentials) => Verdict::Settled,
             None | Some(Cause::Outlier) if self.failures_in_a_row >= breaker.failures => {
                 self.breaker.open(now, Cause::Failing, breaker.open_for);
-                Verdict::Settled
+                Verdict::Shut(Cause::Failing)
             }
             Some(Cause::Outlier) => Verdict::Settled,
             None => {
@@ -193,10 +195,12 @@ impl Health {
         self.breaker.until(now.plus(span));
     }
 
-    fn refused_credentials(&mut self, now: Moment) {
-        if self.breaker.cause() != Some(Cause::Credentials) {
-            self.breaker.open(now, Cause::Credentials, self.settings.breaker.open_for);
+    fn refused_credentials(&mut self, now: Moment) -> Verdict {
+        if self.breaker.cause() == Some(Cause::Credentials) {
+            return Verdict::Settled;
         }
+        self.breaker.open(now, Cause::Credentials, self.settings.breaker.open_for);
+        Verdict::Shut(Cause::Credentials)
     }
 
     pub(crate) fn failed(&mut self, now: Moment, ticket: Option<Ticket>, blame: Blame) -> Verdict {
@@ -216,14 +220,18 @@ impl Health {
                 if let Some(span) = retry_after {
                     self.cool(now, span, false);
                 }
-                return self.bad(now);
+                self.bad(now)
             }
-            Blame::Silent => return self.bad(now),
+            Blame::Silent => self.bad(now),
             Blame::Credentials => self.refused_credentials(now),
-            Blame::Throttled { retry_after } => self.throttled(now, retry_after),
-            Blame::NoModel | Blame::ContextLength | Blame::ContentPolicy | Blame::Caller => {}
+            Blame::Throttled { retry_after } => {
+                self.throttled(now, retry_after);
+                Verdict::Settled
+            }
+            Blame::NoModel | Blame::ContextLength | Blame::ContentPolicy | Blame::Caller => {
+                Verdict::Settled
+            }
         }
-        Verdict::Settled
     }
 
     /// It has enough to do. When it says for how long, nobody asks it; else whoever can, asks somebody else.

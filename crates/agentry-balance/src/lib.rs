@@ -6,6 +6,40 @@
 //!
 //! [`Vitals`] is what is known of one target. A [`Pool`] chooses among several, and hands out a [`Picked`] that must be
 //! told how it went. [`Attempts`] plans what follows a failure, within a [`RetryBudget`].
+//!
+//! ```
+//! use std::{sync::Arc, time::{Duration, Instant}};
+//! use agentry_balance::*;
+//!
+//! let start = Instant::now();
+//! let member = |name: &str, model: &str| Member {
+//!     vitals: Arc::new(Vitals::new(Settings::default(), start)),
+//!     weight: 1,
+//!     id: affinity(name.as_bytes()),
+//!     model: affinity(model.as_bytes()),
+//! };
+//! let members = vec![member("one/small", "small"), member("two/small", "small")];
+//! let pool = Pool::new(Strategy::PeakEwma, members)?;
+//! let (dice, budget) = (Dice::new(1), RetryBudget::new(start));
+//!
+//! // A call, of which the first attempt finds a connection refused.
+//! budget.deposit(start);
+//! let mut attempts = Attempts::new(2);
+//! let ask = |tried| Ask { mode: Mode::Streamed, affinity: None, tried, random: dice.roll() };
+//! let first = pool.pick(start, ask(attempts.tried()))?;
+//! let (failed, blame) = (first.target(), Blame::Target { retry_after: None });
+//! first.fail(start, blame);
+//!
+//! let means = Means { time: Duration::from_secs(60), has_fallback: false, random: dice.roll() };
+//! let next = attempts.after(blame, pool.outlook(start, failed), means);
+//! assert_eq!(next.within(&budget, start, means), Next::Other);
+//!
+//! let mut second = pool.pick(start, ask(attempts.tried()))?;
+//! assert_ne!(second.target(), failed);
+//! second.first_token(start + Duration::from_millis(400));
+//! second.succeed(start + Duration::from_secs(2));
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
 mod blame;
 mod breaker;

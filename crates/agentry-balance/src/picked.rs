@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use crate::blame::Blame;
-use crate::breaker::Ticket;
+use crate::breaker::{Cause, Ticket};
 use crate::health::Verdict;
 use crate::limit::{Permit, Shed, Wish};
 use crate::pool::{Mode, Pool};
@@ -85,10 +85,12 @@ impl Picked {
         self.vitals.succeeded(now, self.asked, self.ticket.take());
     }
 
-    pub fn fail(mut self, now: Instant, blame: Blame) {
+    /// Says why the target is left alone from now on, if it was used until now: worth a line in the log.
+    pub fn fail(mut self, now: Instant, blame: Blame) -> Option<Cause> {
         let waited_for = (!self.has_first_token).then_some(self.asked);
         match self.vitals.failed(now, waited_for, self.ticket.take(), blame) {
-            Verdict::Settled => {}
+            Verdict::Settled => None,
+            Verdict::Shut(cause) => Some(cause),
             Verdict::Outlier => self.pool.eject(now, self.target),
         }
     }

@@ -1,5 +1,6 @@
 //! The targets behind one name, and the choice among them.
 
+use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -72,7 +73,8 @@ pub struct Ask {
 }
 
 /// Nobody can be asked.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("there is no target {why}: try again in {} s", after.as_secs_f32().ceil())]
 pub struct Nobody {
     /// When somebody can, as far as is known.
     pub after: Duration,
@@ -87,6 +89,17 @@ pub enum Why {
     /// It wants to be left alone for a while.
     Throttled,
     Shut(Cause),
+}
+
+impl fmt::Display for Why {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Tried => "that was not asked already",
+            Self::Throttled => "that has not too much to do",
+            Self::Shut(Cause::Failing | Cause::Outlier) => "that does not fail",
+            Self::Shut(Cause::Credentials) => "that takes our key",
+        })
+    }
 }
 
 /// Everybody's standing at one moment.
@@ -187,14 +200,14 @@ impl Pool {
     }
 
     /// Leaves an outlier alone, unless nobody else would be left.
-    pub(crate) fn eject(&self, now: Instant, outlier: usize) {
+    pub(crate) fn eject(&self, now: Instant, outlier: usize) -> Option<Cause> {
         let _one_at_a_time = self.0.ejecting.lock().unwrap_or_else(PoisonError::into_inner);
         let others = self.all().without(Targets::one(outlier));
-        if !others.without(self.survey(now).ill).is_empty()
-            && let Some(vitals) = self.vitals(outlier)
-        {
-            vitals.eject(now);
+        if others.without(self.survey(now).ill).is_empty() {
+            return None;
         }
+        self.vitals(outlier)?.eject(now);
+        Some(Cause::Outlier)
     }
 
     fn all(&self) -> Targets {

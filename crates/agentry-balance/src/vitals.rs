@@ -99,6 +99,14 @@ impl Vitals {
         self.limiter.as_ref()
     }
 
+    /// Why it is left alone, if it is.
+    pub fn shut(&self) -> Option<Cause> {
+        match unpack(self.gate.load(Ordering::Relaxed)) {
+            Gate::Free | Gate::Soft(_) | Gate::Firm(_) => None,
+            Gate::Shut(cause, _) => Some(cause),
+        }
+    }
+
     /// What the provider says is left of its rate limit, from 0 to 1, until it is filled up again. The less there is, the
     /// less is asked of it; with nothing left, nothing.
     pub fn headroom(&self, now: Instant, left: f32, resets_in: Duration) {

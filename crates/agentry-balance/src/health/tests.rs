@@ -22,7 +22,8 @@ fn check(calls: &str, verdict: Verdict, cause: Option<Cause>) {
 #[test]
 fn five_failures_in_a_row_or_half_of_twenty_are_too_many() {
     check("----", Verdict::Settled, None);
-    check("-----", Verdict::Settled, Some(Cause::Failing));
+    check("-----", Verdict::Shut(Cause::Failing), Some(Cause::Failing));
+    check("------", Verdict::Settled, Some(Cause::Failing));
     check("----+----", Verdict::Settled, None);
     check(&"+-".repeat(9), Verdict::Settled, None);
     check(&"+-".repeat(10), Verdict::Outlier, None);

@@ -197,7 +197,10 @@ impl Bench {
 #[test]
 fn a_broken_target_is_probed_and_comes_back() {
     let bench = Bench::new(Strategy::RoundRobin, 2);
-    bench.fail(0.0, 0, 5, BROKEN);
+    bench.fail(0.0, 0, 4, BROKEN);
+    let fifth = bench.pick_only(0.0, 0).unwrap();
+    assert_eq!(fifth.fail(bench.start, BROKEN), Some(Cause::Failing));
+    assert_eq!(bench.pool.vitals(0).unwrap().shut(), Some(Cause::Failing));
     assert_eq!(bench.circuits(0.5), [OPEN, CLOSED]);
     let mut probe = bench.pick(1.0).unwrap();
     assert!(probe.is_probe() && probe.target() == 0);
@@ -210,6 +213,7 @@ fn a_broken_target_is_probed_and_comes_back() {
     assert!(second.is_probe());
     second.succeed(bench.at(1.3));
     assert_eq!(bench.circuits(1.3), [CLOSED, CLOSED]);
+    assert_eq!(bench.pool.vitals(0).unwrap().shut(), None);
     assert_eq!(bench.shares(1.3, 100), [50, 50]);
 }
 
@@ -428,7 +432,7 @@ proptest! {
             while held.len() > hold {
                 match held.pop_front() {
                     Some((Ok(picked), Fate::Succeeds)) => picked.succeed(now),
-                    Some((Ok(picked), Fate::Fails(blame))) => picked.fail(now, blame),
+                    Some((Ok(picked), Fate::Fails(blame))) => _ = picked.fail(now, blame),
                     Some((Ok(_), Fate::Cancelled) | (Err(_), _)) | None => {}
                 }
             }
@@ -450,7 +454,7 @@ fn threads_lose_no_count() {
                         let Ok(mut picked) = bench.pick(f64::from(call) / 100.0) else { continue };
                         let now = bench.at(f64::from(call) / 100.0 + 0.01);
                         match (call + thread) % 7 {
-                            0 => picked.fail(now, BROKEN),
+                            0 => _ = picked.fail(now, BROKEN),
                             1 => drop(picked),
                             2 => picked.first_token(now),
                             _ => picked.succeed(now),

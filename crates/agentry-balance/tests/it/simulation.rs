@@ -19,6 +19,7 @@ fn an_upstream_that_fails_fast_is_hardly_noticed() {
         assert!(healthy.p50 < 1.0 && healthy.p99 < 3.2, "seed {seed}: {healthy:?}");
         assert!(ill.success_percent >= 99.5, "seed {seed}: {ill:?}");
         assert!(ill.p99 <= healthy.p99 * 1.1, "seed {seed}: {ill:?}, healthy {healthy:?}");
+        assert!(ill.back_after.is_some_and(|after| after <= 30.0), "seed {seed}: {ill:?}");
     }
 }
 

@@ -46,6 +46,8 @@ pub(crate) struct Outcome {
     /// Of the calls that were answered.
     pub(crate) p50: f64,
     pub(crate) p99: f64,
+    /// How long after it was well again the ill one was used like any other. Nothing when it never was left alone.
+    pub(crate) back_after: Option<f64>,
 }
 
 /// In nanoseconds, so that events are ordered.
@@ -80,6 +82,9 @@ struct World {
     calls: Vec<Call>,
     upstreams: [Upstream; UPSTREAMS],
     latencies: Vec<f64>,
+    /// When the ill one was probed last.
+    probed: Option<f64>,
+    back: Option<f64>,
 }
 
 pub(crate) fn run(setup: Setup) -> Result<Outcome, Unusable> {
@@ -116,6 +121,8 @@ impl World {
             calls: Vec::new(),
             upstreams: Default::default(),
             latencies: Vec::new(),
+            probed: None,
+            back: None,
         })
     }
 
@@ -133,6 +140,11 @@ impl World {
         let picked = self.pool.pick(self.at(now), ask).ok();
         let call = self.calls.len();
         let target = picked.as_ref().map(Picked::target);
+        if picked.as_ref().is_some_and(Picked::is_probe) {
+            (self.probed, self.back) = (Some(seconds(now)), None);
+        } else if target == Some(0) && self.probed.is_some() {
+            self.back.get_or_insert_with(|| seconds(now));
+        }
         self.calls.push(Call { arrived: now, picked });
         let Some(target) = target else { return };
         if self.setup.fault == Fault::FailsFast && is_ill(now, target) {
@@ -197,6 +209,7 @@ impl World {
             success_percent: answered as f64 * 100.0 / self.calls.len() as f64,
             p50: quantile(50),
             p99: quantile(99),
+            back_after: self.back.map(|back| back - ILL.end),
         }
     }
 
