@@ -33,7 +33,7 @@ fn main() -> std::io::Result<()> {
                 healthy.p99,
                 failing.success_percent,
                 failing.p99,
-                failing.back_after.map_or("–".to_owned(), |after| format!("{after:.1}")),
+                failing.back_after.map_or_else(|| "–".to_owned(), |after| format!("{after:.1}")),
                 slow.p99,
             )?;
         }
