@@ -8,7 +8,7 @@ use agentry_wire::Decode;
 use agentry_wire::error::from_response;
 use bytes::Bytes;
 use futures_util::{StreamExt as _, stream};
-use http::{HeaderMap, HeaderValue, Request, Response, Uri, header};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, header};
 use secrecy::{ExposeSecret as _, SecretString};
 use tokio::time::Instant;
 
@@ -54,12 +54,26 @@ pub(crate) fn credential(prefix: &str, key: &SecretString) -> Result<HeaderValue
     Ok(value)
 }
 
+/// What an upstream means by a status that is no good one, its headers and its body, when it was asked for a model.
+pub(crate) type ReadError = fn(StatusCode, &HeaderMap, &[u8], &str) -> ModelError;
+
 /// The response if its status is a good one, else what the upstream means by it.
 pub(crate) async fn send(
     client: &Client,
     cx: &CallContext,
     request: Request<Bytes>,
     model: &str,
+) -> Result<Response<BodyStream>, ModelError> {
+    send_to(client, cx, request, model, from_response).await
+}
+
+/// The same for an upstream whose errors are of its own shape.
+pub(crate) async fn send_to(
+    client: &Client,
+    cx: &CallContext,
+    request: Request<Bytes>,
+    model: &str,
+    read_error: ReadError,
 ) -> Result<Response<BodyStream>, ModelError> {
     let response = client.send(request, &deadlines(cx)).await.map_err(|error| from_http(&error))?;
     if response.status().is_success() {
@@ -68,7 +82,7 @@ pub(crate) async fn send(
     let (parts, body) = response.into_parts();
     // What matters is the status; a report that cannot be read is an empty one.
     let report = agentry_http::read(body, ERROR_BYTES_MAX).await.unwrap_or_default();
-    Err(from_response(parts.status, &parts.headers, &report, model))
+    Err(read_error(parts.status, &parts.headers, &report, model))
 }
 
 /// The whole body of an answer.
@@ -95,6 +109,23 @@ pub(crate) fn events(body: BodyStream, decoder: impl Decode + 'static) -> ChatSt
     })
     .flatten()
     .boxed()
+}
+
+/// A request whose body is JSON.
+pub(crate) fn post(url: Uri, headers: HeaderMap, body: Bytes) -> Request<Bytes> {
+    let mut request = Request::new(body);
+    *request.method_mut() = Method::POST;
+    *request.uri_mut() = url;
+    *request.headers_mut() = headers;
+    request
+}
+
+/// What is sent with every request. The credential is marked as sensitive: `Debug` does not show it.
+pub(crate) fn headers(accept: &'static str) -> HeaderMap {
+    let mut headers = HeaderMap::with_capacity(4);
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    headers.insert(header::ACCEPT, HeaderValue::from_static(accept));
+    headers
 }
 
 pub(crate) fn is_json(headers: &HeaderMap) -> bool {

@@ -3,7 +3,11 @@
 //! One driver per vendor. There is no policy here: no retries, no routing, no prices.
 
 mod drive;
+pub mod gemini;
 pub mod openai;
 pub mod scripted;
 
 pub use drive::Misconfigured;
+
+#[cfg(test)]
+mod testing;

@@ -12,7 +12,7 @@ use agentry_wire::tap::worse;
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::{StreamExt as _, stream};
-use http::{HeaderMap, HeaderValue, Method, Request, Response, Uri, header};
+use http::{HeaderMap, Response, Uri, header};
 use secrecy::SecretString;
 
 use crate::drive;
@@ -67,10 +67,7 @@ impl OpenAi {
         let url = drive::url(&base_url, "/chat/completions")?;
         let responses_url = drive::url(&base_url, "/responses")?;
         let embeddings_url = drive::url(&base_url, "/embeddings")?;
-        let mut headers = HeaderMap::with_capacity(4);
-        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
-        let accept = HeaderValue::from_static("application/json, text/event-stream");
-        headers.insert(header::ACCEPT, accept);
+        let mut headers = drive::headers("application/json, text/event-stream");
         if let Some(key) = api_key {
             headers.insert(header::AUTHORIZATION, drive::credential("Bearer ", &key)?);
         }
@@ -102,10 +99,7 @@ impl OpenAi {
         body: Bytes,
         model: &str,
     ) -> Result<Response<BodyStream>, ModelError> {
-        let mut request = Request::new(body);
-        *request.method_mut() = Method::POST;
-        *request.uri_mut() = url.clone();
-        *request.headers_mut() = self.headers.clone();
+        let request = drive::post(url.clone(), self.headers.clone(), body);
         drive::send(&self.client, cx, request, model).await
     }
 }

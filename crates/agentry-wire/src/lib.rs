@@ -8,10 +8,11 @@ use agentry_core::chat::{Event, Head};
 use agentry_core::model::ModelError;
 use bytes::Bytes;
 
-mod base64;
+pub mod bedrock;
 pub mod chat;
 pub mod embeddings;
 pub mod error;
+pub mod gemini;
 pub mod head;
 pub mod ingress;
 pub mod messages;

@@ -1,88 +1,19 @@
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use agentry_core::chat::{Content, Event, FinishReason, Message, Usage};
 use agentry_core::embed::{Embedder as _, EmbeddingInput, EmbeddingRequest, Vector};
 use agentry_http::Settings as HttpSettings;
 use serde_json::{Value, json};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::mpsc;
-use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 
 use super::*;
+use crate::testing::{Heard, LONG, Then, Vendor, cx, http, sse};
 
-const LONG: Duration = Duration::from_secs(20);
-
-/// Answers every request with the same bytes and then keeps the connection, or hangs up.
-struct Vendor {
-    address: SocketAddr,
-    /// The head and the body of each request, and the end of each connection.
-    heard: mpsc::Receiver<Heard>,
-    _task: AbortOnDropHandle<()>,
-}
-
-#[derive(Debug, PartialEq)]
-enum Heard {
-    Request { head: String, body: Value },
-    HungUp,
-}
-
-#[derive(Clone, Copy, PartialEq)]
-enum Then {
-    Close,
-    Wait,
-}
-
-impl Vendor {
-    async fn start(answer: String, then: Then) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
-        let (tx, heard) = mpsc::channel(16);
-        let serve = async move {
-            while let Ok((stream, _)) = listener.accept().await {
-                converse(stream, &answer, then, &tx).await;
-            }
-        };
-        Self { address, heard, _task: AbortOnDropHandle::new(TaskTracker::new().spawn(serve)) }
-    }
-
-    fn model(&self) -> OpenAi {
-        let settings = Settings {
-            api_key: Some("sk-test\n".into()),
-            ..Settings::new(format!("http://{}/v1/", self.address))
-        };
-        OpenAi::new(Client::new(&HttpSettings::default()), settings).unwrap()
-    }
-
-    async fn heard(&mut self) -> Heard {
-        tokio::time::timeout(LONG, self.heard.recv()).await.unwrap().unwrap()
-    }
-}
-
-async fn converse(mut stream: TcpStream, answer: &str, then: Then, tx: &mpsc::Sender<Heard>) {
-    let mut head = Vec::new();
-    while !head.ends_with(b"\r\n\r\n") {
-        head.push(stream.read_u8().await.unwrap());
-    }
-    let head = String::from_utf8(head).unwrap().to_lowercase();
-    let length = head.split("content-length: ").nth(1).unwrap().lines().next().unwrap();
-    let mut body = vec![0; length.parse().unwrap()];
-    stream.read_exact(&mut body).await.unwrap();
-    tx.send(Heard::Request { head, body: serde_json::from_slice(&body).unwrap() }).await.unwrap();
-    stream.write_all(answer.as_bytes()).await.unwrap();
-    if then == Then::Wait {
-        assert!(stream.read_u8().await.is_err(), "a second request on a connection in use");
-        tx.send(Heard::HungUp).await.unwrap();
-    }
-}
-
-fn http(status: &str, content_type: &str, body: &str) -> String {
-    format!("HTTP/1.1 {status}\r\ncontent-type: {content_type}\r\nretry-after: 3\r\n\r\n{body}")
-}
-
-fn sse(body: &str) -> String {
-    http("200 OK", "text/event-stream; charset=utf-8", body)
+fn model(vendor: &Vendor) -> OpenAi {
+    let settings = Settings {
+        api_key: Some("sk-test\n".into()),
+        ..Settings::new(format!("http://{}/v1/", vendor.address))
+    };
+    OpenAi::new(Client::new(&HttpSettings::default()), settings).unwrap()
 }
 
 const HELLO: &str =
@@ -99,11 +30,6 @@ fn request() -> ChatRequest {
     }
 }
 
-fn cx(timeout: Duration) -> CallContext {
-    let deadline = Some(std::time::Instant::now() + timeout);
-    CallContext { deadline, ..CallContext::new("call", "test") }
-}
-
 /// The text of the answer, or how it failed.
 async fn check(
     answer: String,
@@ -118,14 +44,14 @@ async fn check(
     for (expected, is_streamed) in [(whole, false), (streamed, true)] {
         let then = if timeout == LONG { Then::Close } else { Then::Wait };
         let vendor = Vendor::start(answer.clone(), then).await;
-        let model = vendor.model();
+        let openai = model(&vendor);
         let result = if is_streamed {
-            match model.stream(&cx(timeout), request()).await {
+            match openai.stream(&cx(timeout), request()).await {
                 Ok(stream) => agentry_core::model::collect(stream).await,
                 Err(error) => Err(error),
             }
         } else {
-            model.complete(&cx(timeout), request()).await
+            openai.complete(&cx(timeout), request()).await
         };
         match (outline(result), expected) {
             (Ok(text), Ok(expected)) => assert_eq!(text, expected),
@@ -177,13 +103,13 @@ async fn a_connection_cut_after_the_reason_to_finish_is_a_complete_answer() {
 #[tokio::test]
 async fn we_send_what_was_asked_and_the_key() {
     let mut vendor = Vendor::start(http("200 OK", "application/json", WHOLE), Then::Close).await;
-    let model = vendor.model();
+    let openai = model(&vendor);
     let mut request = request();
     request
         .messages
         .push(Message { content: Some(Content::Text("é".to_owned())), ..Message::user("") });
     request.extra.insert("reasoning_effort".to_owned(), "low".into());
-    model.complete(&cx(LONG), request.clone()).await.unwrap();
+    openai.complete(&cx(LONG), request.clone()).await.unwrap();
     let Heard::Request { head, body } = vendor.heard().await else { panic!() };
     assert!(head.starts_with("post /v1/chat/completions http/1.1\r\n"), "{head}");
     for header in [
@@ -200,7 +126,7 @@ async fn we_send_what_was_asked_and_the_key() {
     });
     assert_eq!(body, expected);
 
-    drop(model.stream(&cx(LONG), request).await.unwrap());
+    drop(openai.stream(&cx(LONG), request).await.unwrap());
     let Heard::Request { body, .. } = vendor.heard().await else { panic!() };
     expected["stream"] = json!(true);
     expected["stream_options"] = json!({ "include_usage": true });
@@ -210,7 +136,7 @@ async fn we_send_what_was_asked_and_the_key() {
 #[tokio::test]
 async fn a_dropped_stream_hangs_up() {
     let mut vendor = Vendor::start(sse(&format!("{HELLO}\n\n")), Then::Wait).await;
-    let mut stream = vendor.model().stream(&cx(LONG), request()).await.unwrap();
+    let mut stream = model(&vendor).stream(&cx(LONG), request()).await.unwrap();
     assert!(matches!(stream.next().await, Some(Ok(Event::Started(_)))));
     assert!(matches!(vendor.heard().await, Heard::Request { .. }));
     drop(stream);
@@ -263,7 +189,7 @@ async fn relayed_as(raw: Raw, answer: String) -> Result<Frame, ModelError> {
         Dialect::ChatCompletions | Dialect::Messages => "/v1/chat/completions",
     };
     let mut vendor = Vendor::start(answer, Then::Close).await;
-    let answer = vendor.model().relay(&cx(LONG), raw).await?;
+    let answer = model(&vendor).relay(&cx(LONG), raw).await?;
     let Heard::Request { head, body } = vendor.heard().await else { panic!() };
     assert_eq!(body, json!({ "model": "m" }));
     assert!(head.starts_with(&format!("post {path} ")), "{head}");
@@ -401,12 +327,12 @@ async fn embeddings_come_one_for_each_input() {
         ..EmbeddingRequest::default()
     };
     let mut vendor = Vendor::start(body(2), Then::Close).await;
-    let found = vendor.model().embed(&cx(LONG), request.clone()).await.unwrap();
+    let found = model(&vendor).embed(&cx(LONG), request.clone()).await.unwrap();
     assert_eq!(found.vectors, [Vector::Floats(vec![0.5]), Vector::Floats(vec![0.5])]);
     let Heard::Request { head, body: sent } = vendor.heard().await else { panic!() };
     assert!(head.starts_with("post /v1/embeddings "), "{head}");
     assert_eq!(sent, json!({ "model": "e", "input": ["a", "b"] }));
     let vendor = Vendor::start(body(1), Then::Close).await;
-    let error = vendor.model().embed(&cx(LONG), request).await.unwrap_err();
+    let error = model(&vendor).embed(&cx(LONG), request).await.unwrap_err();
     assert!(error.to_string().contains("2 inputs were sent, 1 vectors"), "{error}");
 }

@@ -105,7 +105,7 @@ proptest! {
     #[test]
     fn base64_loses_nothing(floats in prop::collection::vec(any::<f32>().prop_filter("a number", |f| f.is_finite()), 0..20)) {
         let packed = Vector::Base64(to_base64(&floats));
-        let unpacked = super::floats(&packed).unwrap().into_owned();
+        let unpacked = crate::embeddings::floats(&packed).unwrap().into_owned();
         prop_assert_eq!(unpacked, floats);
     }
 
@@ -114,6 +114,6 @@ proptest! {
         let _ = response(&bytes, "m");
         let body = format!(r#"{{"data":[{{"index":0,"embedding":{text}}}]}}"#);
         let _ = response(body.as_bytes(), "m");
-        let _ = super::floats(&Vector::Base64(text));
+        let _ = floats(&Vector::Base64(text));
     }
 }
