@@ -21,6 +21,7 @@ mod decode;
 mod encode;
 mod error;
 mod generation;
+mod reading;
 mod request;
 mod stream;
 mod tap;
@@ -37,11 +38,12 @@ pub use tap::{Reader, own_thoughts, whole_marks};
 pub use turns::OWN_BLOCKS;
 pub use write::whole;
 
-pub(crate) use attachment::{data_uri, is_text};
+pub(crate) use attachment::data_uri;
 pub(crate) use encode::{ONLY_JSON, check, schema, stop_sequences};
 pub(crate) use generation::Generation;
+pub(crate) use reading::{Delta, Piece, Reading};
 pub(crate) use thinking::of as thinking_of;
-pub(crate) use turns::{Block, Conversation, Notes, Place, Source, Speaker, refused};
+pub(crate) use turns::{Block, Conversation, Notes, Place, Source, Speaker, Turn, refused};
 
 use agentry_core::chat::{FinishReason, Usage};
 use serde_json::{Map, Value};
@@ -89,7 +91,7 @@ fn usage_fields(usage: Option<&Usage>) -> Map<String, Value> {
     fields.insert("cache_creation_input_tokens".to_owned(), written.into());
     fields.insert("cache_read_input_tokens".to_owned(), (*cached_input_tokens).into());
     fields.insert("output_tokens".to_owned(), (*output_tokens).into());
-    for name in ["cache_creation", "server_tool_use", "service_tier"] {
+    for name in ["cache_creation", "server_tool_use", "service_tier", "inference_geo", "speed"] {
         if let Some(value) = reported.get(name).filter(|value| !value.is_null()) {
             fields.insert(name.to_owned(), value.clone());
         }

@@ -1,10 +1,10 @@
 //! Images and files, between the parts of chat completions and the sources of blocks.
 
 use agentry_core::model::ModelError;
+use base64::prelude::{BASE64_STANDARD, Engine as _};
 use serde_json::{Map, Value};
 
 use super::turns::{Block, Notes, Place, Source};
-use crate::base64;
 
 /// `data:TYPE;base64,DATA`, taken apart.
 pub(crate) fn data_uri(url: &str) -> Option<(&str, &str)> {
@@ -45,7 +45,7 @@ pub(super) fn file(fields: &Map<String, Value>, at: Place) -> Result<Block<'_>, 
     let file = fields.get("file").unwrap_or(&Value::Null);
     let text = |name: &str| file.get(name).and_then(Value::as_str).filter(|text| !text.is_empty());
     let mut notes = Notes::new(fields);
-    notes.title = notes.title.or(text("filename"));
+    notes.title = notes.title.or_else(|| text("filename"));
     let document = |source| Ok(Block::Document { source, notes, at });
     if let Some(data) = text("file_data") {
         return match data_uri(data) {
@@ -54,8 +54,8 @@ pub(super) fn file(fields: &Map<String, Value>, at: Place) -> Result<Block<'_>, 
                 Ok(Block::Image { source: Source::Base64 { media_type, data }, notes, at })
             }
             Some((media_type, data)) if is_text(media_type) => {
-                let bytes = base64::decode(data);
-                let text = bytes.and_then(|bytes| String::from_utf8(bytes).ok());
+                let bytes = BASE64_STANDARD.decode(data.trim_ascii());
+                let text = bytes.ok().and_then(|bytes| String::from_utf8(bytes).ok());
                 let Some(data) = text else {
                     return Err(
                         at.refused("the file is said to be text but is not UTF-8 in base64")

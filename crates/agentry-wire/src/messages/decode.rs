@@ -4,16 +4,9 @@ use agentry_core::chat::{Assembly, ChatResponse};
 use agentry_core::model::ModelError;
 use serde_json::Value;
 
-use crate::{Decode, Step, sse};
-
-mod piece;
-mod reading;
-
 use super::error::from_error;
-use piece::Piece;
-use reading::Reading;
-
-pub(super) use reading::usage;
+use super::reading::{Piece, Reading};
+use crate::{Decode, Step, sse};
 
 /// One event holds a delta, or at most a whole block.
 const EVENT_BYTES_MAX: usize = 8 << 20;
@@ -126,3 +119,6 @@ pub fn response(body: &[u8], model: &str) -> Result<ChatResponse, ModelError> {
     }
     Ok(assembly.into_response())
 }
+
+#[cfg(test)]
+mod tests;

@@ -8,7 +8,6 @@ use serde_json::{Map, Value, json};
 
 use super::generation::Generation;
 use super::thinking;
-use super::thinking::Thinking;
 use super::turns::{Block, Conversation, Notes, Turn, refused};
 
 /// The vendor's own parameters, sent on as they are.
@@ -85,7 +84,7 @@ pub fn body(request: &ChatRequest, max_tokens: u64) -> Result<Bytes, ModelError>
             output_config.insert("format".to_owned(), format(json_schema)?);
         }
         Some(ResponseFormat::JsonObject) => {
-            system.push(Block::Text { text: ONLY_JSON.into(), notes: Notes::default() })
+            system.push(Block::Text { text: ONLY_JSON.into(), notes: Notes::default() });
         }
         Some(ResponseFormat::Text) | None => {}
         Some(ResponseFormat::Other(_)) => {
@@ -111,9 +110,7 @@ pub fn body(request: &ChatRequest, max_tokens: u64) -> Result<Bytes, ModelError>
         stream: request.stream,
         own: own(request, samples),
         output_config,
-        thinking: match thinking {
-            Thinking { asked, .. } => asked,
-        },
+        thinking: thinking.asked,
     };
     serde_json::to_vec(&body)
         .map(Bytes::from)
@@ -276,3 +273,6 @@ fn tool_choice(request: &ChatRequest, has_tools: bool) -> Result<Option<Value>, 
     }
     Ok(Some(choice))
 }
+
+#[cfg(test)]
+mod tests;

@@ -82,3 +82,6 @@ pub fn error(refused: &Refused<'_>, request_id: &str) -> Vec<u8> {
         .to_string()
         .into_bytes()
 }
+
+#[cfg(test)]
+mod tests;

@@ -193,3 +193,6 @@ fn optional<T: DeserializeOwned>(
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -46,7 +46,7 @@ impl Encode for Stream {
             Event::Reasoning { choice: 0, text } => {
                 let block = r#"{"type":"thinking","thinking":"","signature":""}"#;
                 self.open(Open::Thinking, block, out);
-                self.delta(self.blocks, "thinking_delta", "thinking", &text, out);
+                delta(self.blocks, Delta::Thinking, &text, out);
             }
             Event::ToolCall { choice: 0, index, id, name, .. } => {
                 self.close(out);
@@ -56,7 +56,7 @@ impl Encode for Stream {
             }
             Event::ToolArguments { choice: 0, index, fragment } => {
                 if let Some((_, block)) = self.calls.iter().find(|(call, _)| *call == index) {
-                    self.delta(*block, "input_json_delta", "partial_json", &fragment, out);
+                    delta(*block, Delta::Arguments, &fragment, out);
                 }
             }
             Event::Extra { choice: 0, fields } => {
@@ -108,7 +108,7 @@ impl Stream {
 
     fn text(&mut self, text: &str, out: &mut Vec<u8>) {
         self.open(Open::Text, r#"{"type":"text","text":""}"#, out);
-        self.delta(self.blocks, "text_delta", "text", text, out);
+        delta(self.blocks, Delta::Text, text, out);
     }
 
     /// Begins a block, unless one of its kind is open that can go on.
@@ -130,7 +130,7 @@ impl Stream {
             None => return,
             // Clients demand a signature; nobody gave one.
             Some(Open::Thinking) => {
-                self.delta(self.blocks, "signature_delta", "signature", FOREIGN, out);
+                delta(self.blocks, Delta::Signature, FOREIGN, out);
             }
             Some(Open::Text | Open::Other) => {}
         }
@@ -142,22 +142,6 @@ impl Stream {
         let data = format!(r#"{{"type":"content_block_stop","index":{}}}"#, self.blocks);
         frame("content_block_stop", &data, out);
         self.blocks = self.blocks.saturating_add(1);
-    }
-
-    /// Most events of an answer are these: written without a tree.
-    fn delta(&self, index: u32, kind: &str, field: &str, text: &str, out: &mut Vec<u8>) {
-        out.extend_from_slice(
-            b"event: content_block_delta\ndata: {\"type\":\"content_block_delta\",\"index\":",
-        );
-        out.extend_from_slice(index.to_string().as_bytes());
-        out.extend_from_slice(b",\"delta\":{\"type\":\"");
-        out.extend_from_slice(kind.as_bytes());
-        out.extend_from_slice(b"\",\"");
-        out.extend_from_slice(field.as_bytes());
-        out.extend_from_slice(b"\":");
-        // Writing a string to memory cannot fail.
-        let _ = serde_json::to_writer(&mut *out, text);
-        out.extend_from_slice(b"}}\n\n");
     }
 
     fn extra(&mut self, name: &str, value: Value, out: &mut Vec<u8>) {
@@ -195,7 +179,7 @@ impl Stream {
         let signature = text("signature").filter(|_| text("format") == Some(reasoning::ANTHROPIC));
         match signature {
             Some(signature) if self.open == Some(Open::Thinking) => {
-                self.delta(self.blocks, "signature_delta", "signature", signature, out);
+                delta(self.blocks, Delta::Signature, signature, out);
                 self.stop(out);
             }
             _ => {
@@ -230,6 +214,32 @@ impl Stream {
     }
 }
 
+/// What a delta adds to.
+#[derive(Debug, Clone, Copy)]
+enum Delta {
+    Text,
+    Thinking,
+    Signature,
+    Arguments,
+}
+
+/// Most events of an answer are these: written without a tree.
+fn delta(index: u32, delta: Delta, text: &str, out: &mut Vec<u8>) {
+    let opening: &[u8] = match delta {
+        Delta::Text => br#","delta":{"type":"text_delta","text":"#,
+        Delta::Thinking => br#","delta":{"type":"thinking_delta","thinking":"#,
+        Delta::Signature => br#","delta":{"type":"signature_delta","signature":"#,
+        Delta::Arguments => br#","delta":{"type":"input_json_delta","partial_json":"#,
+    };
+    out.extend_from_slice(b"event: content_block_delta\ndata: ");
+    out.extend_from_slice(br#"{"type":"content_block_delta","index":"#);
+    // Writing a number or a string to memory cannot fail.
+    let _ = serde_json::to_writer(&mut *out, &index);
+    out.extend_from_slice(opening);
+    let _ = serde_json::to_writer(&mut *out, text);
+    out.extend_from_slice(b"}}\n\n");
+}
+
 fn frame(name: &str, data: &str, out: &mut Vec<u8>) {
     out.extend_from_slice(b"event: ");
     out.extend_from_slice(name.as_bytes());
@@ -237,3 +247,6 @@ fn frame(name: &str, data: &str, out: &mut Vec<u8>) {
     out.extend_from_slice(data.as_bytes());
     out.extend_from_slice(b"\n\n");
 }
+
+#[cfg(test)]
+mod tests;

@@ -8,8 +8,8 @@ use memchr::memmem;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use super::decode::usage;
 use super::error::from_error;
+use super::reading::usage;
 use super::{FOREIGN, finish_reason};
 use crate::tap::{Pass, Read};
 
@@ -172,3 +172,6 @@ fn is_foreign(block: &Value) -> bool {
         _ => false,
     }
 }
+
+#[cfg(test)]
+mod tests;

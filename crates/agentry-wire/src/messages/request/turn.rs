@@ -1,12 +1,13 @@
 //! One turn of a caller's conversation: blocks that become messages.
 
 use agentry_core::chat::{CallKind, Content, Invalid, Message, Part, Role, ToolCall};
+use base64::prelude::{BASE64_STANDARD, Engine as _};
 use serde_json::{Map, Value, json};
 
 use super::invalid;
 use crate::messages::FOREIGN;
 use crate::messages::turns::{OWN_BLOCKS, is_own};
-use crate::{base64, reasoning};
+use crate::reasoning;
 
 pub(super) fn read(value: Value, param: &str, messages: &mut Vec<Message>) -> Result<(), Invalid> {
     let Value::Object(mut turn) = value else {
@@ -143,7 +144,7 @@ fn document(mut block: Map<String, Value>, param: &str) -> Result<Part, Invalid>
             ("file_data", data.map(|data| format!("data:{media_type};base64,{data}")))
         }
         Some("text") => {
-            let data = source(&block, "data").map(|text| base64::encode(text.as_bytes()));
+            let data = source(&block, "data").map(|text| BASE64_STANDARD.encode(text));
             ("file_data", data.map(|data| format!("data:text/plain;base64,{data}")))
         }
         Some("url") => ("file_data", source(&block, "url").map(ToOwned::to_owned)),

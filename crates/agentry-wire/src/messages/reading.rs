@@ -4,11 +4,13 @@ use agentry_core::chat::{CallKind, Event, Head, Usage};
 use agentry_core::model::ModelError;
 use serde_json::{Map, Value};
 
-use super::piece::{Delta, Piece};
-use crate::Step;
-use crate::messages::finish_reason;
-use crate::messages::turns::OWN_BLOCKS;
-use crate::reasoning;
+use super::finish_reason;
+use super::turns::OWN_BLOCKS;
+use crate::{Step, reasoning};
+
+mod piece;
+
+pub(crate) use piece::{Delta, Piece};
 
 /// There is one choice.
 const CHOICE: u32 = 0;
@@ -16,7 +18,7 @@ const CHOICE: u32 = 0;
 const KEPT_BYTES_MAX: usize = 16 << 20;
 
 #[derive(Debug, Default)]
-pub(super) struct Reading {
+pub(crate) struct Reading {
     started: bool,
     open: Vec<(u64, Open)>,
     calls: u32,
@@ -24,8 +26,8 @@ pub(super) struct Reading {
     /// Cumulative: what an event says replaces what an earlier one said.
     usage: Map<String, Value>,
     /// The reason to finish was told.
-    pub(super) finished: bool,
-    pub(super) over: bool,
+    pub(crate) finished: bool,
+    pub(crate) over: bool,
 }
 
 /// A block that has begun.
@@ -48,7 +50,7 @@ enum Open {
 }
 
 impl Reading {
-    pub(super) fn take(
+    pub(crate) fn take(
         &mut self,
         piece: Piece<'_>,
         steps: &mut Vec<Step>,
@@ -72,8 +74,13 @@ impl Reading {
         Ok(())
     }
 
+    /// Whether the block has begun and not ended.
+    pub(crate) fn is_open(&self, at: u64) -> bool {
+        self.open.iter().any(|(index, _)| *index == at)
+    }
+
     /// The same steps as a stream would have told.
-    pub(super) fn whole(
+    pub(crate) fn whole(
         &mut self,
         message: Map<String, Value>,
         blocks: Vec<Value>,
@@ -286,7 +293,7 @@ impl Reading {
         }
     }
 
-    pub(super) fn stop(&mut self, steps: &mut Vec<Step>) {
+    pub(crate) fn stop(&mut self, steps: &mut Vec<Step>) {
         self.tell_head(Head::default(), steps);
         self.tell_usage(steps);
         steps.push(Ok(Event::Done));
@@ -299,7 +306,7 @@ impl Reading {
         }
     }
 
-    pub(super) fn broke_off(&self, error: ModelError) -> ModelError {
+    pub(crate) fn broke_off(&self, error: ModelError) -> ModelError {
         match error {
             ModelError::Invalid { message, .. }
             | ModelError::UnknownModel { message, .. }
@@ -315,7 +322,7 @@ impl Reading {
         }
     }
 
-    pub(super) fn fail(&mut self, error: ModelError, steps: &mut Vec<Step>) {
+    pub(crate) fn fail(&mut self, error: ModelError, steps: &mut Vec<Step>) {
         if self.started {
             // What was used so far is paid for, whatever became of the answer.
             self.tell_usage(steps);
@@ -342,7 +349,7 @@ fn extra(name: &str, value: Value, steps: &mut Vec<Step>) {
 }
 
 /// The vendor counts what it read from its cache and what it wrote there apart from the rest of the input.
-pub(in crate::messages) fn usage(mut reported: Map<String, Value>) -> Usage {
+pub(super) fn usage(mut reported: Map<String, Value>) -> Usage {
     let mut count = |name: &str| reported.shift_remove(name).and_then(|count| count.as_u64());
     let (fresh, output) = (count("input_tokens"), count("output_tokens"));
     let kept = |name: &str| reported.get(name).and_then(Value::as_u64).unwrap_or(0);
