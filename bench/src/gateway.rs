@@ -38,11 +38,12 @@ pub fn run(options: &Options) -> Result<()> {
 }
 
 fn measure(options: &Options, folder: &std::path::Path) -> Result<()> {
-    let mut report = Report::begin(options)?;
+    let mut report = Report::begin(options);
     if options.pinned {
         pin_self()?;
     }
-    let sides = Sides::start(options, folder, &mut report)?;
+    let sides = Sides::start(options, folder, &report)?;
+    report.circumstances(options, &sides.policies)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.context("start the runtime")?;
     LocalSet::new()

@@ -3,6 +3,8 @@
 
 use std::fmt::Write as _;
 
+use anyhow::{Result, bail};
+
 /// Sent with every request; peers that want no key do not mind.
 pub(crate) const KEY: &str = "sk-bench-0123456789abcdef0123456789abcdef";
 
@@ -13,18 +15,15 @@ pub(crate) const STREAM_SHORT: &str = "mock-4x2";
 pub(crate) const STREAM_SLOW: &str = "mock-64x100";
 pub(crate) const MODELS: [&str; 4] = [WHOLE, STREAM_UNPACED, STREAM_SHORT, STREAM_SLOW];
 
-pub(crate) struct Policy {
-    pub(crate) name: &'static str,
-    /// Whether the binary reads this table. Figures name the policies that were on.
-    pub(crate) is_on: bool,
+struct Policy {
+    name: &'static str,
     text: &'static str,
 }
 
-/// The limits are there to be checked, not to be reached.
-pub(crate) const POLICIES: [Policy; 3] = [
+/// Limits are there to be checked, not to be reached.
+const POLICIES: [Policy; 3] = [
     Policy {
         name: "key, rate limit, budget",
-        is_on: false,
         text: r#"
 [[keys]]
 name = "bench"
@@ -32,14 +31,13 @@ tenant = "main"
 secret = "env:AGENTRY_BENCH_KEY"
 scopes = ["llm:chat"]
 rpm = 100000000
-tpm = 100000000000
+tpm = 4000000000
 concurrency = 100000
 budget = { usd = 1000000.0, per = "day" }
 "#,
     },
     Policy {
         name: "breaker",
-        is_on: false,
         text: r#"
 [breaker]
 failures = 5
@@ -48,7 +46,6 @@ open_for = "30s"
     },
     Policy {
         name: CACHE,
-        is_on: false,
         text: r#"
 [cache]
 exact = true
@@ -60,14 +57,40 @@ max_bytes = "16MiB"
 
 pub(crate) const CACHE: &str = "cache";
 
-/// The policies that are on, for whoever reads the figures. Metrics always are.
-pub(crate) fn policies() -> Vec<&'static str> {
-    let on = POLICIES.iter().filter(|policy| policy.is_on).map(|policy| policy.name);
-    on.chain(["metrics"]).collect()
+/// What is measured: the text of `agentry.toml`, and the names of the policies that are on in it.
+pub(crate) struct Config {
+    pub(crate) text: String,
+    pub(crate) policies: Vec<&'static str>,
+    /// What the binary does not know yet, and what it says about it.
+    pub(crate) refused: Vec<String>,
 }
 
-/// `agentry.toml` for the vendor at `mock` (host and port).
-pub(crate) fn text(mock: &str) -> String {
+impl Config {
+    /// Switches on all that `program` reads; `is_read` tells whether it does, and what it says if not.
+    pub(crate) fn new(
+        mock: &str,
+        is_read: impl Fn(&str) -> Result<std::result::Result<(), String>>,
+    ) -> Result<Self> {
+        let mut config = Self { text: base(mock), policies: vec!["metrics"], refused: Vec::new() };
+        if let Err(why) = is_read(&config.text)? {
+            bail!("the configuration that is measured is wrong: {why}");
+        }
+        for Policy { name, text } in POLICIES {
+            let more = format!("{}{text}", config.text);
+            match is_read(&more)? {
+                Ok(()) => {
+                    config.text = more;
+                    config.policies.push(name);
+                }
+                Err(why) => config.refused.push(format!("{name} is left out: {why}")),
+            }
+        }
+        Ok(config)
+    }
+}
+
+/// Without policies, for the vendor at `mock` (host and port).
+fn base(mock: &str) -> String {
     let mut text = format!(
         r#"
 [server]
@@ -91,6 +114,5 @@ price = {{ input = 0.15, cached_input = 0.075, output = 0.60 }}
 "#
         );
     }
-    text.extend(POLICIES.iter().filter(|policy| policy.is_on).map(|policy| policy.text));
     text
 }

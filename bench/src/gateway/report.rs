@@ -3,15 +3,16 @@
 use std::io::Write as _;
 
 use anyhow::{Context as _, Result};
-use serde_json::json;
+use serde_json::{Value, json};
 
-use super::config;
 use super::options::Options;
 use crate::{provenance, say};
 
 pub(crate) struct Report {
     json: bool,
     rows: Vec<[String; 4]>,
+    /// Of the machine as it is found: later this process is on one core of it.
+    provenance: Value,
 }
 
 /// A comparison: with whom, and how many times as much.
@@ -27,16 +28,24 @@ impl Against {
 }
 
 impl Report {
-    pub(crate) fn begin(options: &Options) -> Result<Self> {
-        let mut provenance = provenance();
+    pub(crate) fn begin(options: &Options) -> Self {
+        Self { json: options.json, rows: Vec::new(), provenance: provenance() }
+    }
+
+    /// Under what circumstances the figures were taken: the first line.
+    pub(crate) fn circumstances(&self, options: &Options, policies: &[&str]) -> Result<()> {
+        let mut provenance = self.provenance.clone();
         if let Some(fields) = provenance.as_object_mut() {
-            fields.insert("policies".to_owned(), json!(config::policies()));
+            fields.insert("policies".to_owned(), json!(policies));
             fields.insert("pinned".to_owned(), json!(options.pinned));
+            if let Some(binary) = &options.binary {
+                // The commit is not what was measured.
+                fields.insert("binary".to_owned(), json!(binary));
+            }
             fields.insert("quick".to_owned(), json!(options.quick));
             fields.insert("load_average".to_owned(), json!(load_average()));
         }
-        say(&provenance.to_string())?;
-        Ok(Self { json: options.json, rows: Vec::new() })
+        say(&provenance.to_string())
     }
 
     /// For whoever waits, not for whoever reads the figures.

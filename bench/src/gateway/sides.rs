@@ -6,10 +6,11 @@ use std::process::Command;
 
 use anyhow::{Context as _, Result};
 
+use super::config::{self, Config};
 use super::load::Target;
 use super::options::Options;
+use super::peers;
 use super::report::Report;
-use super::{config, peers};
 use crate::{Server, agentry};
 
 pub(crate) struct Sides {
@@ -17,6 +18,8 @@ pub(crate) struct Sides {
     pub(crate) direct: Target,
     /// The floor first, then the gateway, then the peers.
     pub(crate) sides: Vec<Side>,
+    /// Names of what is on in the gateway.
+    pub(crate) policies: Vec<&'static str>,
     pub(crate) mock: Server,
     is_pinned: bool,
 }
@@ -41,7 +44,7 @@ pub(crate) const BARE: &str = "bare";
 pub(crate) const AGENTRY: &str = "agentry";
 
 impl Sides {
-    pub(crate) fn start(options: &Options, folder: &Path, report: &mut Report) -> Result<Self> {
+    pub(crate) fn start(options: &Options, folder: &Path, report: &Report) -> Result<Self> {
         let program = match &options.binary {
             Some(program) => {
                 program.canonicalize().with_context(|| format!("find {}", program.display()))?
@@ -70,11 +73,13 @@ impl Sides {
         let mut sides = vec![Side { name: BARE, server, target, is_ours: true }];
 
         let path = folder.join("agentry.toml");
-        std::fs::write(&path, config::text(&mock.address)).context("write the configuration")?;
+        let Config { text, policies, refused } =
+            Config::new(&mock.address, |text| is_read(&program, &path, text))?;
+        refused.iter().try_for_each(|why| report.note(why))?;
+        std::fs::write(&path, text).context("write the configuration")?;
         let mut command = pinned(FIRST_CORE, &program);
         command.arg("--config").arg(&path).arg("serve").current_dir(folder);
-        command.env_clear().env("PATH", std::env::var_os("PATH").unwrap_or_default());
-        command.env("AGENTRY_BENCH_KEY", config::KEY).stderr(log(folder, AGENTRY)?);
+        alone(&mut command).stderr(log(folder, AGENTRY)?);
         let server = Server::start(command).context("start agentry serve")?;
         let target = Target::at(&server.address)?;
         sides.push(Side { name: AGENTRY, server, target, is_ours: true });
@@ -88,7 +93,7 @@ impl Sides {
                 }
             }
         }
-        Ok(Self { direct, sides, mock, is_pinned: options.pinned })
+        Ok(Self { direct, sides, policies, mock, is_pinned: options.pinned })
     }
 
     /// Where the servers run from now on.
@@ -108,6 +113,25 @@ impl Sides {
     pub(crate) fn ours(&self) -> impl Iterator<Item = &Side> {
         self.sides.iter().filter(|side| side.is_ours)
     }
+}
+
+/// Whether the binary takes `text` for a configuration, and what it says if not.
+fn is_read(program: &Path, path: &Path, text: &str) -> Result<std::result::Result<(), String>> {
+    std::fs::write(path, text).context("write the configuration")?;
+    let mut command = Command::new(program);
+    command.arg("--config").arg(path).arg("check");
+    let output = alone(&mut command).output().context("start agentry check")?;
+    if output.status.success() {
+        return Ok(Ok(()));
+    }
+    let said = String::from_utf8_lossy(&output.stderr);
+    Ok(Err(said.lines().next().unwrap_or("it does not say why").to_owned()))
+}
+
+/// With nothing of our environment but what is measured.
+fn alone(command: &mut Command) -> &mut Command {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    command.env_clear().env("PATH", path).env("AGENTRY_BENCH_KEY", config::KEY)
 }
 
 const FIRST_CORE: &str = "0";

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Result, ensure};
 
-use super::config::{self, CACHE, STREAM_UNPACED, WHOLE};
+use super::config::{CACHE, STREAM_UNPACED, WHOLE};
 use super::load::{Prompt, Turn, run};
 use super::options::Options;
 use super::report::{Against, Report, median, percentile};
@@ -109,7 +109,7 @@ fn tell(kind: &str, sides: &Sides, measured: &[Measured], report: &mut Report) -
 
 /// What the cache answers never reaches the mock.
 pub(crate) async fn hits(options: &Options, sides: &Sides, report: &mut Report) -> Result<()> {
-    if !config::policies().contains(&CACHE) {
+    if !sides.policies.contains(&CACHE) {
         return report.note("hit: skipped, the cache is not on");
     }
     let prompt = Rc::new(Prompt::new(WHOLE, 1 << 10).repeated());
