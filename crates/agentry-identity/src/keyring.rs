@@ -12,7 +12,7 @@ use agentry_core::keys::{Change, Changed, Key, KeyStore, Keys};
 use agentry_core::shared::{Hint, Hints, Shared};
 use agentry_core::store::Error;
 use agentry_core::{Timestamp, audit};
-use futures_util::StreamExt as _;
+use futures_util::{StreamExt as _, stream};
 use subtle::ConstantTimeEq as _;
 use tokio::sync::Mutex;
 use tokio::time::{MissedTickBehavior, interval, timeout};
@@ -168,8 +168,9 @@ impl KeyRing {
         Ok(())
     }
 
-    /// Follows the store until `shutdown`. `hints` may never say anything.
-    pub async fn run(self: Arc<Self>, mut hints: Hints, shutdown: CancellationToken) {
+    /// Follows the store until `shutdown`, and looks at once when a hint says so.
+    pub async fn run(self: Arc<Self>, hints: Option<Hints>, shutdown: CancellationToken) {
+        let mut hints = hints.unwrap_or_else(|| Box::pin(stream::pending()));
         let mut poll = interval(POLL);
         poll.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut tell = interval(TELL);

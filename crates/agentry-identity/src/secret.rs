@@ -44,6 +44,12 @@ impl Secret {
         digest(self.expose().as_bytes())
     }
 
+    /// Whether it begins like one that [`Secret::of`] makes and is none.
+    #[must_use]
+    pub fn is_mistyped(&self) -> bool {
+        is_mistyped(self.expose().as_bytes())
+    }
+
     #[must_use]
     pub fn hint(&self) -> String {
         let text = self.expose();
