@@ -2,8 +2,11 @@
 //!
 //! One driver per vendor. There is no policy here: no retries, no routing, no prices.
 
+pub mod anthropic;
+pub mod bedrock;
 mod drive;
 pub mod gemini;
+pub mod ollama;
 pub mod openai;
 pub mod scripted;
 

@@ -16,6 +16,7 @@ pub mod gemini;
 pub mod head;
 pub mod ingress;
 pub mod messages;
+pub mod ollama;
 pub mod reasoning;
 pub mod responses;
 mod skip;
