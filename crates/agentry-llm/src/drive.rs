@@ -29,6 +29,10 @@ pub enum Misconfigured {
     BaseUrl { url: String, reason: String },
     #[error("the api_key has characters that no header may have; is there a line break in it?")]
     ApiKey,
+    #[error("`{name}` has characters that no header may have; is there a line break in it?")]
+    Header { name: &'static str },
+    #[error("`{region}` is no region; write it like us-east-1")]
+    Region { region: String },
 }
 
 /// `base_url` and `path` as one URL.

@@ -33,7 +33,8 @@ pub(crate) enum Then {
 }
 
 impl Vendor {
-    pub(crate) async fn start(answer: String, then: Then) -> Self {
+    pub(crate) async fn start(answer: impl Into<Vec<u8>>, then: Then) -> Self {
+        let answer = answer.into();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let (tx, heard) = mpsc::channel(16);
@@ -50,7 +51,7 @@ impl Vendor {
     }
 }
 
-async fn converse(mut stream: TcpStream, answer: &str, then: Then, tx: &mpsc::Sender<Heard>) {
+async fn converse(mut stream: TcpStream, answer: &[u8], then: Then, tx: &mpsc::Sender<Heard>) {
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {
         head.push(stream.read_u8().await.unwrap());
@@ -60,7 +61,7 @@ async fn converse(mut stream: TcpStream, answer: &str, then: Then, tx: &mpsc::Se
     let mut body = vec![0; length.parse().unwrap()];
     stream.read_exact(&mut body).await.unwrap();
     tx.send(Heard::Request { head, body: serde_json::from_slice(&body).unwrap() }).await.unwrap();
-    stream.write_all(answer.as_bytes()).await.unwrap();
+    stream.write_all(answer).await.unwrap();
     if then == Then::Wait {
         assert!(stream.read_u8().await.is_err(), "a second request on a connection in use");
         tx.send(Heard::HungUp).await.unwrap();

@@ -5,7 +5,7 @@
 //! `parallel_tool_calls: false` and `top_k` are asked of Anthropic's models alone; and what a caller puts under
 //! Converse's own names (`guardrailConfig`, `additionalModelRequestFields`, …) is sent on as it is.
 //!
-//! Answers name neither themselves nor their model: whoever hands them on fills that in.
+//! Answers have no id: whoever hands them on gives them one.
 
 mod crc;
 mod decode;

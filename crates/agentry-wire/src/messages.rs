@@ -31,7 +31,7 @@ mod write;
 
 pub use decode::{Decoder, response};
 pub use encode::body;
-pub use error::{error, refusal};
+pub use error::{error, failed, refusal};
 pub use request::{OWN_FIELDS, request};
 pub use stream::Stream;
 pub use tap::{Reader, own_thoughts, whole_marks};

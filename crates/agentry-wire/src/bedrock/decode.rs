@@ -116,7 +116,10 @@ impl Decoder {
             .map_err(|error| ModelError::Malformed { reason: format!("an event: {error}") })?;
         let index = event.content_block_index;
         match name.as_str() {
-            "messageStart" => self.tell("message_start", index, Piece::default(), steps),
+            "messageStart" => {
+                let piece = Piece { message: Some(head(&self.model)), ..Piece::default() };
+                self.tell("message_start", index, piece, steps)
+            }
             "contentBlockStart" => self.begin(index, started(event.start), steps),
             "contentBlockDelta" => self.change(index, event.delta, steps),
             "contentBlockStop" => self.tell("content_block_stop", index, Piece::default(), steps),
@@ -184,6 +187,13 @@ impl Decoder {
         let piece = Piece { delta: Some(delta), ..Piece::default() };
         self.tell("content_block_delta", index, piece, steps)
     }
+}
+
+/// Answers do not name their model: it is the one that was asked.
+fn head(model: &str) -> Map<String, Value> {
+    let mut head = Map::new();
+    head.insert("model".to_owned(), model.into());
+    head
 }
 
 fn started(mut start: Map<String, Value>) -> Value {
@@ -261,12 +271,12 @@ pub fn response(body: &[u8], model: &str) -> Result<ChatResponse, ModelError> {
             None => malformed("it has no output".to_owned()),
         });
     };
-    let mut head = Map::new();
-    head.insert("stop_reason".to_owned(), stop_reason(reason).into());
-    head.extend(bill.map(|bill| ("usage".to_owned(), Value::Object(usage(bill)))));
+    let mut message = head(model);
+    message.insert("stop_reason".to_owned(), stop_reason(reason).into());
+    message.extend(bill.map(|bill| ("usage".to_owned(), Value::Object(usage(bill)))));
     let mut steps = Vec::new();
     let blocks = content.into_iter().map(block).collect();
-    Reading::default().whole(head, blocks, &mut steps)?;
+    Reading::default().whole(message, blocks, &mut steps)?;
     let mut assembly = Assembly::default();
     for step in steps {
         assembly.push(step?);

@@ -1,9 +1,30 @@
 //! Errors in Messages: what the vendor means by its own, and what callers are told.
 
 use agentry_core::model::ModelError;
+use http::{HeaderMap, StatusCode};
 use serde_json::{Value, json};
 
-use crate::error::{Refused, Report, from_report};
+use crate::error::{Refused, Report, from_report, from_response};
+
+/// What the vendor means by a status that is no good one. Its support asks for the name of the request.
+#[must_use]
+pub fn failed(status: StatusCode, headers: &HeaderMap, body: &[u8], model: &str) -> ModelError {
+    let mut error = refusal(from_response(status, headers, body, model));
+    let named = headers.get("request-id").and_then(|value| value.to_str().ok());
+    if let (
+        Some(request_id),
+        ModelError::Invalid { message, .. }
+        | ModelError::UnknownModel { message, .. }
+        | ModelError::Unauthorized { message }
+        | ModelError::RateLimited { message, .. }
+        | ModelError::QuotaExhausted { message }
+        | ModelError::Unavailable { message, .. },
+    ) = (named, &mut error)
+    {
+        message.push_str(&format!(" ({request_id})"));
+    }
+    error
+}
 
 /// An error inside an answer, where there is no status to go by.
 pub(super) fn from_error(error: &Value, model: &str) -> ModelError {

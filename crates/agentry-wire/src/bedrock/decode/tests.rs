@@ -83,7 +83,7 @@ fn expected() -> Vec<Told> {
     };
     let reported = json!({ "cache_read_input_tokens": 7, "cache_creation_input_tokens": 3 });
     vec![
-        Told::Started(Head::default()),
+        Told::Started(Head { model: "m".to_owned(), ..Head::default() }),
         thought("h"),
         thought("m"),
         extra(json!({

@@ -84,3 +84,15 @@ fn what_is_only_said_in_words_gets_its_code() {
     };
     assert_eq!(refusal(limited.clone()), limited);
 }
+
+#[test]
+fn a_refusal_by_the_vendor_names_its_request() {
+    let mut headers = HeaderMap::new();
+    headers.insert("request-id", http::HeaderValue::from_static("req_1"));
+    headers.insert("retry-after", http::HeaderValue::from_static("2"));
+    let body = br#"{"type":"error","error":{"type":"overloaded_error","message":"Overloaded"}}"#;
+    let overloaded = failed(StatusCode::from_u16(529).unwrap(), &headers, body, "m");
+    let message = "Overloaded (req_1)".to_owned();
+    let after = Some(Duration::from_secs(2));
+    assert_eq!(overloaded, ModelError::Unavailable { message, after });
+}
