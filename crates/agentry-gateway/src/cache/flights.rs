@@ -100,8 +100,11 @@ pub struct FlightStats {
 
 const SHARDS: usize = 16;
 
+/// What may be joined.
+type Board<T, E> = HashMap<Key, Arc<Flight<T, E>>>;
+
 struct Sky<T, E> {
-    shards: [Mutex<HashMap<Key, Arc<Flight<T, E>>>>; SHARDS],
+    shards: [Mutex<Board<T, E>>; SHARDS],
     bounds: Bounds,
     bytes: AtomicUsize,
     led: AtomicU64,
@@ -483,7 +486,7 @@ impl<T, E> Drop for Seat<T, E> {
 }
 
 impl<T, E> Sky<T, E> {
-    fn shard(&self, key: &Key) -> MutexGuard<'_, HashMap<Key, Arc<Flight<T, E>>>> {
+    fn shard(&self, key: &Key) -> MutexGuard<'_, Board<T, E>> {
         let [first, ..] = key.0;
         let [fallback, ..] = &self.shards;
         lock(self.shards.get(usize::from(first) % SHARDS).unwrap_or(fallback))

@@ -225,7 +225,10 @@ impl Upkeep {
                 fresh = self.writes.recv() => match fresh {
                     // Invalidated in the meantime: the hint came first.
                     Some(fresh) if !self.local.is_current(&fresh) => {}
-                    Some(fresh) => self.far.set(fresh, self.local.ttl()).await,
+                    Some(fresh) => tokio::select! {
+                        () = shutdown.cancelled() => return,
+                        () = self.far.set(fresh, self.local.ttl()) => {}
+                    },
                     None => return,
                 },
             }

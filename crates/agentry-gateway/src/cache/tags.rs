@@ -42,7 +42,7 @@ impl Tags {
     }
 
     pub(super) fn written(&self) -> Vec<String> {
-        self.0.iter().map(|tag| tag.to_string()).collect()
+        self.0.iter().map(ToString::to_string).collect()
     }
 
     pub(super) fn read(tags: Vec<String>) -> Self {

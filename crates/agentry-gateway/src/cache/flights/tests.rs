@@ -17,7 +17,7 @@ impl Piece for Word {
 }
 
 type Error = &'static str;
-type Board = Flights<Word, Error>;
+type Sharing = Flights<Word, Error>;
 
 /// An upstream that says what the test tells it to, and notices its end.
 #[derive(Clone, Default)]
@@ -116,18 +116,18 @@ impl Caller {
 
 const KEY: Key = Key([7; 32]);
 
-fn board() -> Board {
+fn board() -> Sharing {
     Flights::new(Bounds::default())
 }
 
-fn lead(board: &Board, script: &Script) -> Caller {
+fn lead(board: &Sharing, script: &Script) -> Caller {
     match board.enter(&KEY) {
         Entered::Lead(leader) => Caller::new(leader.fly(script.upstream())),
         Entered::Follow(_) => panic!("there is a flight already"),
     }
 }
 
-fn follow(board: &Board) -> Caller {
+fn follow(board: &Sharing) -> Caller {
     match board.enter(&KEY) {
         Entered::Lead(_) => panic!("there is no flight"),
         Entered::Follow(follower) => match follower.turn().now_or_never() {
@@ -232,7 +232,7 @@ fn a_leader_that_never_flew_leaves_its_place_to_the_first_follower() {
 
 #[test]
 fn a_long_answer_takes_nobody_on_board_and_forgets_what_was_read() {
-    let board = Board::new(Bounds { flight_bytes_max: 50, bytes_max: 1_000 });
+    let board = Sharing::new(Bounds { flight_bytes_max: 50, bytes_max: 1_000 });
     let script = Script::default();
     let mut leader = lead(&board, &script);
     let mut slow = follow(&board);
@@ -259,7 +259,7 @@ fn a_long_answer_takes_nobody_on_board_and_forgets_what_was_read() {
 
 #[test]
 fn a_lone_reader_is_never_behind_and_polls_no_more_than_needed() {
-    let board = Board::new(Bounds { flight_bytes_max: 15, bytes_max: 15 });
+    let board = Sharing::new(Bounds { flight_bytes_max: 15, bytes_max: 15 });
     let script = Script::default();
     let mut leader = lead(&board, &script);
     for word in 0..100 {
