@@ -10,7 +10,9 @@ use agentry_core::{Code, Failure, Fault, Retry};
 use pool::Pool;
 use settings::Settings;
 
+mod audit;
 mod idempotency;
+mod keys;
 mod ledger;
 mod migrate;
 mod pool;
@@ -18,7 +20,8 @@ mod settings;
 mod tls;
 
 /// What each port needs in the database. A new port adds its own.
-const MIGRATIONS: [&migrate::List; 2] = [&ledger::MIGRATIONS, &idempotency::MIGRATIONS];
+const MIGRATIONS: [&migrate::List; 4] =
+    [&ledger::MIGRATIONS, &idempotency::MIGRATIONS, &audit::MIGRATIONS, &keys::MIGRATIONS];
 
 /// Cheap to clone; all clones share one pool of connections.
 #[derive(Clone)]
