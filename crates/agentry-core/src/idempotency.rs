@@ -1,5 +1,7 @@
 //! The port of idempotency keys: a request that is sent again gets the answer that it got before, and pays nothing.
 
+use std::time::Duration;
+
 use async_trait::async_trait;
 use bytes::Bytes;
 
@@ -8,6 +10,9 @@ use crate::store::Error;
 
 /// An answer that is larger is not kept.
 pub const ANSWER_BYTES_MAX: usize = 4 << 20;
+
+/// How long answers are usually kept.
+pub const KEPT: Duration = Duration::from_secs(86_400);
 
 /// A request that names a key.
 #[derive(Debug, Clone, PartialEq, Eq)]

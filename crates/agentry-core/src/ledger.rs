@@ -114,6 +114,8 @@ pub struct Grant {
     pub granted: MicroUsd,
     /// All that this slice was ever granted and has not given back, what is spent of it included.
     pub amount: MicroUsd,
+    /// What records say is spent of it.
+    pub spent: MicroUsd,
     /// When the slice was opened. A holder that sees another value than before has lost its slice in between.
     pub opened: Timestamp,
     /// Grows with every ask, and from one slice to the next; names the state that [`Ledger::give_back`] is about.

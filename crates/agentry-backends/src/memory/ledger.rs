@@ -49,6 +49,7 @@ impl Books {
         Grant {
             granted,
             amount: MicroUsd(slice.amount),
+            spent: MicroUsd(slice.spent),
             opened: slice.opened,
             version: slice.version,
             free: MicroUsd(free.0 - granted.0),

@@ -51,8 +51,9 @@ impl Ledger for PostgresStore {
             granted: MicroUsd(row.get(0)),
             free: MicroUsd(row.get(1)),
             amount: MicroUsd(row.get(2)),
-            opened: Timestamp::from_micros(row.get(3)),
-            version: row.get(4),
+            spent: MicroUsd(row.get(3)),
+            opened: Timestamp::from_micros(row.get(4)),
+            version: row.get(5),
         })
     }
 

@@ -93,7 +93,7 @@ impl Books<'_> {
              ON CONFLICT (account, period, instance, life) DO UPDATE
                SET amount = amount + excluded.amount, version = version + 1,
                    expires = max(expires, excluded.expires)
-             RETURNING amount, opened, version",
+             RETURNING amount, spent, opened, version",
         )?;
         let (now, expires) = (ask.now.as_micros(), ask.expires.as_micros());
         slice.query_row(
@@ -102,8 +102,9 @@ impl Books<'_> {
                 Ok(Grant {
                     granted: MicroUsd(granted),
                     amount: MicroUsd(row.get(0)?),
-                    opened: Timestamp::from_micros(row.get(1)?),
-                    version: row.get(2)?,
+                    spent: MicroUsd(row.get(1)?),
+                    opened: Timestamp::from_micros(row.get(2)?),
+                    version: row.get(3)?,
                     free: MicroUsd(free - granted),
                 })
             },

@@ -167,6 +167,7 @@ pub async fn spending_survives_reopening<K: Kind>(kind: &K) {
     assert_balance(&store, "a", 40, 60).await;
     let after = store.reserve_slice(ask(&one, 0, 0)).await.unwrap();
     assert_eq!((after.amount, after.opened), (before.amount, before.opened));
+    assert_eq!((before.spent.0, after.spent.0), (0, 40));
     store.append_usage(vec![spends(1, &one, 40)]).await.unwrap();
     assert_balance(&store, "a", 40, 60).await;
 }

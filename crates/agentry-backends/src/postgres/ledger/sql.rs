@@ -15,9 +15,9 @@ WITH account AS (
   ON CONFLICT (account, period, instance, life) DO UPDATE
     SET amount = s.amount + excluded.amount, version = s.version + 1,
         expires = greatest(s.expires, excluded.expires)
-  RETURNING amount, opened, version
+  RETURNING amount, spent, opened, version
 )
-SELECT granted, free, amount, opened, version FROM account, slice";
+SELECT granted, free, amount, spent, opened, version FROM account, slice";
 
 pub(super) const GIVE_BACK: &str = "
 WITH given AS (
