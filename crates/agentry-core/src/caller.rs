@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::keys::Terms;
+use crate::keys::{Budget, Priority};
 
 /// Who makes a call, and what it may do. Made once for each key, shared by all of its calls.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -13,7 +13,19 @@ pub struct Caller {
     pub name: Arc<str>,
     pub team: Option<Arc<str>>,
     pub user: Option<Arc<str>>,
-    pub terms: Terms,
+    pub limits: Limits,
+}
+
+/// What a caller may use up. `None` is without bound.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Limits {
+    /// Requests and tokens in any minute.
+    pub rpm: Option<u32>,
+    pub tpm: Option<u32>,
+    /// Calls at the same time.
+    pub concurrency: Option<u32>,
+    pub budgets: Vec<Budget>,
+    pub priority: Priority,
 }
 
 impl Caller {
@@ -25,7 +37,7 @@ impl Caller {
             name: name.into(),
             team: None,
             user: None,
-            terms: Terms::default(),
+            limits: Limits::default(),
         }
     }
 }

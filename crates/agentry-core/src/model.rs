@@ -52,7 +52,7 @@ impl CallContext {
     pub fn of(caller: Arc<Caller>, call_id: impl Into<Arc<str>>, endpoint: &'static str) -> Self {
         Self {
             call_id: call_id.into(),
-            priority: caller.terms.priority,
+            priority: caller.limits.priority,
             caller,
             endpoint,
             deadline: None,

@@ -5,6 +5,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use agentry_balance::Strategy;
 use agentry_core::MicroUsd;
 use agentry_core::chat::Usage;
 use agentry_core::model::ChatModel;
@@ -12,8 +13,13 @@ use agentry_core::model::ChatModel;
 #[derive(Clone)]
 pub struct Alias {
     pub name: String,
-    /// In the order in which they are asked.
     pub targets: Vec<Target>,
+    /// Which of them is asked.
+    pub strategy: Strategy,
+    /// Other names that are asked when none of the targets can answer, in order.
+    pub fallbacks: Vec<String>,
+    /// Whether a second target may be asked when the first one takes long to begin. Both may bill it.
+    pub hedge: bool,
     /// On the whole call, all attempts included.
     pub timeout: Duration,
     /// On each attempt at a streamed call.
@@ -31,6 +37,9 @@ impl Alias {
         Self {
             name: name.into(),
             targets,
+            strategy: Strategy::default(),
+            fallbacks: Vec::new(),
+            hedge: false,
             timeout: Duration::from_secs(60),
             first_token_timeout: Duration::from_secs(15),
             idle_timeout: Duration::from_secs(30),
@@ -47,9 +56,30 @@ pub struct Target {
     pub model: String,
     pub upstream: Arc<dyn ChatModel>,
     pub price: Option<Price>,
+    /// One of weight 2 gets twice as many calls as one of weight 1.
+    pub weight: u32,
+    /// The most that the model writes, where it is known.
+    pub output_tokens_max: Option<u64>,
 }
 
 impl Target {
+    /// Of weight 1, and without a price.
+    #[must_use]
+    pub fn new(
+        provider: impl Into<String>,
+        model: impl Into<String>,
+        upstream: Arc<dyn ChatModel>,
+    ) -> Self {
+        Self {
+            provider: provider.into(),
+            model: model.into(),
+            upstream,
+            price: None,
+            weight: 1,
+            output_tokens_max: None,
+        }
+    }
+
     /// `provider/model`.
     #[must_use]
     pub fn name(&self) -> String {
@@ -94,27 +124,39 @@ impl std::error::Error for Misconfigured {}
 pub(crate) fn check(aliases: &[Alias]) -> Result<(), Misconfigured> {
     let mut problems = Vec::new();
     let mut seen = HashSet::new();
-    for Alias { name, targets, timeout, first_token_timeout, idle_timeout, retries: _ } in aliases {
-        if name.is_empty() {
+    for alias in aliases {
+        if alias.name.is_empty() {
             problems.push("a model has an empty name".to_owned());
         }
-        if !seen.insert(name) {
-            problems.push(format!("the model `{name}` is there twice"));
+        if !seen.insert(alias.name.as_str()) {
+            problems.push(format!("the model `{}` is there twice", alias.name));
         }
-        if targets.is_empty() {
-            problems.push(format!("the model `{name}` has no targets: add one `provider/model`"));
-        }
-        let bounds = [
-            ("timeout", timeout),
-            ("first_token_timeout", first_token_timeout),
-            ("idle_timeout", idle_timeout),
-        ];
-        for (what, bound) in bounds {
-            if bound.is_zero() {
-                problems
-                    .push(format!("the model `{name}`: {what} is zero, so nothing could answer"));
-            }
-        }
+        check_one(alias, aliases, &mut problems);
     }
     if problems.is_empty() { Ok(()) } else { Err(Misconfigured { problems }) }
+}
+
+fn check_one(alias: &Alias, all: &[Alias], problems: &mut Vec<String>) {
+    let Alias { name, targets, fallbacks, timeout, first_token_timeout, idle_timeout, .. } = alias;
+    if targets.is_empty() {
+        problems.push(format!("the model `{name}` has no targets: add one `provider/model`"));
+    }
+    for fallback in fallbacks {
+        if fallback == name {
+            problems.push(format!("the model `{name}` is its own fallback"));
+        } else if !all.iter().any(|other| other.name == *fallback) {
+            problems
+                .push(format!("the model `{name}` falls back to `{fallback}`, which is no model"));
+        }
+    }
+    let bounds = [
+        ("timeout", timeout),
+        ("first_token_timeout", first_token_timeout),
+        ("idle_timeout", idle_timeout),
+    ];
+    for (what, bound) in bounds {
+        if bound.is_zero() {
+            problems.push(format!("the model `{name}`: {what} is zero, so nothing could answer"));
+        }
+    }
 }

@@ -18,6 +18,29 @@ pub enum Answer {
     StreamedBytes(FrameStream),
 }
 
+/// Where an answer came from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Found {
+    /// The cache was not asked.
+    Off,
+    Miss,
+    Hit,
+    /// Another caller had asked the same, and was still being answered.
+    Join,
+}
+
+impl Found {
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Off => "off",
+            Self::Miss => "miss",
+            Self::Hit => "hit",
+            Self::Join => "join",
+        }
+    }
+}
+
 pub struct Outcome {
     pub answer: Answer,
     /// `provider/model` that answered.
@@ -26,25 +49,26 @@ pub struct Outcome {
     pub attempts: u32,
     /// Of whole answers; nothing when the price or the usage is not known.
     pub cost: Option<MicroUsd>,
+    pub found: Found,
 }
 
 impl Answer {
     /// The whole answer as a value, if that is what it is.
-    pub(crate) fn into_whole(self) -> Result<ChatResponse, Self> {
+    pub(crate) fn into_whole(self) -> Result<ChatResponse, ModelError> {
         match self {
             Self::Whole(response) => Ok(*response),
-            other => Err(other),
+            Self::Streamed(_) | Self::WholeBytes(_) | Self::StreamedBytes(_) => Err(unexpected()),
         }
     }
 
-    pub(crate) fn into_stream(self) -> Result<ChatStream, Self> {
+    pub(crate) fn into_stream(self) -> Result<ChatStream, ModelError> {
         match self {
             Self::Streamed(stream) => Ok(stream),
-            other => Err(other),
+            Self::Whole(_) | Self::WholeBytes(_) | Self::StreamedBytes(_) => Err(unexpected()),
         }
     }
 }
 
-pub(crate) fn unexpected() -> ModelError {
+fn unexpected() -> ModelError {
     ModelError::Internal { reason: "an answer has another form than was asked for".to_owned() }
 }

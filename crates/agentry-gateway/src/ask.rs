@@ -1,13 +1,12 @@
 //! One attempt at one target.
 
-use std::time::Duration;
-
 use agentry_core::chat::{ChatRequest, ChatResponse, Event};
 use agentry_core::model::{CallContext, ModelError, Waiting};
 use agentry_core::relay::{Frame, RawAnswer, RawWhole};
 use tokio::time::{Instant, timeout_at};
 
-use crate::alias::{Alias, Target};
+use crate::alias::Target;
+use crate::dispatch::Patience;
 use crate::request::Request;
 use crate::watch::{self, Opening};
 
@@ -22,21 +21,18 @@ pub(crate) enum Asked {
 /// It is over when the whole answer is there, or the first token of a streamed one.
 pub(crate) async fn ask(
     target: &Target,
-    alias: &Alias,
     cx: &CallContext,
     request: &Request,
+    patience: Patience,
 ) -> Result<Asked, ModelError> {
     let start = Instant::now();
-    let end = cx.deadline.map_or_else(|| after(start, alias.timeout), Instant::from_std);
-    let (until, waiting) = if request.stream() {
-        let first_by = end.min(after(start, alias.first_token_timeout));
-        (first_by, if first_by < end { Waiting::FirstEvent } else { Waiting::End })
-    } else {
-        (end, Waiting::End)
-    };
+    let Patience { until, is_first_token } = patience;
     match timeout_at(until, attempt(target, cx, request)).await {
         Ok(asked) => asked,
-        Err(_) => Err(ModelError::TimedOut { waiting, after: start.elapsed() }),
+        Err(_) => {
+            let waiting = if is_first_token { Waiting::FirstEvent } else { Waiting::End };
+            Err(ModelError::TimedOut { waiting, after: start.elapsed() })
+        }
     }
 }
 
@@ -46,6 +42,7 @@ async fn attempt(
     request: &Request,
 ) -> Result<Asked, ModelError> {
     if let Request::Wire(wire) = request
+        && wire.is_as_it_came()
         && target.upstream.speaks(wire.dialect)
     {
         return match target.upstream.relay(cx, wire.raw(&target.model)).await? {
@@ -66,9 +63,4 @@ async fn attempt(
         let whole = target.upstream.complete(cx, value).await?;
         Ok(Asked::Whole(Box::new(whole)))
     }
-}
-
-/// A time that is too far away to be written down is as good as a year from now.
-pub(crate) fn after(start: Instant, span: Duration) -> Instant {
-    start.checked_add(span).unwrap_or_else(|| start + Duration::from_secs(365 * 86_400))
 }

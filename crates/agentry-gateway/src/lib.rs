@@ -1,68 +1,146 @@
-//! What happens to one model call: the alias is resolved, a target answers or the next one does, time is bounded, and the
-//! bill is settled exactly once.
+//! What happens to one model call: the caller is let in, the request is screened, the answer is found, joined or fetched,
+//! watched and kept, and the bill is settled exactly once. [`Gateway::call`] reads from top to bottom.
 //!
 //! It knows no HTTP, no vendor and no database: targets are [`ChatModel`]s, and so is the [`Gateway`] itself.
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::Duration;
 
-use agentry_core::MicroUsd;
+use agentry_balance::{Dice, Settings as TargetSettings};
+use agentry_core::Clock;
 use agentry_core::chat::{ChatRequest, ChatResponse};
 use agentry_core::model::{CallContext, Capabilities, ChatModel, ChatStream, ModelError};
 use async_trait::async_trait;
-use tokio::time::Instant;
 
 mod alias;
 mod answer;
 mod ask;
 pub mod cache;
+mod call;
+mod dispatch;
 mod error;
+mod flight;
+mod hit;
+mod keep;
+pub mod limit;
+pub mod money;
 mod observe;
-mod plan;
+mod piece;
+mod policies;
+mod reading;
 mod request;
+mod route;
+mod settle;
 mod watch;
 
 pub use alias::{Alias, Misconfigured, Price, Target};
-pub use answer::{Answer, Outcome};
+pub use answer::{Answer, Found, Outcome};
 pub use error::Error;
 pub use observe::{Call, Observer, Settled, Status};
+pub use policies::{Books, Caching, Policies, Rule, Whose};
 pub use request::{Request, Wire};
 
-use ask::{Asked, after, ask};
-use observe::Settlement;
-use plan::Plan;
+use policies::Allowances;
+use route::{Route, Targets};
 
 /// Where every model call goes through. It is never changed: a new configuration is a new gateway.
 pub struct Gateway {
+    inner: Arc<Inner>,
+}
+
+pub(crate) struct Inner {
     /// As configured, for listings.
-    aliases: Vec<Arc<Alias>>,
+    aliases: Vec<Arc<Route>>,
     /// By alias, and by `provider/model` for each target.
-    routes: HashMap<String, Arc<Alias>>,
+    routes: HashMap<Arc<str>, Arc<Route>>,
+    targets: Targets,
+    policies: Policies,
+    allowances: Allowances,
     observer: Arc<dyn Observer>,
+    clock: Arc<dyn Clock>,
+    dice: Dice,
+}
+
+/// What a gateway is made of beside its aliases.
+pub struct Surroundings {
+    pub policies: Policies,
+    pub observer: Arc<dyn Observer>,
+    pub clock: Arc<dyn Clock>,
+    /// How targets are looked after.
+    pub targets: TargetSettings,
+    /// Decides among equals, and names records.
+    pub seed: u64,
+}
+
+impl Surroundings {
+    /// Without any policies.
+    #[must_use]
+    pub fn new(observer: Arc<dyn Observer>, clock: Arc<dyn Clock>, seed: u64) -> Self {
+        let (policies, targets) = (Policies::default(), TargetSettings::default());
+        Self { policies, observer, clock, targets, seed }
+    }
 }
 
 impl Gateway {
     /// All that is wrong with `aliases` is reported at once.
-    pub fn new(aliases: Vec<Alias>, observer: Arc<dyn Observer>) -> Result<Self, Misconfigured> {
+    pub fn new(aliases: Vec<Alias>, surroundings: Surroundings) -> Result<Self, Misconfigured> {
         alias::check(&aliases)?;
-        let aliases: Vec<_> = aliases.into_iter().map(Arc::new).collect();
-        let mut routes = HashMap::new();
+        let Surroundings { policies, observer, clock, targets: settings, seed } = surroundings;
+        let now = tokio::time::Instant::now().into_std();
+        let mut targets = Targets::default();
+        let (mut routes, mut named, mut problems) = (HashMap::new(), Vec::new(), Vec::new());
         for alias in &aliases {
             for target in &alias.targets {
-                let only = Alias { targets: vec![target.clone()], ..alias.as_ref().clone() };
-                routes.entry(target.name()).or_insert_with(|| Arc::new(only));
+                let only = Alias {
+                    name: target.name(),
+                    targets: vec![target.clone()],
+                    fallbacks: Vec::new(),
+                    ..alias.clone()
+                };
+                if let Ok(route) = targets.route(only, &settings, now) {
+                    routes.entry(Arc::clone(&route.name)).or_insert_with(|| Arc::new(route));
+                }
             }
         }
-        for alias in &aliases {
-            routes.insert(alias.name.clone(), Arc::clone(alias));
+        for alias in aliases {
+            let name = alias.name.clone();
+            match targets.route(alias, &settings, now) {
+                Ok(route) => named.push(Arc::new(route)),
+                Err(unusable) => problems.push(format!("the model `{name}`: {unusable}")),
+            }
         }
-        Ok(Self { aliases, routes, observer })
+        if !problems.is_empty() {
+            return Err(Misconfigured { problems });
+        }
+        routes.extend(named.iter().map(|route| (Arc::clone(&route.name), Arc::clone(route))));
+        Ok(Self {
+            inner: Arc::new(Inner {
+                aliases: named,
+                routes,
+                targets,
+                policies,
+                allowances: Allowances::default(),
+                observer,
+                clock,
+                dice: Dice::new(seed),
+            }),
+        })
     }
 
     /// What callers may name as `model`.
     pub fn models(&self) -> impl Iterator<Item = &Alias> {
-        self.aliases.iter().map(AsRef::as_ref)
+        self.inner.aliases.iter().map(|route| &route.alias)
+    }
+
+    #[must_use]
+    pub fn policies(&self) -> &Policies {
+        &self.inner.policies
+    }
+
+    /// Every `provider/model`, and how it is.
+    pub fn targets(&self) -> impl Iterator<Item = (&str, agentry_balance::Snapshot)> {
+        let now = tokio::time::Instant::now().into_std();
+        self.inner.targets.iter().map(move |(name, vitals)| (&**name, vitals.snapshot(now)))
     }
 
     /// Answers one call, streamed if the request says so. Once a piece was handed out, nothing is tried again.
@@ -71,84 +149,35 @@ impl Gateway {
         cx: &CallContext,
         request: impl Into<Request>,
     ) -> Result<Outcome, Error> {
-        let request = request.into();
-        let Some(alias) = self.routes.get(request.model()) else {
-            observe::refused(&self.observer, cx.endpoint);
-            return Err(self.unknown(request.model().to_owned()));
-        };
-        let mut settlement = Settlement::open(Arc::clone(&self.observer), &alias.name, cx.endpoint);
-        let end = deadline(cx, alias);
-        let cx = CallContext { deadline: Some(end.into_std()), ..cx.clone() };
-        let mut plan = Plan::new(alias, &cx.call_id);
-        loop {
-            let target = plan.target(alias)?;
-            settlement.asks(target);
-            let error = match ask(target, alias, &cx, &request).await {
-                Ok(asked) => {
-                    let (answer, cost) = answer(asked, settlement, alias.idle_timeout, end);
-                    let (target, attempts) = (target.name().into(), plan.attempts());
-                    return Ok(Outcome { answer, target, attempts, cost });
-                }
-                Err(error) => error,
-            };
-            match plan.after(&error, end.saturating_duration_since(Instant::now())) {
-                Some(wait) => {
-                    let call_id = &*cx.call_id;
-                    tracing::info!(call_id, target = target.name(), %error, "asking again");
-                    tokio::time::sleep(wait).await;
-                }
-                None => {
-                    settlement.fail(&error);
-                    let attempts = plan.attempts();
-                    return Err(Error::Model { target: target.name(), attempts, error });
-                }
-            }
-        }
-    }
-
-    fn unknown(&self, model: String) -> Error {
-        let known = self.aliases.iter().map(|alias| alias.name.clone()).collect();
-        Error::UnknownModel { model, known }
+        call::call(&self.inner, cx, request.into()).await
     }
 }
 
-/// Whole answers are settled here, streamed ones when they end.
-fn answer(
-    asked: Asked,
-    mut settlement: Settlement,
-    idle: Duration,
-    end: Instant,
-) -> (Answer, Option<MicroUsd>) {
-    match asked {
-        Asked::Whole(response) => {
-            let cost = settlement.finish(response.usage.as_ref());
-            (Answer::Whole(response), cost)
-        }
-        Asked::WholeBytes(whole) => {
-            let cost = settlement.finish(whole.usage.as_ref());
-            (Answer::WholeBytes(whole.body), cost)
-        }
-        Asked::Streaming(opening) => {
-            settlement.first_token();
-            (Answer::Streamed(watch::watch(opening, settlement, idle, end)), None)
-        }
-        Asked::StreamingBytes(opening) => {
-            settlement.first_token();
-            (Answer::StreamedBytes(watch::watch(opening, settlement, idle, end)), None)
-        }
+impl Inner {
+    fn route(&self, model: &str) -> Result<&Arc<Route>, Error> {
+        self.routes.get(model).ok_or_else(|| Error::UnknownModel {
+            model: model.to_owned(),
+            known: self.aliases.iter().map(|route| route.name.to_string()).collect(),
+        })
     }
-}
 
-fn deadline(cx: &CallContext, alias: &Alias) -> Instant {
-    let ours = after(Instant::now(), alias.timeout);
-    cx.deadline.map_or(ours, |theirs| ours.min(Instant::from_std(theirs)))
+    fn random(&self) -> [u8; 10] {
+        let (one, other) = (self.dice.roll().to_le_bytes(), self.dice.roll().to_le_bytes());
+        let mut random = [0; 10];
+        let (head, tail) = random.split_at_mut(8);
+        head.copy_from_slice(&one);
+        for (to, from) in tail.iter_mut().zip(other) {
+            *to = from;
+        }
+        random
+    }
 }
 
 #[async_trait]
 impl ChatModel for Gateway {
     /// What at least one target can do.
     fn capabilities(&self) -> Capabilities {
-        let targets = self.aliases.iter().flat_map(|alias| &alias.targets);
+        let targets = self.models().flat_map(|alias| &alias.targets);
         targets.fold(Capabilities::default(), |all, target| {
             let Capabilities { tools, images, json_schema } = target.upstream.capabilities();
             Capabilities {
@@ -165,8 +194,7 @@ impl ChatModel for Gateway {
         mut request: ChatRequest,
     ) -> Result<ChatStream, ModelError> {
         request.stream = true;
-        let outcome = self.call(cx, request).await?;
-        outcome.answer.into_stream().map_err(|_| answer::unexpected())
+        self.call(cx, request).await?.answer.into_stream()
     }
 
     async fn complete(
@@ -175,8 +203,7 @@ impl ChatModel for Gateway {
         mut request: ChatRequest,
     ) -> Result<ChatResponse, ModelError> {
         request.stream = false;
-        let outcome = self.call(cx, request).await?;
-        outcome.answer.into_whole().map_err(|_| answer::unexpected())
+        self.call(cx, request).await?.answer.into_whole()
     }
 }
 

@@ -2,11 +2,16 @@
 
 use std::sync::OnceLock;
 
-use agentry_core::chat::{ChatRequest, Invalid};
+use agentry_core::chat::{ChatRequest, Content, Invalid, Part};
 use agentry_core::relay::{Dialect, Raw};
 use agentry_wire::head::Head;
 use agentry_wire::ingress;
 use bytes::Bytes;
+use memchr::memmem;
+use xxhash_rust::xxh3::Xxh3;
+
+use crate::cache::Key;
+use crate::money::Size;
 
 /// A call to a model. What came over the wire is read whole only when somebody must.
 #[derive(Debug)]
@@ -22,12 +27,19 @@ pub struct Wire {
     pub head: Head,
     pub body: Bytes,
     read: OnceLock<Result<Box<ChatRequest>, Invalid>>,
+    /// What guards have made of it: it is no longer sent as it came.
+    is_changed: bool,
 }
 
 impl Wire {
     #[must_use]
     pub fn new(dialect: Dialect, head: Head, body: Bytes) -> Self {
-        Self { dialect, head, body, read: OnceLock::new() }
+        Self { dialect, head, body, read: OnceLock::new(), is_changed: false }
+    }
+
+    /// Whether the body may be sent on as it is.
+    pub(crate) fn is_as_it_came(&self) -> bool {
+        !self.is_changed
     }
 
     /// The body as it is sent to an upstream of the same dialect.
@@ -40,6 +52,14 @@ impl Wire {
             model: model.to_owned(),
             withhold_usage: rewritten.withholds_usage,
             choices_max: self.head.choices as usize,
+        }
+    }
+
+    /// Whether a stream ends with the bill, for this caller.
+    pub(crate) fn wants_usage(&self) -> bool {
+        match self.dialect {
+            Dialect::ChatCompletions => self.head.wants_usage,
+            Dialect::Responses | Dialect::Messages => true,
         }
     }
 }
@@ -62,6 +82,13 @@ impl Request {
         }
     }
 
+    pub(crate) fn wire(&self) -> Option<&Wire> {
+        match self {
+            Self::Wire(wire) => Some(wire),
+            Self::Value(_) => None,
+        }
+    }
+
     /// The request as a value. Reading one that came over the wire happens once.
     pub(crate) fn value(&self) -> Result<&ChatRequest, Invalid> {
         match self {
@@ -71,6 +98,106 @@ impl Request {
                 wire.read.get_or_init(read).as_ref().map(AsRef::as_ref).map_err(Clone::clone)
             }
         }
+    }
+
+    /// From here on this is what is asked.
+    pub(crate) fn replace(&mut self, value: ChatRequest) {
+        match self {
+            Self::Value(request) => **request = value,
+            Self::Wire(wire) => {
+                wire.read = OnceLock::from(Ok(Box::new(value)));
+                wire.is_changed = true;
+            }
+        }
+    }
+
+    /// The choices that are asked for, at least one.
+    pub(crate) fn choices(&self) -> u32 {
+        match self {
+            Self::Wire(wire) => wire.head.choices.max(1),
+            Self::Value(request) => request.n.unwrap_or(1).max(1),
+        }
+    }
+
+    /// The most that the caller wants written for each choice.
+    pub(crate) fn output_tokens_max(&self) -> Option<u64> {
+        match self {
+            Self::Wire(wire) => wire.head.output_tokens_max,
+            Self::Value(request) => request.max_completion_tokens.or(request.max_tokens),
+        }
+    }
+
+    /// What conversations that go on have in common.
+    pub(crate) fn prefix(&self) -> Option<u64> {
+        self.wire().map(|wire| wire.head.prefix)
+    }
+
+    /// Bounds from above for what the upstream will count.
+    pub(crate) fn size(&self) -> Size {
+        match self {
+            // A picture that is in the body counts with its bytes; one that is elsewhere is named so.
+            Self::Wire(wire) => Size {
+                text_bytes: wire.body.len() as u64,
+                messages: 0,
+                images: memmem::find_iter(&wire.body, b"image").count() as u64,
+            },
+            Self::Value(request) => Size {
+                text_bytes: serde_json::to_vec(request)
+                    .map_or(u64::MAX, |bytes| bytes.len() as u64),
+                messages: request.messages.len() as u64,
+                images: request.messages.iter().map(|message| images(&message.content)).sum(),
+            },
+        }
+    }
+
+    /// What the call will probably count against a limit of tokens; corrected when it is known.
+    pub(crate) fn tokens_expected(&self) -> u64 {
+        let read = match self {
+            Self::Wire(wire) => wire.body.len() as u64 / BYTES_PER_TOKEN,
+            Self::Value(request) => {
+                let texts = request.messages.iter().map(|message| message.text().len() as u64);
+                texts.sum::<u64>() / BYTES_PER_TOKEN
+            }
+        };
+        read.saturating_add(self.output_tokens_max().unwrap_or(0))
+    }
+
+    /// Over everything that changes the answer, the tenant first. Nothing when that cannot be told.
+    pub(crate) fn key(&self, tenant: &str, alias: &str, guards: u64) -> Option<Key> {
+        let (form, digest) = match self {
+            Self::Wire(wire) => (wire.dialect.as_str(), wire.head.digest),
+            Self::Value(request) => {
+                let plain = ChatRequest { stream: false, stream_options: None, ..*request.clone() };
+                let bytes = serde_json::to_vec(&plain).ok()?;
+                ("value", xxhash_rust::xxh3::xxh3_128(&bytes))
+            }
+        };
+        let mut place = Xxh3::new();
+        for part in [tenant, alias, form] {
+            place.update(&(part.len() as u64).to_le_bytes());
+            place.update(part.as_bytes());
+        }
+        place.update(&guards.to_le_bytes());
+        // Where a stream cannot be made of a whole answer, nor the other way round, the two are kept apart.
+        let apart = self.wire().is_some_and(|wire| !ingress::is_readable(wire.dialect));
+        place.update(&[u8::from(apart && self.stream())]);
+        let mut key = [0; 32];
+        let (head, tail) = key.split_at_mut(16);
+        head.copy_from_slice(&digest.to_le_bytes());
+        tail.copy_from_slice(&place.digest128().to_le_bytes());
+        Some(Key(key))
+    }
+}
+
+/// Of English text, about.
+const BYTES_PER_TOKEN: u64 = 4;
+
+fn images(content: &Option<Content>) -> u64 {
+    match content {
+        Some(Content::Parts(parts)) => {
+            parts.iter().filter(|part| !matches!(part, Part::Text { .. })).count() as u64
+        }
+        Some(Content::Text(_)) | None => 0,
     }
 }
 

@@ -1,9 +1,11 @@
 use std::collections::VecDeque;
 use std::sync::Mutex;
+use std::time::Duration;
 
-use agentry_core::Code;
+use agentry_balance::Strategy;
 use agentry_core::chat::{Event, FinishReason, Head, Message, Usage};
 use agentry_core::model::Waiting;
+use agentry_core::{Code, MicroUsd, Timestamp, ledger};
 use futures_util::{StreamExt as _, stream};
 
 use super::*;
@@ -69,7 +71,9 @@ impl Observer for Book {
     }
 
     fn settled(&self, settled: &Settled<'_>) {
-        let Settled { call, status, target, attempts, usage, cost, latency, first_token } = settled;
+        let Settled { call, status, target, attempts, usage, cost, latency, first_token, source } =
+            settled;
+        assert_eq!(*source, ledger::Cache::Miss);
         assert!(first_token.is_none_or(|first| first <= *latency));
         let status = match status {
             Status::Failed(Code(code)) => code,
@@ -80,6 +84,19 @@ impl Observer for Book {
         let target = target.unwrap_or("-");
         let line = format!("{} {status} {target} x{attempts} {tokens} tokens {cost}", call.model);
         self.settled.lock().unwrap().push(line);
+    }
+}
+
+fn around(observer: Arc<dyn Observer>) -> Surroundings {
+    Surroundings::new(observer, Arc::new(Stopped), 7)
+}
+
+/// Of no interest here.
+struct Stopped;
+
+impl Clock for Stopped {
+    fn now(&self) -> Timestamp {
+        Timestamp::from_millis(0)
     }
 }
 
@@ -104,16 +121,15 @@ impl Stage {
             output: MicroUsd(2_000_000),
         };
         let targets = actors.iter().enumerate().map(|(at, actor)| Target {
-            provider: "p".to_owned(),
-            model: at.to_string(),
-            upstream: Arc::clone(actor) as Arc<dyn ChatModel>,
             price: Some(price),
+            ..Target::new("p", at.to_string(), Arc::clone(actor) as Arc<dyn ChatModel>)
         });
-        let mut alias = Alias { timeout: LONG, ..Alias::new("m", targets.collect()) };
+        let alias = Alias::new("m", targets.collect());
+        let mut alias = Alias { timeout: LONG, strategy: Strategy::RoundRobin, ..alias };
         change(&mut alias);
         let book = Arc::new(Book::default());
         let observer = Arc::clone(&book) as Arc<dyn Observer>;
-        Self { gateway: Gateway::new(vec![alias], observer).unwrap(), book, actors }
+        Self { gateway: Gateway::new(vec![alias], around(observer)).unwrap(), book, actors }
     }
 
     async fn call(&self, model: &str, is_streamed: bool) -> Result<Outcome, Error> {
@@ -278,9 +294,9 @@ async fn an_answer_that_goes_on_for_ever_ends_at_the_timeout() {
         }
     }
     let upstream = Arc::new(Endless(Mutex::new(Some(endless.boxed()))));
-    let target = Target { provider: "p".to_owned(), model: "0".to_owned(), upstream, price: None };
+    let target = Target::new("p", "0", upstream);
     let alias = Alias { timeout: SHORT, ..Alias::new("m", vec![target]) };
-    let gateway = Gateway::new(vec![alias], Arc::new(Book::default())).unwrap();
+    let gateway = Gateway::new(vec![alias], around(Arc::new(Book::default()))).unwrap();
     let request = ChatRequest { model: "m".to_owned(), ..ChatRequest::default() };
     let stream = gateway.stream(&CallContext::new("call", "test"), request).await.unwrap();
     let last = stream.fold(None, async |_, event| Some(event)).await.unwrap();
@@ -291,7 +307,8 @@ async fn an_answer_that_goes_on_for_ever_ends_at_the_timeout() {
 async fn a_whole_answer_is_retried_billed_and_names_its_target() {
     let half = Line::Says(vec![begins(), says("hel")], Then::Ends);
     let stage = Stage::new(vec![vec![half], vec![whole("hello")]], unchanged);
-    let Outcome { answer, target, attempts, cost } = stage.call("m", false).await.unwrap();
+    let Outcome { answer, target, attempts, cost, found } = stage.call("m", false).await.unwrap();
+    assert_eq!(found, Found::Off);
     let Answer::Whole(response) = answer else { panic!("streamed") };
     assert_eq!((response.text().as_str(), cost), ("hello", Some(MicroUsd(14))));
     assert_eq!((&*target, attempts), ("p/1", 2));
@@ -356,7 +373,7 @@ async fn a_model_is_named_by_alias_or_by_target() {
         assert_eq!(error, Error::UnknownModel { model: unknown.to_owned(), known });
     }
     let refused = "unknown model_not_found - x0 0 tokens -";
-    let expected = [["m success p/1 x1 13 tokens 14"].as_slice(), &[refused; 4]].concat();
+    let expected = [["p/1 success p/1 x1 13 tokens 14"].as_slice(), &[refused; 4]].concat();
     assert_eq!(stage.settled(), expected);
 }
 
@@ -378,7 +395,8 @@ fn everything_that_is_wrong_with_the_models_is_said_at_once() {
     let good = Stage::new(vec![vec![]], unchanged).gateway.models().next().unwrap().clone();
     let hasty = Alias { name: String::new(), idle_timeout: Duration::ZERO, ..good.clone() };
     let aliases = vec![good.clone(), Alias { targets: Vec::new(), ..good }, hasty];
-    let Err(Misconfigured { problems }) = Gateway::new(aliases, Arc::new(Book::default())) else {
+    let Err(Misconfigured { problems }) = Gateway::new(aliases, around(Arc::new(Book::default())))
+    else {
         panic!("accepted");
     };
     assert_eq!(

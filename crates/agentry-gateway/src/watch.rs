@@ -5,14 +5,16 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use agentry_balance::{Blame, Picked};
+use agentry_core::Failure as _;
 use agentry_core::chat::{Event, Usage};
 use agentry_core::model::{ModelError, Waiting};
 use agentry_core::relay::Frame;
 use futures_util::{Stream, StreamExt as _};
 use tokio::time::{Instant, Sleep, sleep_until};
 
-use crate::ask::after;
-use crate::observe::Settlement;
+use crate::dispatch::after;
+use crate::settle::Settlement;
 
 /// A piece of a streamed answer, in whichever form.
 pub(crate) trait Piece: Send + Unpin + 'static {
@@ -72,18 +74,23 @@ pub(crate) async fn open<P: Piece>(mut stream: Pieces<P>) -> Result<Opening<P>, 
     }
 }
 
-pub(crate) fn watch<P: Piece>(
-    opening: Opening<P>,
-    settlement: Settlement,
-    idle: Duration,
-    end: Instant,
-) -> Pieces<P> {
+/// By whom and for how long an answer is watched.
+pub(crate) struct Watch {
+    pub(crate) settlement: Settlement,
+    pub(crate) picked: Picked,
+    pub(crate) idle: Duration,
+    pub(crate) end: Instant,
+}
+
+pub(crate) fn watch<P: Piece>(opening: Opening<P>, watch: Watch) -> Pieces<P> {
     let Opening { said, rest } = opening;
+    let Watch { settlement, picked, idle, end } = watch;
     let alarm = Box::pin(sleep_until(end.min(after(Instant::now(), idle))));
     Box::pin(Watched {
         said,
         rest: Some(rest),
         settlement,
+        picked: Some(picked),
         idle,
         end,
         alarm,
@@ -96,6 +103,8 @@ struct Watched<P> {
     /// Gone once the answer has ended, well or badly: the upstream's connection is let go at once.
     rest: Option<Pieces<P>>,
     settlement: Settlement,
+    /// Until the target was told how it went.
+    picked: Option<Picked>,
     start: Instant,
     idle: Duration,
     end: Instant,
@@ -108,14 +117,20 @@ impl<P: Piece> Watched<P> {
             self.settlement.uses(usage);
         }
         if piece.is_end() {
-            self.settlement.finish(None);
+            self.settlement.finish();
             self.rest = None;
+            if let Some(picked) = self.picked.take() {
+                picked.succeed(Instant::now().into_std());
+            }
         }
     }
 
     fn fail(&mut self, error: ModelError) -> Poll<Option<Result<P, ModelError>>> {
         self.rest = None;
-        self.settlement.fail(&error);
+        self.settlement.fail(error.code());
+        if let Some(picked) = self.picked.take() {
+            picked.fail(Instant::now().into_std(), Blame::of(&error));
+        }
         Poll::Ready(Some(Err(error)))
     }
 }

@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
-use agentry_core::keys::{Budget, Key, Priority, Terms};
+use agentry_core::caller::Limits;
+use agentry_core::keys::{Key, Terms};
 
 use crate::{Denied, Network, Scope, Scopes};
 
@@ -26,6 +27,8 @@ pub struct Caller {
     networks: Vec<Network>,
     /// One of its networks is not understood, so it may come from nowhere.
     shut: bool,
+    /// As model calls know it: made with the first one.
+    of_calls: OnceLock<Arc<agentry_core::Caller>>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,16 +37,6 @@ pub enum Kind {
     Anonymous,
     Key,
     Token,
-}
-
-/// What a caller may use up.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Limits {
-    pub rpm: Option<u32>,
-    pub tpm: Option<u32>,
-    pub concurrency: Option<u32>,
-    pub budgets: Vec<Budget>,
-    pub priority: Priority,
 }
 
 /// Who somebody is, before what he may do is added.
@@ -108,7 +101,23 @@ impl Caller {
             models: models.clone(),
             shut: networks.len() < addresses.len(),
             networks,
+            of_calls: OnceLock::new(),
         }
+    }
+
+    /// As model calls know it, always the same one.
+    #[must_use]
+    pub fn of_calls(&self) -> Arc<agentry_core::Caller> {
+        let made = self.of_calls.get_or_init(|| {
+            Arc::new(agentry_core::Caller {
+                tenant: Arc::clone(&self.tenant),
+                name: Arc::clone(&self.name),
+                team: self.team.clone(),
+                user: self.user.clone(),
+                limits: self.limits.clone(),
+            })
+        });
+        Arc::clone(made)
     }
 
     /// As the audit log names it.

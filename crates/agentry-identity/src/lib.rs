@@ -19,8 +19,9 @@ mod secret;
 mod wish;
 
 pub use admin::{Actor, Error, Issued};
+pub use agentry_core::caller::Limits;
 pub use authenticator::{Authenticator, Settings};
-pub use caller::{Caller, Kind, Limits};
+pub use caller::{Caller, Kind};
 pub use denied::Denied;
 pub use keyring::{CONFIGURED, KeyRing, POLL};
 pub use network::Network;

@@ -3,12 +3,11 @@
 use std::convert::Infallible;
 use std::time::Duration;
 
-use agentry_core::chat::{Event, Head};
+use agentry_core::chat::Event;
 use agentry_core::model::{ChatStream, ModelError};
-use agentry_core::relay::FrameStream;
+use agentry_core::relay::{Dialect, FrameStream};
 use agentry_gateway::{Answer, Error, Outcome};
-use agentry_wire::chat::{Chunks, complete};
-use agentry_wire::{Encode, KEEP_ALIVE};
+use agentry_wire::{Asked, Encode, KEEP_ALIVE, ingress};
 use axum::body::Body;
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
@@ -24,33 +23,23 @@ const KEEP_ALIVE_EVERY: Duration = Duration::from_secs(15);
 
 const X_TARGET: HeaderName = HeaderName::from_static("x-agentry-target");
 const X_ATTEMPTS: HeaderName = HeaderName::from_static("x-agentry-attempts");
+const X_CACHE: HeaderName = HeaderName::from_static("x-agentry-cache");
 const X_COST: HeaderName = HeaderName::from_static("x-agentry-cost-usd");
 
-/// What of a request its answer depends on.
-pub(crate) struct Asked {
-    /// Fills in what the upstream leaves out of its head.
-    pub(crate) fallback: Head,
-    pub(crate) include_usage: bool,
-}
-
-pub(crate) fn response(outcome: Outcome, asked: Asked) -> Response {
-    let Outcome { answer, target, attempts, cost } = outcome;
+pub(crate) fn response(outcome: Outcome, dialect: Dialect, asked: &Asked) -> Response {
+    let Outcome { answer, target, attempts, cost, found } = outcome;
     let mut response = match answer {
         Answer::WholeBytes(bytes) => json_bytes(bytes),
-        Answer::Whole(mut response) => {
-            response.head = complete(response.head, &asked.fallback);
-            json(&response)
-        }
+        Answer::Whole(response) => json_bytes(ingress::whole(dialect, *response, asked).into()),
         Answer::StreamedBytes(frames) => {
-            let encoder = Chunks::new(asked.fallback, asked.include_usage);
-            event_stream(frames_body(frames, encoder))
+            event_stream(frames_body(frames, ingress::encoder(dialect, asked)))
         }
         Answer::Streamed(events) => {
-            let encoder = Chunks::new(asked.fallback, asked.include_usage);
-            event_stream(events_body(events, encoder))
+            event_stream(events_body(events, ingress::encoder(dialect, asked)))
         }
     };
     let headers = response.headers_mut();
+    headers.insert(X_CACHE, HeaderValue::from_static(found.as_str()));
     if let Some(cost) = cost {
         set(headers, X_COST, &cost.to_string());
     }
@@ -69,9 +58,9 @@ fn event_stream(
 }
 
 /// The stream as server-sent events. Dropping it drops the upstream's.
-fn events_body<E: Encode>(
+fn events_body(
     stream: ChatStream,
-    encoder: E,
+    encoder: Box<dyn Encode>,
 ) -> impl Stream<Item = Result<Bytes, Infallible>> + Send {
     stream::unfold(Some((stream, encoder)), |state| async {
         let (mut stream, mut encoder) = state?;
@@ -86,7 +75,7 @@ fn events_body<E: Encode>(
                         return Some((Ok(out.into()), None));
                     }
                 }
-                Ok(broken) => return Some((Ok(told(broken, &mut encoder)), None)),
+                Ok(broken) => return Some((Ok(told(broken, encoder.as_mut())), None)),
             }
         }
         Some((Ok(out.into()), Some((stream, encoder))))
@@ -94,9 +83,9 @@ fn events_body<E: Encode>(
 }
 
 /// The frames as they come. The encoder only says that they broke off, if they do.
-fn frames_body<E: Encode>(
+fn frames_body(
     stream: FrameStream,
-    encoder: E,
+    encoder: Box<dyn Encode>,
 ) -> impl Stream<Item = Result<Bytes, Infallible>> + Send {
     stream::unfold(Some((stream, encoder)), |state| async {
         let (mut stream, mut encoder) = state?;
@@ -110,34 +99,47 @@ fn frames_body<E: Encode>(
                 // Only marks: nothing to send.
                 Ok(Some(Ok(frame))) if frame.bytes.is_empty() => {}
                 Ok(Some(Ok(frame))) => return Some((Ok(frame.bytes), Some((stream, encoder)))),
-                Ok(broken) => return Some((Ok(told(broken, &mut encoder)), None)),
+                Ok(broken) => return Some((Ok(told(broken, encoder.as_mut())), None)),
             }
         }
     })
 }
 
 /// What a caller reads when a stream ends before the answer does.
-fn told<T>(broken: Option<Result<T, ModelError>>, encoder: &mut impl Encode) -> Bytes {
+fn told<T>(broken: Option<Result<T, ModelError>>, encoder: &mut dyn Encode) -> Bytes {
     let error = broken.and_then(Result::err).unwrap_or(ModelError::Truncated);
     let mut out = Vec::new();
     encoder.fail(&of_model(&error).told(), &mut out);
     out.into()
 }
 
-pub(crate) fn refuse(error: Error) -> Response {
-    match &error {
-        Error::UnknownModel { .. } => Refusal::of(&error).param("model").into_response(),
+/// In the caller's dialect.
+pub(crate) fn refuse(error: &Error, dialect: Dialect, request_id: &str) -> Response {
+    let (refusal, asked) = match error {
+        Error::UnknownModel { .. } => (Refusal::of(error).param("model"), None),
+        Error::Invalid(invalid) => (Refusal::of(error).param(&invalid.param), None),
+        Error::Unbounded { .. } => (Refusal::of(error).param("max_tokens"), None),
+        Error::Blocked(blocked) => (Refusal::of(error).param(blocked.place()), None),
         Error::Model { target, attempts, error: inner } => {
-            let mut refusal = detail(Refusal::of(&error), inner);
-            if *attempts > 1 {
-                refusal = refusal.already_retried();
-            }
-            let mut response = refusal.into_response();
-            attribute(response.headers_mut(), target, *attempts);
-            response
+            let refusal = detail(Refusal::of(error), inner);
+            let refusal = if *attempts > 1 { refusal.already_retried() } else { refusal };
+            (refusal, Some((target, *attempts)))
         }
-        Error::Internal { .. } => Refusal::of(&error).into_response(),
+        Error::NobodyOpen { .. }
+        | Error::Limited(_)
+        | Error::Budget(_)
+        | Error::Unpriced { .. }
+        | Error::Books(_)
+        | Error::Shed(_)
+        | Error::Behind
+        | Error::TooLate
+        | Error::Internal { .. } => (Refusal::of(error), None),
+    };
+    let mut response = refusal.into_response_in(dialect, request_id);
+    if let Some((target, attempts)) = asked {
+        attribute(response.headers_mut(), target, attempts);
     }
+    response
 }
 
 pub(crate) fn of_model(error: &ModelError) -> Refusal {

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use agentry_wire::head;
 use axum::extract::{FromRequest, Request};
 use bytes::{Bytes, BytesMut};
 use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, EXPECT};
@@ -176,7 +177,7 @@ fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Refusal> {
 }
 
 /// Why a body cannot be read, in the words that say most.
-pub(crate) fn not_json(bytes: &[u8], error: &serde_json::Error) -> Refusal {
+fn not_json(bytes: &[u8], error: &serde_json::Error) -> Refusal {
     if bytes.is_empty() {
         return Refusal::bad_request("body_empty", "the body is empty: send a JSON object");
     }
@@ -196,7 +197,22 @@ pub(crate) fn not_json(bytes: &[u8], error: &serde_json::Error) -> Refusal {
     }
 }
 
-pub(crate) fn not_utf8(bytes: &[u8]) -> Refusal {
+/// Why a body is no request to a model.
+pub(crate) fn no_request(bytes: &[u8], refused: head::Refused) -> Refusal {
+    match refused {
+        head::Refused::NotUtf8(_) => not_utf8(bytes),
+        head::Refused::NotJson(error) => not_json(bytes, &error),
+        head::Refused::Invalid(invalid) => {
+            let message = match invalid.param.as_str() {
+                "" => invalid.reason.clone(),
+                _ => invalid.to_string(),
+            };
+            Refusal::bad_request("parameter_invalid", message).param(invalid.param)
+        }
+    }
+}
+
+fn not_utf8(bytes: &[u8]) -> Refusal {
     let good = std::str::from_utf8(bytes).err().map_or(0, |broken| broken.valid_up_to());
     let (line, column) = place(bytes.get(..good).unwrap_or_default());
     Refusal::bad_request(

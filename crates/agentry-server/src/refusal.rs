@@ -3,8 +3,10 @@
 use std::borrow::Cow;
 use std::time::Duration;
 
+use agentry_core::relay::Dialect;
 use agentry_core::{Failure, Retry};
 use agentry_wire::error::Refused;
+use agentry_wire::ingress;
 use axum::body::Body;
 use axum::response::{IntoResponse, Response};
 use http::header::{CONNECTION, CONTENT_TYPE, RETRY_AFTER};
@@ -103,9 +105,15 @@ impl<F: Failure> From<F> for Refusal {
     }
 }
 
-impl IntoResponse for Refusal {
-    fn into_response(self) -> Response {
-        let mut response = Response::new(Body::from(self.told().openai()));
+impl Refusal {
+    /// As callers of a model read it, in their dialect.
+    pub(crate) fn into_response_in(self, dialect: Dialect, request_id: &str) -> Response {
+        let body = ingress::error(dialect, &self.told(), request_id);
+        self.respond(body)
+    }
+
+    fn respond(self, body: Vec<u8>) -> Response {
+        let mut response = Response::new(Body::from(body));
         *response.status_mut() = self.status;
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
@@ -125,6 +133,13 @@ impl IntoResponse for Refusal {
             headers.insert(CONNECTION, HeaderValue::from_static("close"));
         }
         response
+    }
+}
+
+impl IntoResponse for Refusal {
+    fn into_response(self) -> Response {
+        let body = self.told().openai();
+        self.respond(body)
     }
 }
 

@@ -7,14 +7,15 @@ use axum::{Extension, Router, middleware};
 use http::StatusCode;
 
 use crate::body::Reading;
-use crate::{App, Refusal, approvals, edge, identity, incidents, openai, operate};
+use crate::{App, Refusal, approvals, calls, edge, identity, incidents, models, operate};
 
 /// All faces behind what every request goes through. A new face is one line here and one in `faces`.
 pub fn router(app: App) -> Router {
     let reading = Reading { limits: app.settings.body, tracker: app.tracker.clone() };
     let app = Arc::new(app);
     Router::new()
-        .merge(openai::routes())
+        .merge(calls::routes())
+        .merge(models::routes())
         .merge(incidents::routes())
         .merge(approvals::routes())
         .merge(operate::routes())
@@ -27,10 +28,17 @@ pub fn router(app: App) -> Router {
 }
 
 fn paths() -> impl Iterator<Item = &'static str> {
-    [openai::PATHS, incidents::PATHS, approvals::PATHS, operate::PATHS, identity::PATHS]
-        .into_iter()
-        .flatten()
-        .copied()
+    [
+        calls::PATHS,
+        models::PATHS,
+        incidents::PATHS,
+        approvals::PATHS,
+        operate::PATHS,
+        identity::PATHS,
+    ]
+    .into_iter()
+    .flatten()
+    .copied()
 }
 
 async fn unknown_path(State(_): State<Arc<App>>, request: Request) -> Refusal {

@@ -89,8 +89,17 @@ impl Calls {
     }
 
     pub(super) fn settled(&self, settled: &Settled<'_>) {
-        let Settled { call, status, target: _, attempts: _, usage, cost, latency, first_token } =
-            settled;
+        let Settled {
+            call,
+            status,
+            target: _,
+            attempts: _,
+            usage,
+            cost,
+            latency,
+            first_token,
+            source: _,
+        } = settled;
         let labels = ModelLabels { model: call.model.to_owned() };
         self.active.dec();
         self.requests

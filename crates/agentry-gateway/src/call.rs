@@ -1,0 +1,220 @@
+//! The way of one call.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use agentry_core::model::{Caching as Wanted, CallContext};
+use agentry_core::{Failure as _, ledger};
+use tokio::time::{Instant, timeout_at};
+
+use crate::Inner;
+use crate::answer::{Found, Outcome};
+use crate::cache::{Entered, Key, Leader, Lookup, Ticket, Turn};
+use crate::dispatch::after;
+use crate::error::Error;
+use crate::flight::{Departure, flight};
+use crate::hit;
+use crate::keep::Keeping;
+use crate::money::{Refused, input_tokens_max, worst_cost};
+use crate::observe;
+use crate::piece::Piece;
+use crate::policies::{Allowance, Books, Caching};
+use crate::reading::{Reading, Source};
+use crate::request::Request;
+use crate::route::Route;
+use crate::settle::{Held, Settlement};
+
+pub(crate) async fn call(
+    inner: &Arc<Inner>,
+    cx: &CallContext,
+    request: Request,
+) -> Result<Outcome, Error> {
+    // 1 resolve
+    let route = match inner.route(request.model()) {
+        Ok(route) => Arc::clone(route),
+        Err(error) => {
+            observe::refused(inner.observer.as_ref(), cx.endpoint, error.code());
+            return Err(error);
+        }
+    };
+    let settlement = Settlement::open(inner, cx, &route);
+    let end = deadline(cx, route.alias.timeout);
+    let cx = CallContext { deadline: Some(end.into_std()), ..cx.clone() };
+    let allowance = inner.allowances.of(&inner.policies, &cx.caller);
+    Calling { inner, cx, route, end, allowance }.run(request, settlement).await
+}
+
+fn deadline(cx: &CallContext, timeout: Duration) -> Instant {
+    let ours = after(Instant::now(), timeout);
+    cx.deadline.map_or(ours, |theirs| ours.min(Instant::from_std(theirs)))
+}
+
+struct Calling<'a> {
+    inner: &'a Arc<Inner>,
+    cx: CallContext,
+    route: Arc<Route>,
+    end: Instant,
+    allowance: Arc<Allowance>,
+}
+
+impl Calling<'_> {
+    async fn run(self, mut request: Request, mut settlement: Settlement) -> Result<Outcome, Error> {
+        // 2 admit
+        let admitted = self.admit(&request, &mut settlement);
+        settlement.or_fail(admitted)?;
+        // 3 screen
+        let screened = self.screen(&mut request);
+        settlement.or_fail(screened)?;
+        // 4 recall
+        let Some((caching, key)) = self.key(&request) else {
+            return self.fetch(request, settlement).await;
+        };
+        let ticket = match caching.levels.get(&key) {
+            Lookup::Hit(kept) => return hit::outcome(&kept, &request, settlement),
+            Lookup::Miss(ticket) => ticket,
+        };
+        if caching.levels.is_shared()
+            && let Some(kept) = caching.levels.get_shared(&key, ticket).await
+        {
+            return hit::outcome(&kept, &request, settlement);
+        }
+        match caching.flights.enter(&key) {
+            Entered::Lead(leader) => self.lead(leader, (key, ticket), request, settlement).await,
+            Entered::Follow(follower) => match timeout_at(self.end, follower.turn()).await {
+                Ok(Turn::Lead(leader)) => {
+                    self.lead(leader, (key, ticket), request, settlement).await
+                }
+                Ok(Turn::Read(reader)) => {
+                    caching.levels.cache().joined();
+                    settlement.comes_from(ledger::Cache::Join);
+                    let reading = Reading::joined(reader, settlement);
+                    reading.begin(Found::Join, self.end).await
+                }
+                Err(_) => settlement.or_fail(Err(Error::TooLate)),
+            },
+        }
+    }
+
+    /// The caller's own limits. They are in memory: nobody waits here.
+    fn admit(&self, request: &Request, settlement: &mut Settlement) -> Result<(), Error> {
+        if let Some(limits) = &self.allowance.limits {
+            let now = Instant::now().into_std();
+            let admitted = limits.admit(request.tokens_expected(), now);
+            settlement.admit(admitted.map_err(Error::Limited)?);
+        }
+        Ok(())
+    }
+
+    /// What guards must read is read; what they change is no longer what came over the wire.
+    fn screen(&self, request: &mut Request) -> Result<(), Error> {
+        let guards = self.inner.policies.guards.as_ref().filter(|guards| !guards.is_idle());
+        let Some(guards) = guards else { return Ok(()) };
+        let mut value = request.value().map_err(Error::Invalid)?.clone();
+        let report = guards.screen(&mut value).map_err(Error::Blocked)?;
+        if !report.is_empty() {
+            self.inner.observer.screened(&self.cx, &report);
+        }
+        if report.has_changes() || guards.reads_answers() {
+            request.replace(value);
+        }
+        Ok(())
+    }
+
+    /// Under what the answer is kept, if it may be.
+    fn key(&self, request: &Request) -> Option<(&Caching, Key)> {
+        let caching = self.inner.policies.cache.as_ref()?;
+        if self.cx.caching == Wanted::Off {
+            return None;
+        }
+        let guards =
+            self.inner.policies.guards.as_ref().map_or(0, agentry_guards::Guards::fingerprint);
+        let key = request.key(&self.cx.caller.tenant, &self.route.name, guards)?;
+        Some((caching, key))
+    }
+
+    /// Asks for others too, and keeps the answer.
+    async fn lead(
+        self,
+        leader: Leader<Piece, Error>,
+        (key, ticket): (Key, Ticket),
+        request: Request,
+        settlement: Settlement,
+    ) -> Result<Outcome, Error> {
+        let end = self.end;
+        let levels = self.inner.policies.cache.as_ref().map(|caching| Arc::clone(&caching.levels));
+        let keeping = levels.map(|levels| Keeping {
+            levels,
+            key,
+            tags: self.route.tags(&self.cx.caller.tenant),
+            ticket,
+            choices: request.choices(),
+            seen: Default::default(),
+        });
+        let departure = self.depart(request, settlement, keeping).await?;
+        let reader = leader.fly(flight(departure));
+        Reading::own(Source::Shared(reader)).begin(Found::Miss, end).await
+    }
+
+    /// Asks for this caller only.
+    async fn fetch(self, request: Request, settlement: Settlement) -> Result<Outcome, Error> {
+        let end = self.end;
+        let departure = self.depart(request, settlement, None).await?;
+        Reading::own(Source::Own(flight(departure))).begin(Found::Off, end).await
+    }
+
+    /// Holds what the call may cost: from here on it is bound to be settled.
+    async fn depart(
+        self,
+        request: Request,
+        mut settlement: Settlement,
+        keeping: Option<Keeping>,
+    ) -> Result<Departure, Error> {
+        if let Some(books) = &self.inner.policies.books {
+            let held = self.hold(books, &request).await;
+            let held = settlement.or_fail(held)?;
+            settlement.hold(held);
+        }
+        let Self { inner, cx, route, end, allowance: _ } = self;
+        Ok(Departure { inner: Arc::clone(inner), route, cx, request, settlement, end, keeping })
+    }
+
+    async fn hold(&self, books: &Books, request: &Request) -> Result<Held, Error> {
+        let place = books.usage.place().map_err(Error::Books)?;
+        let accounts = self.allowance.accounts(books, &self.cx);
+        if accounts.is_empty() {
+            return Ok(Held { reservation: None, place });
+        }
+        let estimate = self.estimate(request)?;
+        let now = self.inner.clock.now();
+        let reserved = match books.budgets.reserve(&accounts, estimate, now) {
+            Err(Refused::Dry) => books.budgets.reserve_or_refill(&accounts, estimate).await,
+            reserved => reserved,
+        };
+        let reservation = Some(reserved.map_err(Error::Budget)?);
+        Ok(Held { reservation, place })
+    }
+
+    /// The most that any target may bill, those of the fallbacks too.
+    fn estimate(&self, request: &Request) -> Result<agentry_core::MicroUsd, Error> {
+        let mut most = agentry_core::MicroUsd(0);
+        let names = &self.route.alias.fallbacks;
+        let fallbacks = names.iter().filter_map(|name| self.inner.routes.get(name.as_str()));
+        for route in std::iter::once(&self.route).chain(fallbacks) {
+            for lane in &route.lanes {
+                let target = &lane.target;
+                let unpriced = || Error::Unpriced { model: route.name.to_string() };
+                let price = target.price.ok_or_else(unpriced)?;
+                let written = request.output_tokens_max().or(target.output_tokens_max);
+                let written =
+                    written.ok_or_else(|| Error::Unbounded { model: route.name.to_string() })?;
+                let written = written.saturating_mul(u64::from(request.choices()));
+                let read = input_tokens_max(request.size(), IMAGE_TOKENS_MAX);
+                most = most.max(worst_cost(&price.into(), read, written));
+            }
+        }
+        Ok(most)
+    }
+}
+
+/// What a model makes of one picture at most, of those whose figures are known.
+const IMAGE_TOKENS_MAX: u64 = 8_000;

@@ -1,0 +1,230 @@
+//! The bill of one call, made out exactly once, whichever way the call ends.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use agentry_core::chat::Usage;
+use agentry_core::ledger::{self, Tokens, UsageId, UsageRecord};
+use agentry_core::model::CallContext;
+use agentry_core::{Code, Failure as _, MicroUsd};
+use tokio::time::Instant;
+
+use crate::Inner;
+use crate::alias::Price;
+use crate::error::Error;
+use crate::limit::Admitted;
+use crate::money::{Charges, Place, Reservation};
+use crate::observe::{Call, Settled, Status};
+use crate::route::{Lane, Route};
+
+/// Everything that a call holds until it is over. Dropped unsettled, the caller went away.
+pub(crate) struct Settlement {
+    inner: Arc<Inner>,
+    cx: CallContext,
+    route: Arc<Route>,
+    start: Instant,
+    lane: Option<Arc<Lane>>,
+    attempts: u32,
+    first_token: Option<Duration>,
+    usage: Option<Usage>,
+    source: ledger::Cache,
+    /// The caller's place, and the tokens that are counted for it.
+    admitted: Option<Admitted>,
+    held: Option<Held>,
+    settled: bool,
+}
+
+/// What is held for a call that costs money.
+pub(crate) struct Held {
+    pub(crate) reservation: Option<Reservation>,
+    pub(crate) place: Place,
+}
+
+impl Settlement {
+    pub(crate) fn open(inner: &Arc<Inner>, cx: &CallContext, route: &Arc<Route>) -> Self {
+        inner.observer.started(&Call { model: &route.name, endpoint: cx.endpoint });
+        Self {
+            inner: Arc::clone(inner),
+            cx: cx.clone(),
+            route: Arc::clone(route),
+            start: Instant::now(),
+            lane: None,
+            attempts: 0,
+            first_token: None,
+            usage: None,
+            source: ledger::Cache::Miss,
+            admitted: None,
+            held: None,
+            settled: false,
+        }
+    }
+
+    pub(crate) fn admit(&mut self, admitted: Admitted) {
+        self.admitted = Some(admitted);
+    }
+
+    pub(crate) fn hold(&mut self, held: Held) {
+        self.held = Some(held);
+    }
+
+    /// The answer is not this call's own.
+    pub(crate) fn comes_from(&mut self, source: ledger::Cache) {
+        self.source = source;
+    }
+
+    /// A target is asked, and may bill it.
+    pub(crate) fn asks(&mut self, lane: &Arc<Lane>) {
+        self.lane = Some(Arc::clone(lane));
+        self.attempts += 1;
+        if let Some(reservation) = self.held.as_mut().and_then(|held| held.reservation.as_mut()) {
+            reservation.dispatched();
+        }
+    }
+
+    pub(crate) fn attempts(&self) -> u32 {
+        self.attempts
+    }
+
+    /// Only the first time counts.
+    pub(crate) fn first_token(&mut self) {
+        self.first_token = self.first_token.or_else(|| Some(self.start.elapsed()));
+    }
+
+    pub(crate) fn uses(&mut self, usage: &Usage) {
+        self.usage = Some(usage.clone());
+        let cost = self.cost();
+        let reservation = self.held.as_mut().and_then(|held| held.reservation.as_mut());
+        if let Some((reservation, cost)) = reservation.zip(cost) {
+            reservation.observed(cost);
+        }
+    }
+
+    pub(crate) fn uses_if_known(&mut self, usage: Option<&Usage>) {
+        if let Some(usage) = usage {
+            self.uses(usage);
+        }
+    }
+
+    /// The call was answered; returns what it cost.
+    pub(crate) fn finish(&mut self) -> Option<MicroUsd> {
+        self.settle(Status::Answered);
+        self.cost()
+    }
+
+    /// The call ends here if `result` is an error.
+    pub(crate) fn or_fail<T>(&mut self, result: Result<T, Error>) -> Result<T, Error> {
+        result.inspect_err(|error| self.fail(error.code()))
+    }
+
+    /// The `provider/model` that was asked last.
+    pub(crate) fn target(&self) -> Arc<str> {
+        self.lane.as_ref().map_or_else(|| "".into(), |lane| Arc::clone(&lane.name))
+    }
+
+    pub(crate) fn fail(&mut self, code: Code) {
+        self.settle(Status::Failed(code));
+    }
+
+    /// Nothing when the price or the usage is not known. What somebody else has paid for costs nothing.
+    fn cost(&self) -> Option<MicroUsd> {
+        if self.source != ledger::Cache::Miss {
+            return Some(MicroUsd(0));
+        }
+        let price = self.price();
+        price.zip(self.usage.as_ref()).map(|(price, usage)| price.of(usage))
+    }
+
+    pub(crate) fn price(&self) -> Option<Price> {
+        self.lane.as_ref().and_then(|lane| lane.target.price)
+    }
+
+    fn settle(&mut self, status: Status) {
+        if std::mem::replace(&mut self.settled, true) {
+            return;
+        }
+        let cost = self.cost();
+        let latency = self.start.elapsed();
+        if let Some(mut admitted) = self.admitted.take() {
+            let used = match (&self.usage, self.source) {
+                (Some(usage), ledger::Cache::Miss) => Some(usage.total_tokens()),
+                (_, ledger::Cache::Hit | ledger::Cache::Join) => Some(0),
+                // Never asked: nothing was used. Asked, and nobody knows: the estimate stands.
+                (None, ledger::Cache::Miss) => (self.attempts == 0).then_some(0),
+            };
+            if let Some(used) = used {
+                admitted.settle(used, Instant::now().into_std());
+            }
+        }
+        let cost = self.record(status, cost, latency);
+        self.inner.observer.settled(&Settled {
+            call: Call { model: &self.route.name, endpoint: self.cx.endpoint },
+            status,
+            target: self.lane.as_ref().map(|lane| &*lane.name),
+            attempts: self.attempts,
+            usage: self.usage.as_ref(),
+            cost,
+            latency,
+            first_token: self.first_token,
+            source: self.source,
+        });
+    }
+
+    /// Charges the budgets and writes the record. What is charged when nothing is known is what was held.
+    fn record(
+        &mut self,
+        status: Status,
+        cost: Option<MicroUsd>,
+        latency: Duration,
+    ) -> Option<MicroUsd> {
+        let Some(Held { reservation, place }) = self.held.take() else { return cost };
+        let charges = match (reservation, cost) {
+            (None, _) => Charges::default(),
+            (Some(reservation), Some(cost)) => reservation.settle(cost),
+            (Some(reservation), None) => reservation.settle_as_known(),
+        };
+        let charged = cost.unwrap_or(charges.amount());
+        place.record(self.usage_record(status, charged, latency), charges);
+        cost.or((charged.0 > 0).then_some(charged))
+    }
+
+    fn usage_record(&self, status: Status, cost: MicroUsd, latency: Duration) -> UsageRecord {
+        let Self { inner, cx, route, .. } = self;
+        let at = inner.clock.now();
+        let text = |text: &Option<Arc<str>>| text.as_ref().map(ToString::to_string);
+        let usage = self.usage.as_ref();
+        UsageRecord {
+            id: UsageId::new(at, inner.random()),
+            at,
+            call_id: cx.call_id.to_string(),
+            tenant: cx.caller.tenant.to_string(),
+            key: cx.caller.name.to_string(),
+            user: text(&cx.caller.user),
+            team: text(&cx.caller.team),
+            session: text(&cx.session),
+            run: text(&cx.run),
+            model: route.name.to_string(),
+            target: self.lane.as_ref().map(|lane| lane.name.to_string()),
+            status: match status {
+                Status::Failed(code) => code.0.to_owned(),
+                Status::Answered | Status::Cancelled => status.as_str().to_owned(),
+            },
+            tokens: usage.map_or_else(Tokens::default, |usage| Tokens {
+                input: usage.input_tokens,
+                cached: usage.cached_input_tokens,
+                output: usage.output_tokens,
+                reasoning: usage.reasoning_tokens,
+            }),
+            cost,
+            latency,
+            first_token: self.first_token,
+            cache: self.source,
+            attempts: self.attempts,
+        }
+    }
+}
+
+impl Drop for Settlement {
+    fn drop(&mut self) {
+        self.settle(Status::Cancelled);
+    }
+}
