@@ -160,7 +160,7 @@ impl Cache {
         Self {
             table,
             bytes_max,
-            ttl: Ttl::new(ttl),
+            ttl: Ttl::new(ttl, Arc::clone(&evictions.0)),
             marks: Marks::default(),
             start: now,
             counters: Counters::default(),
