@@ -20,6 +20,7 @@ mod attachment;
 mod decode;
 mod encode;
 mod error;
+mod foreign;
 mod generation;
 mod reading;
 mod request;
@@ -40,6 +41,7 @@ pub use write::whole;
 
 pub(crate) use attachment::data_uri;
 pub(crate) use encode::{ONLY_JSON, check, schema, stop_sequences};
+pub(crate) use foreign::forget;
 pub(crate) use generation::Generation;
 pub(crate) use reading::{Delta, Piece, Reading};
 pub(crate) use thinking::of as thinking_of;

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use agentry_core::chat::{ChatRequest, REASONING, Role, StreamOptions};
 
-use crate::reasoning;
+use crate::{messages, reasoning};
 
 /// What has to be different in a request for a server to take it. The default is a server that takes everything.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -135,6 +135,10 @@ impl Quirks {
             }
         }
         self.forget_thoughts(&mut request);
+        if self.thoughts == Thoughts::Refused {
+            // A server that refuses these refuses whatever it does not know.
+            messages::forget(&mut request);
+        }
         request
     }
 

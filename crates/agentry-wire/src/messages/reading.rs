@@ -4,8 +4,8 @@ use agentry_core::chat::{CallKind, Event, Head, Usage};
 use agentry_core::model::ModelError;
 use serde_json::{Map, Value};
 
-use super::finish_reason;
 use super::turns::OWN_BLOCKS;
+use super::{FOREIGN, finish_reason};
 use crate::{Step, reasoning};
 
 mod piece;
@@ -153,8 +153,15 @@ impl Reading {
             }
             "redacted_thinking" => {
                 let data = text("data");
-                let detail = reasoning::encrypted(&data, reasoning::ANTHROPIC, self.next_thought());
-                steps.push(Ok(reasoning::told(CHOICE, detail)));
+                let detail = match data.strip_prefix(FOREIGN) {
+                    // Our own words, read back.
+                    Some(detail) => serde_json::from_str(detail).ok(),
+                    None => {
+                        let index = self.next_thought();
+                        Some(reasoning::encrypted(&data, reasoning::ANTHROPIC, index))
+                    }
+                };
+                steps.extend(detail.map(|detail| Ok(reasoning::told(CHOICE, detail))));
                 Open::Text
             }
             "tool_use" => {
@@ -245,7 +252,7 @@ impl Reading {
         let (_, open) = self.open.remove(known);
         match open {
             Open::Text => {}
-            Open::Thinking { text, signature } if !signature.is_empty() => {
+            Open::Thinking { text, signature } if !matches!(signature.as_str(), "" | FOREIGN) => {
                 let index = self.next_thought();
                 let detail = reasoning::signed(&text, &signature, reasoning::ANTHROPIC, index);
                 steps.push(Ok(reasoning::told(CHOICE, detail)));

@@ -83,7 +83,7 @@ fn everything_that_an_answer_may_hold_is_told() {
         })),
         extra(
             "content_blocks",
-            json!([{ "type": "server_tool_use", "id": "srv_1", "name": "bash", "input": { "command": "ls" } }]),
+            json!([{ "type": "server_tool_use", "id": "srv_1", "name": "bash_code_execution", "input": { "command": "ls" } }]),
         ),
         text("Two "),
         text("calls 🙂"),
@@ -144,7 +144,7 @@ fn a_whole_answer_is_what_its_stream_would_have_told() {
         "content": [
             { "type": "thinking", "thinking": "Let me sée", "signature": "SIG" },
             { "type": "redacted_thinking", "data": "ENC" },
-            { "type": "server_tool_use", "id": "srv_1", "name": "bash", "input": { "command": "ls" } },
+            { "type": "server_tool_use", "id": "srv_1", "name": "bash_code_execution", "input": { "command": "ls" } },
             { "type": "text", "text": "Two calls 🙂" },
             { "type": "tool_use", "id": "toolu_1", "name": "f", "input": { "a": 1 } },
             { "type": "tool_use", "id": "toolu_2", "name": "g", "input": {} },

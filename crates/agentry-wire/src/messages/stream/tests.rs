@@ -176,6 +176,23 @@ fn what_is_written_reads_as_it_was_told() {
     }
 }
 
+#[test]
+fn thoughts_of_other_vendors_are_read_back_as_they_were_told() {
+    let body = json!({
+        "model": "gpt",
+        "choices": [{ "index": 0, "finish_reason": "stop", "message": {
+            "role": "assistant", "content": "hi", "reasoning_content": "hm",
+            "reasoning_details": [{ "type": "reasoning.encrypted", "data": "x", "format": "f" }],
+        } }],
+        "usage": { "prompt_tokens": 1, "completion_tokens": 2, "total_tokens": 3 },
+    });
+    let whole: ChatResponse = serde_json::from_value(body).unwrap();
+    let bytes = crate::messages::whole(&whole, &asked());
+    for read in [reread(&whole), crate::messages::response(&bytes, "m").unwrap()] {
+        assert_eq!(read.choices, whole.choices);
+    }
+}
+
 fn reread(whole: &ChatResponse) -> ChatResponse {
     let mut assembly = agentry_core::chat::Assembly::default();
     let text = written(whole.clone().into_events());
