@@ -1,16 +1,19 @@
 //! From a checked configuration to the parts it describes: the only place that names concrete providers.
 
+use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 use std::sync::Arc;
 
 use agentry_core::model::ChatModel;
-use agentry_gateway::{Alias, Gateway, Target};
+use agentry_gateway::{Alias, Gateway, Surroundings, Target};
 use agentry_llm::openai::{self, OpenAi};
 use agentry_llm::scripted::Scripted;
 use agentry_server::Metrics;
 use anyhow::{Context as _, anyhow};
 
+use crate::clock::SystemClock;
 use crate::config::{Config, Kind, Model, Provider, Source};
 
+pub(crate) mod identity;
 pub(crate) mod incident;
 
 /// All models over their providers; `metrics` hears of every call.
@@ -24,7 +27,8 @@ pub(crate) fn gateway(config: &Config, metrics: Arc<Metrics>) -> anyhow::Result<
     }
     let aliases = config.models.iter().map(|model| alias(model, &upstreams));
     let aliases = aliases.collect::<anyhow::Result<Vec<_>>>()?;
-    Gateway::new(aliases, metrics).context("set up the models")
+    let surroundings = Surroundings::new(metrics, Arc::new(SystemClock), seed());
+    Gateway::new(aliases, surroundings).context("set up the models")
 }
 
 fn upstream(
@@ -49,16 +53,21 @@ fn alias(model: &Model, upstreams: &[(&str, Arc<dyn ChatModel>)]) -> anyhow::Res
         let upstream = upstreams.iter().find(|(name, _)| name == provider);
         let (_, upstream) = upstream.ok_or_else(|| anyhow!("there is no provider `{provider}`"))?;
         let (provider, model) = (provider.clone(), model.clone());
-        Ok(Target { provider, model, upstream: Arc::clone(upstream), price: *price })
+        Ok(Target { price: *price, ..Target::new(provider, model, Arc::clone(upstream)) })
     };
+    let targets = targets.iter().map(target).collect::<anyhow::Result<_>>()?;
     Ok(Alias {
-        name: name.clone(),
-        targets: targets.iter().map(target).collect::<anyhow::Result<_>>()?,
         timeout: *timeout,
         first_token_timeout: *first_token_timeout,
         idle_timeout: *idle_timeout,
         retries: *retries,
+        ..Alias::new(name, targets)
     })
+}
+
+/// The standard library seeds every hasher from the system's randomness.
+fn seed() -> u64 {
+    RandomState::new().build_hasher().finish()
 }
 
 /// What the incident agent reads, by kind.
