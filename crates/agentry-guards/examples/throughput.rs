@@ -23,7 +23,9 @@ fn main() -> Result<(), Box<dyn Error>> {
     ];
     let mut out = std::io::stdout().lock();
     for (name, settings) in settings {
+        let start = Instant::now();
         let guards = Guards::new(&settings).map_err(|problems| format!("{problems:?}"))?;
+        let compiled = start.elapsed().as_millis();
         let mut findings = 0;
         let (wall, cpu) = (Instant::now(), cpu_ms());
         for _ in 0..ROUNDS {
@@ -37,7 +39,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         let found = findings / ROUNDS;
         writeln!(
             out,
-            "{name}: {:.0} MB/s, {cpu} ms of CPU for {megabytes:.0} MB, {found} findings a round",
+            "{name}: {:.0} MB/s, {cpu} ms of CPU for {megabytes:.0} MB, {found} findings a round; compiled in {compiled} ms",
             megabytes / wall
         )?;
     }

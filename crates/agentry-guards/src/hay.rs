@@ -33,6 +33,12 @@ impl<'a> Hay<'a> {
         from + rest.iter().take_while(|byte| class(**byte)).count()
     }
 
+    /// The same, looking at `most` bytes: where a text could make many runs to one far end.
+    pub(crate) fn run_within(self, from: usize, most: usize, class: impl Fn(u8) -> bool) -> usize {
+        let rest = self.slice(from..self.len().min(from + most));
+        from + rest.iter().take_while(|byte| class(**byte)).count()
+    }
+
     /// Where the bytes of this class that end at `to` begin; looks at `most` bytes.
     pub(crate) fn run_back(self, to: usize, most: usize, class: impl Fn(u8) -> bool) -> usize {
         let rest = self.slice(to.saturating_sub(most)..to);

@@ -20,7 +20,9 @@ pub(crate) struct Injection {
 
 /// How far from a stem a rule may reach, in bytes.
 const BEFORE: usize = 96;
-const AFTER: usize = 240;
+const AFTER: usize = 304;
+/// Stems that are nearer than this to the last share its window, so that a text full of them costs no more than another.
+const STRIDE: usize = 64;
 
 impl Injection {
     /// `None` when a rule cannot be compiled, which a test rules out.
@@ -38,7 +40,8 @@ impl Injection {
             if hit.start() < done {
                 continue;
             }
-            let (from, to) = self.window(&folded.text, hit.start());
+            done = hit.start() + STRIDE;
+            let (from, to) = window(&folded.text, hit.start());
             let Some(window) = folded.text.get(from..to) else { continue };
             for (rule, number) in self.rules.iter().zip(0..) {
                 let Some(place) = rule.find(window) else { continue };
@@ -55,11 +58,11 @@ impl Injection {
             }
         }
     }
+}
 
-    fn window(&self, text: &str, at: usize) -> (usize, usize) {
-        let from = crate::fold::floor(text, at.saturating_sub(BEFORE));
-        (from, crate::fold::floor(text, at + AFTER))
-    }
+fn window(text: &str, at: usize) -> (usize, usize) {
+    let from = crate::fold::floor(text, at.saturating_sub(BEFORE));
+    (from, crate::fold::floor(text, at + AFTER))
 }
 
 /// The name of a rule in reports.

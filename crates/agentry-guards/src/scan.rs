@@ -1,6 +1,7 @@
 //! One pass over a text, and what is made of it.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::ops::Range;
 
 use crate::fold::{Depth, Folded};
@@ -113,13 +114,14 @@ fn settle(policy: &Policy, bunch: &mut [Candidate], findings: &mut Vec<Finding>)
         let weak = policy.action(one.kind) == Action::Report;
         (weak, usize::MAX - (one.end - one.start), one.kind, one.start, one.rule)
     });
-    let mut taken: Vec<Range<usize>> = Vec::new();
+    // By their starts; they do not overlap, so that the last that begins before an end is the one to ask.
+    let mut taken: BTreeMap<usize, usize> = BTreeMap::new();
     for one in bunch.iter() {
-        let overlaps = |other: &Range<usize>| one.start < other.end && other.start < one.end;
-        if taken.iter().any(overlaps) {
+        let near = taken.range(..one.end).next_back();
+        if near.is_some_and(|(_, end)| *end > one.start) {
             continue;
         }
-        taken.push(one.start..one.end);
+        taken.insert(one.start, one.end);
         let action = policy.action(one.kind);
         if action != Action::Off {
             findings.push(finding(one, action));

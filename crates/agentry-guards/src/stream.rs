@@ -109,13 +109,10 @@ impl StreamGuard {
         }
         // Never cut through a candidate, nor through those that hang together with it.
         candidates.sort_by_key(|one| std::cmp::Reverse(one.end));
-        while let Some(crossed) = candidates
-            .iter()
-            .filter(|one| one.start < to && to < one.end)
-            .map(|one| one.start)
-            .min()
-        {
-            to = crossed;
+        for one in &candidates {
+            if one.start < to && to < one.end {
+                to = one.start;
+            }
         }
         if len - to > HELD_MAX {
             return Err(Blocked::Endless { place: self.place.clone() });

@@ -59,7 +59,8 @@ fn ends(number: &Number<'_>, count: usize, grouped: bool) -> bool {
     // Four more digits in the same rhythm would make it part of something longer.
     let goes_on =
         grouped && number.len(count) == 4 && number.separator(count) == number.separator(1);
-    !is_word(next) && !(matches!(next, b'.' | b',') && is_digit(after)) && !goes_on
+    let is_decimal = matches!(next, b'.' | b',') && is_digit(after);
+    !(is_word(next) || is_decimal || goes_on)
 }
 
 /// Whether the number lies in a range that a card network has given out.

@@ -11,7 +11,7 @@ const BECH32: &[u8; 32] = b"qpzry9x8gf2tvdw0s3jn54khce6mua7l";
 
 /// An address of the first kinds that begins at `start`: base 58 with four bytes of check.
 pub(super) fn base58(hay: Hay<'_>, start: usize) -> Option<Candidate> {
-    let end = hay.run(start, |byte| byte.is_ascii_alphanumeric());
+    let end = hay.run_within(start, 36, |byte| byte.is_ascii_alphanumeric());
     if is_word(hay.before(start)) || is_word(hay.at(end)) || !(26..=35).contains(&(end - start)) {
         return None;
     }
@@ -37,7 +37,7 @@ pub(super) fn base58(hay: Hay<'_>, start: usize) -> Option<Candidate> {
 /// A bech32 address whose `1` is at `one`.
 pub(super) fn bech32(hay: Hay<'_>, one: usize) -> Option<Candidate> {
     let start = one.checked_sub(2)?;
-    let end = hay.run(one, |byte| byte.is_ascii_alphanumeric());
+    let end = hay.run_within(one, 90, |byte| byte.is_ascii_alphanumeric());
     let fits = hay.at(one) == b'1'
         && hay.slice(start..one).eq_ignore_ascii_case(b"bc")
         && !is_word(hay.before(start))

@@ -52,7 +52,7 @@ pub(super) fn at_sign(hay: Hay<'_>, at: usize) -> Option<Candidate> {
     if start >= at || hay.before(at) == b'.' || hay.before(at) == b'\'' {
         return None;
     }
-    let reach = hay.run(at + 1, is_domain).min(at + 1 + DOMAIN);
+    let reach = hay.run_within(at + 1, DOMAIN, is_domain);
     let domain = hay.str(at + 1..reach);
     let end = at + 1 + valid(domain)?;
     // `git@host:path` is an address of a repository.

@@ -19,11 +19,12 @@ pub(super) fn dotted(hay: Hay<'_>, start: usize) -> Option<Candidate> {
     if is_word(before) || matches!(before, b'.' | b'-') {
         return None;
     }
-    let end = hay.run(start, |byte| is_digit(byte) || byte == b'.').min(start + 16);
+    let end = hay.run_within(start, 16, |byte| is_digit(byte) || byte == b'.');
     // A full stop ends the sentence, not the address.
     let end = if hay.before(end) == b'.' { end - 1 } else { end };
     let next = hay.at(end);
-    let ends = !is_word(next) && !(matches!(next, b'-' | b'.') && is_word(hay.at(end + 1)));
+    let goes_on = matches!(next, b'-' | b'.') && is_word(hay.at(end + 1));
+    let ends = !(is_word(next) || goes_on);
     if !ends || hay.str(start..end).parse::<Ipv4Addr>().is_err() {
         return None;
     }
@@ -44,7 +45,7 @@ pub(super) fn colon(hay: Hay<'_>, at: usize) -> Option<Candidate> {
     if is_word(before) || matches!(before, b':' | b'.') || !second {
         return None;
     }
-    let end = hay.run(start, is_six).min(start + 46);
+    let end = hay.run_within(start, 46, is_six);
     let end = hay.run_back(end, 1, |byte| byte == b'.');
     // "at fe80::1: unreachable".
     let one_colon = hay.before(end) == b':' && hay.before(end - 1) != b':';
@@ -80,7 +81,7 @@ pub(super) fn scheme(hay: Hay<'_>, at: usize) -> Option<Candidate> {
 }
 
 fn address_end(hay: Hay<'_>, from: usize) -> usize {
-    let reach = hay.run(from, is_url).min(from + URL);
+    let reach = hay.run_within(from, URL, is_url);
     hay.run_back(reach, reach - from, |byte| {
         matches!(byte, b'.' | b',' | b';' | b':' | b'!' | b'?' | b')' | b']' | b'\'')
     })
@@ -100,7 +101,7 @@ pub(super) fn dot(hay: Hay<'_>, at: usize) -> Option<Candidate> {
     if start == at || matches!(hay.before(start), b'.' | b'@' | b'/' | b'_' | b'-' | b'=') {
         return None;
     }
-    let end = hay.run(start, |byte| is_label(byte) || byte == b'.').min(start + 253);
+    let end = hay.run_within(start, 253, |byte| is_label(byte) || byte == b'.');
     let end = hay.run_back(end, 2, |byte| matches!(byte, b'.' | b'-'));
     let domain = hay.str(start..end);
     let (_, top) = domain.rsplit_once('.')?;

@@ -243,7 +243,7 @@ fn foreigner(hay: Hay<'_>, start: usize, digits: usize) -> Option<Candidate> {
         b'Z' => 20_000_000,
         _ => return None,
     };
-    let end = hay.run(digits, is_digit);
+    let end = hay.run_within(digits, 8, is_digit);
     let letter = end + usize::from(hay.at(end) == b'-');
     let value = lead + checksum::number(hay.slice(digits..end))?;
     let sound = end - digits == 7

@@ -120,5 +120,6 @@ impl<'a> Number<'a> {
 /// Whether a number may end before the byte at `end`.
 pub(super) fn ends(hay: Hay<'_>, end: usize) -> bool {
     let (next, after) = (hay.at(end), hay.at(end + 1));
-    !is_word(next) && !(matches!(next, b'.' | b'-' | b',') && is_digit(after)) && next != b'%'
+    let goes_on = matches!(next, b'.' | b'-' | b',') && is_digit(after);
+    !(is_word(next) || goes_on || next == b'%')
 }

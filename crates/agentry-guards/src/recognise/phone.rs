@@ -298,15 +298,15 @@ fn cut(hay: Hay<'_>, first: usize, count: usize) -> usize {
 fn ends(hay: Hay<'_>, end: usize) -> bool {
     let (next, after) = (hay.at(end), hay.at(end + 1));
     let extension = matches!(next, b'x' | b'X' | b'e' | b'E') && extension(hay, end) > end;
-    (!is_word(next) || extension)
-        && !(matches!(next, b'-' | b'.' | b'/' | b',' | b':') && is_word(after))
-        && !matches!(next, b'%' | b'@' | b'$')
+    let in_word = is_word(next) && !extension;
+    let goes_on = matches!(next, b'-' | b'.' | b'/' | b',' | b':') && is_word(after);
+    !(in_word || goes_on || matches!(next, b'%' | b'@' | b'$'))
 }
 
 /// Where an extension that follows ends: "x12", " ext. 345".
 fn extension(hay: Hay<'_>, end: usize) -> usize {
     let mut at = end + usize::from(hay.at(end) == b' ');
-    let word = hay.run(at, |byte| byte.is_ascii_alphabetic()).min(at + 10);
+    let word = hay.run_within(at, 10, |byte| byte.is_ascii_alphabetic());
     if !["x", "ext", "extension"]
         .iter()
         .any(|known| known.as_bytes().eq_ignore_ascii_case(hay.slice(at..word)))

@@ -1,6 +1,6 @@
 //! Whatever text comes: no panic, ranges that fit, and nothing left of what was replaced.
 
-use agentry_guards::{Action, Guards};
+use agentry_guards::{Action, Guards, Kind, Settings};
 use proptest::prelude::*;
 
 use crate::corpus;
@@ -60,5 +60,55 @@ proptest! {
         guard.push(right, &mut out).unwrap();
         guard.finish(&mut out).unwrap();
         prop_assert_eq!(out, whole);
+    }
+}
+
+/// Texts of which every part begins something that reaches far.
+#[test]
+fn a_text_made_to_be_slow_is_read_in_one_go() {
+    let parts = [
+        "a@b.co",
+        "1.1.",
+        "a:",
+        "1a",
+        "http://",
+        "1 2",
+        "4111 ",
+        "+1 ",
+        "ignor ",
+        "key=",
+        "-eyJ12345678",
+        "x.y",
+        "DE12 ",
+        "-----BEGIN",
+        "555-0100 ",
+        "\u{200B}1",
+    ];
+    let settings = Settings {
+        pii: Action::Redact,
+        types: Kind::ALL
+            .into_iter()
+            .filter(|kind| kind.is_personal())
+            .map(|kind| (kind.name().to_owned(), Action::Redact))
+            .collect(),
+        secrets: Action::Redact,
+        injection: Action::Report,
+        deny: vec!["a+b".to_owned()],
+        ..Settings::default()
+    };
+    let guards = Guards::new(&settings).unwrap();
+    for part in parts {
+        // Quadratic work would take hours here; nothing is measured.
+        let text = part.repeat(200_000 / part.len());
+        check_ranges(&guards, &text);
+    }
+}
+
+fn check_ranges(guards: &Guards, text: &str) {
+    let personal = guards.scan(text).into_iter().filter(|finding| finding.kind != Kind::Injection);
+    let mut end = 0;
+    for finding in personal {
+        assert!(finding.range.start >= end, "{finding:?}");
+        end = finding.range.end;
     }
 }
