@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use agentry_http::{Client, Deadlines, Settings};
 use anyhow::{Context as _, bail};
-use http::{Method, Request};
+use http::{Method, Request, StatusCode};
+use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::Value;
 
 const ANSWER_BYTES_MAX: usize = 16 << 20;
@@ -13,11 +14,25 @@ const DEADLINE: Duration = Duration::from_secs(5);
 pub(crate) struct Agent {
     client: Client,
     base: String,
+    key: Option<SecretString>,
 }
 
 impl Agent {
     pub(crate) fn at(base: impl Into<String>) -> Self {
-        Self { client: Client::new(&Settings::default()), base: base.into() }
+        Self { client: Client::new(&Settings::default()), base: base.into(), key: None }
+    }
+
+    /// Calls as whoever has `key`.
+    pub(crate) fn with_key(self, key: Option<SecretString>) -> Self {
+        Self { key, ..self }
+    }
+
+    pub(crate) async fn post(&self, path: &str, body: &Value) -> anyhow::Result<Value> {
+        self.call(Method::POST, path, Some(body)).await
+    }
+
+    pub(crate) async fn delete(&self, path: &str) -> anyhow::Result<Value> {
+        self.call(Method::DELETE, path, None).await
     }
 
     async fn call(
@@ -27,12 +42,14 @@ impl Agent {
         body: Option<&Value>,
     ) -> anyhow::Result<Value> {
         let body = body.map(Value::to_string).unwrap_or_default();
-        let request = Request::builder()
+        let mut request = Request::builder()
             .method(method)
             .uri(format!("{}{path}", self.base))
-            .header("content-type", "application/json")
-            .body(body.into())
-            .context("make a request")?;
+            .header("content-type", "application/json");
+        if let Some(key) = &self.key {
+            request = request.header("authorization", format!("Bearer {}", key.expose_secret()));
+        }
+        let request = request.body(body.into()).context("make a request")?;
         let response = self
             .client
             .fetch(request, &Deadlines::within(DEADLINE), ANSWER_BYTES_MAX)
@@ -46,7 +63,11 @@ impl Agent {
                 .pointer("/error/message")
                 .and_then(Value::as_str)
                 .unwrap_or("no reason given");
-            bail!("{message} ({status})");
+            let hint = match status {
+                StatusCode::UNAUTHORIZED => "; this command takes its key from AGENTRY_API_KEY",
+                _ => "",
+            };
+            bail!("{message} ({status}){hint}");
         }
         Ok(answer)
     }

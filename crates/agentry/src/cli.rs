@@ -9,7 +9,7 @@ use clap::{ArgAction, Parser, Subcommand};
 
 use crate::config::{self, Config};
 use crate::terminal::Terminal;
-use crate::{check, demo, logging, operate, serve};
+use crate::{check, demo, keys, logging, operate, serve};
 
 #[derive(Debug, Parser)]
 #[command(
@@ -65,6 +65,13 @@ enum Command {
         target: operate::Target,
         #[command(subcommand)]
         what: operate::Audit,
+    },
+    /// API keys: who may call, and what they may do
+    Keys {
+        #[command(flatten)]
+        target: operate::Target,
+        #[command(subcommand)]
+        what: keys::Keys,
     },
     /// One process of the demo's shop
     #[command(name = demo::PROCESS, hide = true)]
@@ -162,6 +169,7 @@ pub(crate) fn run(
         Command::Incidents { target, what } => operate::incidents(&cx, &target, what),
         Command::Approvals { target, what } => operate::approvals(&cx, &target, what),
         Command::Audit { target, what } => operate::audit(&cx, &target, &what),
+        Command::Keys { target, what } => keys::run(&cx, &target, what),
         Command::ShopProcess { arguments } => demo::process(&arguments),
     };
     match ended {

@@ -12,6 +12,7 @@ use std::time::Duration;
 use agentry_server::{BodyLimits, Settings};
 
 mod incident;
+mod keys;
 mod models;
 mod problem;
 mod providers;
@@ -20,6 +21,7 @@ mod tree;
 mod value;
 
 pub(crate) use incident::{Incident, Jira, Source};
+pub(crate) use keys::{Access, JwksAt, TokenIssuer};
 pub(crate) use models::Model;
 pub(crate) use problem::Problems;
 pub(crate) use providers::{Kind, Provider};
@@ -39,6 +41,7 @@ pub(crate) struct Config {
     pub(crate) providers: Vec<Provider>,
     pub(crate) models: Vec<Model>,
     pub(crate) incident: Incident,
+    pub(crate) access: Access,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -117,7 +120,7 @@ fn resolve(sources: Sources<'_>) -> Result<Config, Error> {
     let notes = Notes { problems: problems.into(), environment, folder };
     let mut root = Reader::root(table, &notes);
 
-    let server = server(root.table("server"));
+    let mut server = server(root.table("server"));
     let storage = storage(root.table("storage"), &notes);
     let mut providers = providers::read(root.table("providers"));
     if text.is_none() && providers.is_empty() {
@@ -125,8 +128,13 @@ fn resolve(sources: Sources<'_>) -> Result<Config, Error> {
     }
     let models = models::read(root.table("models"), &providers, &notes);
     let incident = incident::read(root.table("incident"), &models, &notes);
+    let access = keys::read(root.each("keys"), root.table("auth"), &notes);
+    if let Some(server) = &mut server {
+        let open = server.listen.ip().is_loopback();
+        server.settings.metrics_open = access.metrics_open.unwrap_or(open);
+    }
     root.not_yet(
-        &["shared", "breaker", "cache", "guards", "keys"],
+        &["shared", "breaker", "cache", "guards"],
         "remove the table: a later version will read it",
     );
     root.finish();
@@ -134,7 +142,7 @@ fn resolve(sources: Sources<'_>) -> Result<Config, Error> {
     let problems = notes.problems.into_inner();
     match (server, storage, problems.is_empty()) {
         (Some(server), Some(storage), true) => {
-            Ok(Config { file: path, server, storage, providers, models, incident })
+            Ok(Config { file: path, server, storage, providers, models, incident, access })
         }
         _ => Err(Problems::new(&name, text.unwrap_or_default(), problems).into()),
     }
@@ -152,9 +160,12 @@ fn server(table: Option<Reader<'_>>) -> Option<Server> {
     });
     let hosts = table.list("hosts", value::text).map(|hosts| hosts.value).unwrap_or_default();
     let hosts = hosts.into_iter().map(|host| host.value).collect();
+    let origins = table.list("origins", value::origin).map(|origins| origins.value);
+    let origins = origins.unwrap_or_default().into_iter().map(|origin| origin.value).collect();
     server.settings = Settings {
         connections_max: usize::try_from(connections_max).unwrap_or(usize::MAX),
         hosts,
+        origins,
         drain: table.or("drain", defaults.drain, value::duration),
         idle: table.or("idle", defaults.idle, value::duration),
         body: BodyLimits {

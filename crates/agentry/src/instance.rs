@@ -20,6 +20,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::clock::SystemClock;
+use crate::wiring::identity::Access;
 use gauges::Gauges;
 
 mod desk;
@@ -37,6 +38,8 @@ pub(crate) struct Parts {
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) store: Arc<dyn RunStore>,
     pub(crate) log: Arc<dyn Log>,
+    /// Without it, everybody on this machine may do everything.
+    pub(crate) identity: Option<Access>,
     pub(crate) ports: handling::Ports,
     pub(crate) handling: handling::Settings,
 }
@@ -47,12 +50,13 @@ pub(crate) struct Instance {
     intake: Intake,
     worker: Worker,
     gauges: Gauges,
+    identity: Option<Access>,
 }
 
 impl Instance {
     pub(crate) async fn assemble(parts: Parts) -> anyhow::Result<Self> {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-        let Parts { server, gateway, metrics, store, log, ports, handling } = parts;
+        let Parts { server, gateway, metrics, store, log, identity, ports, handling } = parts;
         let deadline = INCIDENT_DEADLINE.saturating_add(handling.deciding());
         let programs = handling::programs(ports, Arc::clone(&store), handling)?;
         let registry =
@@ -83,12 +87,15 @@ impl Instance {
         .context("read back the alerts")?;
         let desk = Desk::new(door, Arc::clone(&store), Arc::clone(&log));
         let gauges = Gauges { store: Arc::clone(&store), metrics: Arc::clone(&metrics) };
-        let app = App::new(gateway, metrics, Arc::clone(&clock))
+        let mut app = App::new(gateway, metrics, Arc::clone(&clock))
             .settings(server)
             .incidents(Arc::new(desk::Face(desk)))
             .dependency(Arc::new(storage::Storage(Arc::clone(&store))))
-            .approvals(Approvals { store, log, clock, nudge });
-        Ok(Self { app, intake, worker, gauges })
+            .approvals(Approvals { store: Arc::clone(&store), log, clock, nudge });
+        if let Some(access) = &identity {
+            app = app.identity(access.face(store));
+        }
+        Ok(Self { app, intake, worker, gauges, identity })
     }
 
     /// Serves until `shutdown`, or until the store has failed for good.
@@ -97,12 +104,13 @@ impl Instance {
         listener: TcpListener,
         shutdown: CancellationToken,
     ) -> anyhow::Result<Drained> {
-        let Self { app, intake, worker, gauges } = self;
+        let Self { app, intake, worker, gauges, identity } = self;
         let tasks = TaskTracker::new();
         let (stop_intake, stop_worker) = (CancellationToken::new(), CancellationToken::new());
         // It ends with whatever ends the instance, and nothing waits for it.
         let _counting = stop_worker.clone().drop_guard();
         tasks.spawn(gauges.run(stop_worker.clone()));
+        let following = identity.map(|access| tasks.spawn(access.follow(stop_worker.clone())));
         let mut intake = tasks.spawn(intake.run(stop_intake.clone()));
         let mut worker = tasks.spawn(worker.run(stop_worker.clone()));
         let stop_server = shutdown.child_token();
@@ -130,6 +138,9 @@ impl Instance {
         intake.await.context("stop the intake")?;
         stop_worker.cancel();
         worker.await.context("stop the worker")?.context("storage failed")?;
+        if let Some(following) = following {
+            following.await.context("stop following the keys")?;
+        }
         Ok(drained)
     }
 }

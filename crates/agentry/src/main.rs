@@ -10,6 +10,7 @@ mod clock;
 mod config;
 mod demo;
 mod instance;
+mod keys;
 mod logging;
 mod operate;
 mod serve;

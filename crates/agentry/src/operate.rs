@@ -16,8 +16,11 @@ use crate::terminal::Terminal;
 pub(crate) struct Target {
     /// The instance to talk to [default: http:// and server.listen of the configuration]
     #[arg(long, global = true, value_name = "URL")]
-    url: Option<String>,
+    pub(crate) url: Option<String>,
 }
+
+/// Whose key commands present to the instance.
+const KEY: &str = "AGENTRY_API_KEY";
 
 #[derive(Debug, Clone, clap::Subcommand)]
 pub(crate) enum Incidents {
@@ -153,15 +156,16 @@ fn tell_audit(terminal: Terminal, audited: &Audited) -> anyhow::Result<Exit> {
     Ok(Exit::Done)
 }
 
-fn agent(cx: &Context, target: &Target) -> Result<Agent, Ended> {
+pub(crate) fn agent(cx: &Context, target: &Target) -> Result<Agent, Ended> {
     let url = match &target.url {
         Some(url) => url.trim_end_matches('/').to_owned(),
         None => format!("http://{}", cx.config()?.server.listen),
     };
-    Ok(Agent::at(url))
+    let key = cx.environment.get(KEY).filter(|key| !key.trim().is_empty());
+    Ok(Agent::at(url).with_key(key.map(|key| key.trim().into())))
 }
 
-fn block(work: impl Future<Output = anyhow::Result<Exit>>) -> Result<Exit, Ended> {
+pub(crate) fn block(work: impl Future<Output = anyhow::Result<Exit>>) -> Result<Exit, Ended> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|error| Ended::from(anyhow::Error::from(error)))?;
     runtime.block_on(work).map_err(|error| {

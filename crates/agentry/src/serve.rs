@@ -15,12 +15,17 @@ use crate::config::Config;
 use crate::instance::{Instance, Parts};
 use crate::signals::Signals;
 use crate::terminal::Terminal;
+use crate::wiring::identity::{self, Access};
+use crate::wiring::incident::Stores;
 use crate::wiring::{self, incident};
 
 pub(crate) fn run(cx: &Context) -> Result<Exit, Ended> {
     let config = cx.config()?;
     let metrics = Arc::new(Metrics::new());
     let usage = |error| Ended { exit: Exit::Usage, error };
+    if identity::nobody_can_be_known(&config) {
+        return Err(usage(identity::open_to_strangers(&config)));
+    }
     let gateway = Arc::new(wiring::gateway(&config, Arc::clone(&metrics)).map_err(usage)?);
     let ports = incident::ports(&config, &gateway).map_err(usage)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -29,13 +34,18 @@ pub(crate) fn run(cx: &Context) -> Result<Exit, Ended> {
         .context("start the runtime")?;
     runtime.block_on(async {
         let listener = listen(config.server.listen).await?;
-        let (store, log) = incident::store(&config.storage)?;
+        let Stores { runs, log, keys, ledger } = incident::stores(&config.storage)?;
+        let access = Access::open(&config, keys, ledger).await?;
+        if access.is_open() && !config.server.listen.ip().is_loopback() {
+            return Err(usage(identity::open_to_strangers(&config)));
+        }
         let parts = Parts {
             server: config.server.settings.clone(),
             gateway,
             metrics,
-            store,
+            store: runs,
             log,
+            identity: Some(access),
             ports,
             handling: incident::settings(&config),
         };

@@ -15,6 +15,8 @@ pub(crate) struct Model {
     pub(crate) name: String,
     /// Provider and its model, in the order in which they are asked.
     pub(crate) targets: Vec<(String, String)>,
+    /// Other models that are asked when none of the targets can answer, in order.
+    pub(crate) fallbacks: Vec<String>,
     pub(crate) price: Option<Price>,
     pub(crate) retries: u32,
     pub(crate) timeout: Duration,
@@ -31,6 +33,7 @@ impl Model {
         Self {
             name: name.to_owned(),
             targets,
+            fallbacks: Vec::new(),
             price: None,
             retries: 2,
             timeout: Duration::from_secs(60),
@@ -46,8 +49,14 @@ pub(super) fn read(
     notes: &Notes<'_>,
 ) -> Vec<Model> {
     let tables = table.map(Reader::tables).unwrap_or_default();
-    let mut models: Vec<Model> =
-        tables.into_iter().map(|table| model(table, providers, notes)).collect();
+    let mut named = Vec::new();
+    let mut models: Vec<Model> = tables
+        .into_iter()
+        .map(|mut table| {
+            named.extend(table.list("fallbacks", value::text).map(|list| list.value));
+            model(table, providers, notes)
+        })
+        .collect();
     if let Some(provider) = providers.first()
         && models.iter().all(|model| model.name != DEFAULT)
     {

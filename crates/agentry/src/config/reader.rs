@@ -158,6 +158,19 @@ impl<'a> Reader<'a> {
         self.descend(key, entry)
     }
 
+    /// The tables of the list `key`, written as `[[key]]`.
+    pub(super) fn each(&mut self, key: &'static str) -> Vec<Self> {
+        let Some(node) = self.take(key).map(|entry| entry.node) else { return Vec::new() };
+        let Value::List(items) = node.value else {
+            let expected = format!("a list of tables, each under [[{key}]]");
+            self.understand::<()>(key, &node, |value| Err(value::not(&expected, value)));
+            return Vec::new();
+        };
+        let entries = items.into_iter().map(|node| Entry { key: node.place.clone(), node });
+        let tables = entries.enumerate();
+        tables.filter_map(|(at, entry)| self.descend(&format!("{key}[{at}]"), entry)).collect()
+    }
+
     /// All tables in this one, in the order of the file.
     pub(super) fn tables(mut self) -> Vec<Self> {
         let mut entries: Vec<_> = std::mem::take(&mut self.left).into_iter().collect();

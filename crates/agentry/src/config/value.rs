@@ -107,7 +107,7 @@ fn measure(value: &Value, units: &[(&str, u64)], help: &str) -> Result<u64, Unre
     if text.is_empty() { Err(bad("must not be empty".to_owned())) } else { Ok(sum) }
 }
 
-/// Where to listen. Beyond this machine is refused as long as nobody can be told from anybody.
+/// Where to listen. Beyond this machine only with keys, which is found out when it starts.
 pub(super) fn listen(value: &Value) -> Result<SocketAddr, Unreadable> {
     let text = text(value)?;
     let help = "write an address and a port, as in \"127.0.0.1:7171\"";
@@ -115,14 +115,27 @@ pub(super) fn listen(value: &Value) -> Result<SocketAddr, Unreadable> {
         Some(port) => format!("127.0.0.1:{port}"),
         None => text.clone(),
     };
-    let address: SocketAddr = numeric
+    numeric
         .parse()
-        .map_err(|_| Unreadable::new(format!("is not an address: \"{text}\"")).help(help))?;
-    if !address.ip().is_loopback() {
-        return Err(Unreadable::new(format!("is refused: {address} can be reached from other machines, and this version has no API keys"))
-            .help("listen on 127.0.0.1 and put a proxy in front that checks who is calling"));
+        .map_err(|_| Unreadable::new(format!("is not an address: \"{text}\"")).help(help))
+}
+
+/// `https://app.example.com`, as a browser names a page's origin.
+pub(super) fn origin(value: &Value) -> Result<String, Unreadable> {
+    let text = text(value)?;
+    let url = parse_http_url(&text)?;
+    match url.origin().ascii_serialization() == text {
+        true => Ok(text),
+        false => Err(Unreadable::new(format!("has \"{text}\", which is no origin"))
+            .help(format!("write it as \"{}\"", url.origin().ascii_serialization()))),
     }
-    Ok(address)
+}
+
+pub(super) fn flag(value: &Value) -> Result<bool, Unreadable> {
+    match value {
+        Value::Bool(flag) => Ok(*flag),
+        other => Err(not("true or false", other)),
+    }
 }
 
 pub(super) fn http_url(value: &Value) -> Result<Url, Unreadable> {

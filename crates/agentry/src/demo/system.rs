@@ -19,6 +19,7 @@ use super::actuator::Deployer;
 use crate::agent::Agent;
 use crate::config::{Config, Storage};
 use crate::instance::{Instance, Parts};
+use crate::wiring::incident::Stores;
 use crate::wiring::{self, incident};
 
 const PAGE_VIEWS_PER_SECOND: f64 = 35.0;
@@ -86,7 +87,7 @@ fn parts(plan: &Plan, config: &Config, deployer: Deployer) -> anyhow::Result<Par
         std::fs::create_dir_all(folder(kind))
             .with_context(|| format!("create {}", folder(kind).display()))?;
     }
-    let (store, log) = incident::store(&Storage::Sqlite(folder("agentry.db")))?;
+    let Stores { runs, log, .. } = incident::stores(&Storage::Sqlite(folder("agentry.db")))?;
     let metrics = Arc::new(Metrics::new());
     let gateway = Arc::new(wiring::gateway(config, Arc::clone(&metrics))?);
     let alias = config
@@ -101,7 +102,8 @@ fn parts(plan: &Plan, config: &Config, deployer: Deployer) -> anyhow::Result<Par
         gateway,
         metrics,
         log,
-        store,
+        store: runs,
+        identity: None,
         ports: handling::Ports {
             telemetry: Arc::new(incident::telemetry_of_folder(&plan.folder)?),
             tickets: Arc::new(FileTickets::new(folder("tickets"))),

@@ -12,6 +12,8 @@ use agentry_backends::memory::MemoryStore;
 use agentry_backends::slack::SlackMessages;
 use agentry_backends::sources::{self, Sources};
 use agentry_backends::sqlite::SqliteStore;
+use agentry_core::keys::KeyStore;
+use agentry_core::ledger::Ledger;
 use agentry_core::outbound::{Actuator, Error, Messages, Order, Receipt, Tickets};
 use agentry_core::store::{Log, RunStore};
 use agentry_gateway::Gateway;
@@ -27,16 +29,23 @@ const DELIBERATION_DEADLINE: Duration = Duration::from_secs(60);
 const DELIBERATION_STEPS_MAX: u32 = 8;
 const DELIBERATION_TOKENS_MAX: u64 = 60_000;
 
-/// One product behind both ports.
-pub(crate) fn store(storage: &Storage) -> anyhow::Result<(Arc<dyn RunStore>, Arc<dyn Log>)> {
+/// One product behind all ports.
+pub(crate) struct Stores {
+    pub(crate) runs: Arc<dyn RunStore>,
+    pub(crate) log: Arc<dyn Log>,
+    pub(crate) keys: Arc<dyn KeyStore>,
+    pub(crate) ledger: Arc<dyn Ledger>,
+}
+
+pub(crate) fn stores(storage: &Storage) -> anyhow::Result<Stores> {
     Ok(match storage {
         Storage::Memory => {
             let store = Arc::new(MemoryStore::new());
-            (store.clone(), store)
+            Stores { runs: store.clone(), log: store.clone(), keys: store.clone(), ledger: store }
         }
         Storage::Sqlite(path) => {
             let store = Arc::new(SqliteStore::open(path)?);
-            (store.clone(), store)
+            Stores { runs: store.clone(), log: store.clone(), keys: store.clone(), ledger: store }
         }
     })
 }
