@@ -299,8 +299,7 @@ proptest! {
         prop_assert_eq!(parts.iter().map(|part| u128::from(*part)).sum::<u128>(), u128::from(total));
         let sum: u128 = weights.iter().map(|weight| u128::from(*weight)).sum();
         for (part, weight) in parts.iter().zip(&weights) {
-            if sum > 0 {
-                let exact = u128::from(total) * u128::from(*weight) / sum;
+            if let Some(exact) = (u128::from(total) * u128::from(*weight)).checked_div(sum) {
                 prop_assert!(u128::from(*part).abs_diff(exact) <= 1, "{part} for {weight}");
             }
         }

@@ -202,7 +202,7 @@ mod tests {
             assert_eq!(tokens(&once), tokens(&kept));
             match (once.form(), kept.form()) {
                 (Form::Response(one), Form::Response(other)) => {
-                    assert_eq!(one.text(), other.text())
+                    assert_eq!(one.text(), other.text());
                 }
                 (one, other) => assert_eq!(one, other),
             }
