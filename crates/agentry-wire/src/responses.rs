@@ -1,4 +1,5 @@
-//! OpenAI's Responses, as callers send them to us and as upstreams take them.
+//! OpenAI's Responses, in all directions: what callers send and are sent, what upstreams are sent and answer, and what passes as
+//! it is.
 //!
 //! The gateway keeps no responses. What a request can only mean with a response that was kept (`previous_response_id`,
 //! `conversation`, `background`, stored prompts, references to items) is refused with the parameter's name; so are items
@@ -9,6 +10,8 @@
 //! Thoughts that other vendors want back unchanged travel in `encrypted_content`, which clients send back unread.
 
 mod answer;
+mod body;
+mod decode;
 mod items;
 mod object;
 mod request;
@@ -17,6 +20,8 @@ mod tap;
 mod usage;
 
 pub use answer::whole;
+pub use body::body;
+pub use decode::{Decoder, response};
 pub use request::request;
 pub use stream::Events;
 pub use tap::{Reader, whole_marks};
