@@ -3,6 +3,7 @@
 //! One driver per vendor. There is no policy here: no retries, no routing, no prices.
 
 pub mod anthropic;
+pub mod azure;
 pub mod bedrock;
 mod drive;
 pub mod gemini;

@@ -12,13 +12,16 @@ use agentry_wire::tap::worse;
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::{StreamExt as _, stream};
-use http::{HeaderMap, Response, Uri, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Response, header};
 use secrecy::SecretString;
 
 use crate::drive;
 use crate::drive::Misconfigured;
 
 mod embed;
+mod urls;
+
+use urls::{Endpoint, Urls};
 
 /// Where an upstream is and how it knows us.
 #[derive(Debug, Clone)]
@@ -29,8 +32,18 @@ pub struct Settings {
     pub capabilities: Capabilities,
     /// What this server takes differently.
     pub quirks: Quirks,
+    /// What it is asked for chats that do not pass as they are.
+    pub api: Api,
     /// How much one request for embeddings may hold.
     pub batch_max: BatchMax,
+}
+
+/// Which of OpenAI's two APIs for chats.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Api {
+    #[default]
+    ChatCompletions,
+    Responses,
 }
 
 /// What OpenAI takes; a server of one's own may take less.
@@ -43,44 +56,58 @@ impl Settings {
         let capabilities = Capabilities { tools: true, images: true, json_schema: true };
         let base_url = base_url.into();
         let quirks = Quirks::of(&base_url);
-        Self { base_url, api_key: None, capabilities, quirks, batch_max: BATCH_MAX }
+        let api = Api::default();
+        Self { base_url, api_key: None, capabilities, quirks, api, batch_max: BATCH_MAX }
     }
 }
 
-/// An upstream that speaks chat completions.
+/// An upstream that speaks chat completions, Responses, or both.
 #[derive(Debug)]
 pub struct OpenAi {
     client: Client,
-    url: Uri,
-    responses_url: Uri,
-    embeddings_url: Uri,
+    urls: Urls,
     /// Sent with every request. The credential among them is marked as sensitive: `Debug` does not show it.
     headers: HeaderMap,
     capabilities: Capabilities,
     quirks: Quirks,
+    api: Api,
     batch_max: BatchMax,
 }
 
 impl OpenAi {
     pub fn new(client: Client, settings: Settings) -> Result<Self, Misconfigured> {
-        let Settings { base_url, api_key, capabilities, quirks, batch_max } = settings;
-        let url = drive::url(&base_url, "/chat/completions")?;
-        let responses_url = drive::url(&base_url, "/responses")?;
-        let embeddings_url = drive::url(&base_url, "/embeddings")?;
+        let urls = Urls::fixed(&settings.base_url)?;
+        let key = settings.api_key.as_ref();
+        let key = key.map(|key| drive::credential("Bearer ", key)).transpose()?;
+        Ok(Self::with(client, urls, key.map(|key| (header::AUTHORIZATION, key)), &settings))
+    }
+
+    /// Only with an `api_version` a model is a deployment in the path.
+    pub(crate) fn at_azure(
+        client: Client,
+        settings: Settings,
+        api_version: Option<&str>,
+    ) -> Result<Self, Misconfigured> {
+        let urls = match api_version {
+            Some(api_version) => Urls::deployments(&settings.base_url, api_version)?,
+            None => Urls::fixed(&settings.base_url)?,
+        };
+        let key = settings.api_key.as_ref();
+        let key = key.map(|key| drive::credential("", key)).transpose()?;
+        let name = HeaderName::from_static("api-key");
+        Ok(Self::with(client, urls, key.map(|key| (name, key)), &settings))
+    }
+
+    fn with(
+        client: Client,
+        urls: Urls,
+        key: Option<(HeaderName, HeaderValue)>,
+        settings: &Settings,
+    ) -> Self {
         let mut headers = drive::headers("application/json, text/event-stream");
-        if let Some(key) = api_key {
-            headers.insert(header::AUTHORIZATION, drive::credential("Bearer ", &key)?);
-        }
-        Ok(Self {
-            client,
-            url,
-            responses_url,
-            embeddings_url,
-            headers,
-            capabilities,
-            quirks,
-            batch_max,
-        })
+        headers.extend(key);
+        let Settings { base_url: _, api_key: _, capabilities, quirks, api, batch_max } = *settings;
+        Self { client, urls, headers, capabilities, quirks, api, batch_max }
     }
 
     async fn send(
@@ -88,19 +115,35 @@ impl OpenAi {
         cx: &CallContext,
         request: &ChatRequest,
     ) -> Result<Response<BodyStream>, ModelError> {
-        let body = chat::body(request, &self.quirks)?;
-        self.post(cx, &self.url, body, &request.model).await
+        let (endpoint, body) = match self.api {
+            Api::ChatCompletions => (Endpoint::Chat, chat::body(request, &self.quirks)?),
+            Api::Responses => (Endpoint::Responses, responses::body(request)?),
+        };
+        self.post(cx, endpoint, body, &request.model).await
     }
 
     async fn post(
         &self,
         cx: &CallContext,
-        url: &Uri,
+        endpoint: Endpoint,
         body: Bytes,
         model: &str,
     ) -> Result<Response<BodyStream>, ModelError> {
-        let request = drive::post(url.clone(), self.headers.clone(), body);
+        let url = self.urls.of(endpoint, model)?;
+        let request = drive::post(url, self.headers.clone(), body);
         drive::send(&self.client, cx, request, model).await
+    }
+
+    async fn whole(
+        &self,
+        response: Response<BodyStream>,
+        model: &str,
+    ) -> Result<ChatResponse, ModelError> {
+        let body = drive::whole(response).await?;
+        match self.api {
+            Api::ChatCompletions => chat::response(&body, model),
+            Api::Responses => responses::response(&body, model),
+        }
     }
 }
 
@@ -119,10 +162,13 @@ impl ChatModel for OpenAi {
         let response = self.send(cx, &request).await?;
         if drive::is_json(response.headers()) {
             // Either it does not know how to stream, or this is an error under a good status.
-            let whole = whole(response, &request.model).await?;
+            let whole = self.whole(response, &request.model).await?;
             return Ok(stream::iter(whole.into_events().into_iter().map(Ok)).boxed());
         }
-        Ok(drive::events(response.into_body(), Decoder::new()))
+        Ok(match self.api {
+            Api::ChatCompletions => drive::events(response.into_body(), Decoder::new()),
+            Api::Responses => drive::events(response.into_body(), responses::Decoder::new()),
+        })
     }
 
     async fn complete(
@@ -132,13 +178,13 @@ impl ChatModel for OpenAi {
     ) -> Result<ChatResponse, ModelError> {
         request.stream = false;
         let response = self.send(cx, &request).await?;
-        whole(response, &request.model).await
+        self.whole(response, &request.model).await
     }
 
     fn speaks(&self, dialect: Dialect) -> bool {
         match dialect {
-            Dialect::ChatCompletions => self.quirks.takes_all(),
-            Dialect::Responses => self.quirks.responses,
+            Dialect::ChatCompletions => self.api == Api::ChatCompletions && self.quirks.takes_all(),
+            Dialect::Responses => self.api == Api::Responses || self.quirks.responses,
             Dialect::Messages => false,
         }
     }
@@ -158,12 +204,12 @@ impl ChatModel for OpenAi {
 impl OpenAi {
     async fn relay_chat(&self, cx: &CallContext, raw: Raw) -> Result<RawAnswer, ModelError> {
         let Raw { dialect: _, body, stream, model, withhold_usage, choices_max } = raw;
-        let response = self.post(cx, &self.url, body, &model).await?;
+        let response = self.post(cx, Endpoint::Chat, body, &model).await?;
         if !stream {
             return chat::whole(drive::whole(response).await?, &model).map(RawAnswer::Whole);
         }
         if drive::is_json(response.headers()) {
-            let whole = whole(response, &model).await?;
+            let whole = chat::response(&drive::whole(response).await?, &model)?;
             return Ok(streamed(whole, !withhold_usage));
         }
         let reader = Reader::new(choices_max, withhold_usage);
@@ -172,7 +218,7 @@ impl OpenAi {
 
     async fn relay_responses(&self, cx: &CallContext, raw: Raw) -> Result<RawAnswer, ModelError> {
         let Raw { body, stream, model, .. } = raw;
-        let response = self.post(cx, &self.responses_url, body, &model).await?;
+        let response = self.post(cx, Endpoint::Responses, body, &model).await?;
         if !stream || drive::is_json(response.headers()) {
             let body = drive::whole(response).await?;
             return responses::whole_marks(body, &model).map(RawAnswer::Whole);
@@ -193,10 +239,6 @@ fn streamed(whole: ChatResponse, include_usage: bool) -> RawAnswer {
     }
     let frame = Frame { bytes: bytes.into(), marks: Marks { usage, finish, done: true } };
     RawAnswer::Streamed(stream::iter([Ok(frame)]).boxed())
-}
-
-async fn whole(response: Response<BodyStream>, model: &str) -> Result<ChatResponse, ModelError> {
-    chat::response(&drive::whole(response).await?, model)
 }
 
 #[cfg(test)]

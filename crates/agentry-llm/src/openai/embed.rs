@@ -5,7 +5,7 @@ use agentry_core::model::{CallContext, ModelError};
 use agentry_wire::embeddings;
 use async_trait::async_trait;
 
-use super::OpenAi;
+use super::{Endpoint, OpenAi};
 use crate::drive;
 
 #[async_trait]
@@ -20,7 +20,7 @@ impl Embedder for OpenAi {
         request: EmbeddingRequest,
     ) -> Result<EmbeddingResponse, ModelError> {
         let body = embeddings::body(&request)?;
-        let response = self.post(cx, &self.embeddings_url, body, &request.model).await?;
+        let response = self.post(cx, Endpoint::Embeddings, body, &request.model).await?;
         let body = drive::whole(response).await?;
         embeddings::response(&body, &request.model)?.for_inputs(request.input.len())
     }

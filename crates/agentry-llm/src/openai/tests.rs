@@ -336,3 +336,32 @@ async fn embeddings_come_one_for_each_input() {
     let error = model(&vendor).embed(&cx(LONG), request).await.unwrap_err();
     assert!(error.to_string().contains("2 inputs were sent, 1 vectors"), "{error}");
 }
+
+#[tokio::test]
+async fn an_upstream_that_answers_responses_alone_is_asked_in_them() {
+    let output = r#"[{"type":"message","content":[{"type":"output_text","text":"hello"}]}]"#;
+    let response =
+        format!(r#"{{"id":"resp_1","model":"m-1","status":"completed","output":{output}}}"#);
+    let event = format!(r#"{{"type":"response.completed","response":{response}}}"#);
+    let streamed = sse(&format!("event: response.completed\ndata: {event}\n\n"));
+    for (answer, stream) in
+        [(http("200 OK", "application/json", &response), false), (streamed, true)]
+    {
+        let mut vendor = Vendor::start(answer, Then::Close).await;
+        let base_url = format!("http://{}/v1", vendor.address);
+        let settings = Settings { api: Api::Responses, ..Settings::new(base_url) };
+        let openai = OpenAi::new(Client::new(&HttpSettings::default()), settings).unwrap();
+        assert!(openai.speaks(Dialect::Responses) && !openai.speaks(Dialect::ChatCompletions));
+        let found = if stream {
+            let stream = openai.stream(&cx(LONG), request()).await.unwrap();
+            agentry_core::model::collect(stream).await.unwrap()
+        } else {
+            openai.complete(&cx(LONG), request()).await.unwrap()
+        };
+        assert_eq!(found.text(), "hello");
+        let Heard::Request { head, body } = vendor.heard().await else { panic!() };
+        assert!(head.starts_with("post /v1/responses "), "{head}");
+        let message = json!({ "type": "message", "role": "user", "content": "hi" });
+        assert_eq!(body["input"], json!([message]));
+    }
+}
