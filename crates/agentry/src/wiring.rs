@@ -48,7 +48,16 @@ fn upstream(
 }
 
 fn alias(model: &Model, upstreams: &[(&str, Arc<dyn ChatModel>)]) -> anyhow::Result<Alias> {
-    let Model { name, targets, price, retries, timeout, first_token_timeout, idle_timeout } = model;
+    let Model {
+        name,
+        targets,
+        fallbacks,
+        price,
+        retries,
+        timeout,
+        first_token_timeout,
+        idle_timeout,
+    } = model;
     let target = |(provider, model): &(String, String)| {
         let upstream = upstreams.iter().find(|(name, _)| name == provider);
         let (_, upstream) = upstream.ok_or_else(|| anyhow!("there is no provider `{provider}`"))?;
@@ -57,6 +66,7 @@ fn alias(model: &Model, upstreams: &[(&str, Arc<dyn ChatModel>)]) -> anyhow::Res
     };
     let targets = targets.iter().map(target).collect::<anyhow::Result<_>>()?;
     Ok(Alias {
+        fallbacks: fallbacks.clone(),
         timeout: *timeout,
         first_token_timeout: *first_token_timeout,
         idle_timeout: *idle_timeout,

@@ -49,12 +49,16 @@ pub(super) fn read(
     notes: &Notes<'_>,
 ) -> Vec<Model> {
     let tables = table.map(Reader::tables).unwrap_or_default();
-    let mut named = Vec::new();
+    let mut fallbacks = Vec::new();
     let mut models: Vec<Model> = tables
         .into_iter()
         .map(|mut table| {
-            named.extend(table.list("fallbacks", value::text).map(|list| list.value));
-            model(table, providers, notes)
+            let named = table.list("fallbacks", value::text).map(|list| list.value);
+            let named = named.unwrap_or_default();
+            let mut model = model(table, providers, notes);
+            model.fallbacks = named.iter().map(|at| at.value.clone()).collect();
+            fallbacks.push((model.name.clone(), named));
+            model
         })
         .collect();
     if let Some(provider) = providers.first()
@@ -62,6 +66,17 @@ pub(super) fn read(
     {
         let target = (provider.name.clone(), provider.everyday_model().to_owned());
         models.push(Model::new(DEFAULT, vec![target]));
+    }
+    for (name, fallbacks) in fallbacks {
+        for At { place, value: fallback } in fallbacks {
+            let message = match models.iter().any(|known| known.name == fallback) {
+                true if fallback != name => continue,
+                true => format!("the model `{name}` is its own fallback"),
+                false => format!("there is no model `{fallback}` to fall back to"),
+            };
+            let known: Vec<_> = models.iter().map(|known| known.name.as_str()).collect();
+            notes.report(problem(&place, message).help(format!("there are {}", known.join(", "))));
+        }
     }
     models
 }
@@ -100,10 +115,7 @@ fn model(mut table: Reader<'_>, providers: &[Provider], notes: &Notes<'_>) -> Mo
         table.or("first_token_timeout", model.first_token_timeout, value::duration);
     model.idle_timeout = table.or("idle_timeout", model.idle_timeout, value::duration);
     model.price = table.table("price").and_then(price);
-    table.not_yet(
-        &["strategy", "fallbacks"],
-        "remove it: targets are asked in their order, the next when one fails",
-    );
+    table.not_yet(&["strategy"], "remove it: the target that is likely to answer first is asked");
     table.finish();
     model
 }

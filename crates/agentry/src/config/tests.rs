@@ -122,6 +122,8 @@ fn a_mistake_is_named_and_so_is_its_mend() {
         "[models.a]\ntargets = [\"x/y\"]\nstrategy = \"random\"",
         &["`strategy` is not available yet"],
     );
+    check("[models.a]\ntargets = []\nfallbacks = [\"b\"]", &["no model `b` to fall back to"]);
+    check("[models.a]\ntargets = []\nfallbacks = [\"a\"]", &["its own fallback"]);
     check("[models.a]\ntargets = []\nretries = 1000", &["must be at most 20"]);
     check("[models.a]\ntargets = []\nprice = { input = -1, output = 1 }", &["between 0"]);
     check("[models.a]\ntargets = []\nprice = { input = 1 }", &["`models.a.price` needs `output`"]);
