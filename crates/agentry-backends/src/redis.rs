@@ -14,6 +14,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use redis::{Client, ErrorKind, RedisError, Script, ScriptInvocation};
 use sha2::{Digest as _, Sha256};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::hints;
@@ -100,18 +101,21 @@ impl RedisShared {
         let Some(mut connection) = self.link.connection() else {
             return Err(Error::Away { reason: "there is no connection".to_owned() });
         };
-        let reason =
-            match tokio::time::timeout(self.settings.deadline, operation(&mut connection)).await {
-                Ok(Ok(value)) => return Ok(value),
-                // It answered, if with an error: the connection is good.
-                Ok(Err(error)) if is_answer(&error) => {
-                    let reason = explain(&error);
-                    self.link.complain(&reason);
-                    return Err(Error::Away { reason });
-                }
-                Ok(Err(error)) => explain(&error),
-                Err(_) => format!("no answer within {} ms", self.settings.deadline.as_millis()),
-            };
+        let waiting = Waiting { link: &self.link, since: Instant::now() };
+        let ended = tokio::time::timeout(self.settings.deadline, operation(&mut connection)).await;
+        // It ended, this way or another: what follows knows better.
+        std::mem::forget(waiting);
+        let reason = match ended {
+            Ok(Ok(value)) => return Ok(value),
+            // It answered, if with an error: the connection is good.
+            Ok(Err(error)) if is_answer(&error) => {
+                let reason = explain(&error);
+                self.link.complain(&reason);
+                return Err(Error::Away { reason });
+            }
+            Ok(Err(error)) => explain(&error),
+            Err(_) => format!("no answer within {} ms", self.settings.deadline.as_millis()),
+        };
         self.link.doubt(&reason);
         Err(Error::Away { reason })
     }
@@ -208,6 +212,24 @@ impl Keeper {
             ((), ()) = keep => {}
         }
         link.close();
+    }
+}
+
+/// An operation under way. Dropped before its end, after a while: its caller has less patience than we, and the next one
+/// shall not have to lose it too.
+struct Waiting<'a> {
+    link: &'a Link,
+    since: Instant,
+}
+
+/// A server that is well takes a fraction of this.
+const SLOW: Duration = Duration::from_millis(10);
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        if self.since.elapsed() >= SLOW {
+            self.link.doubt("a caller gave up waiting for an answer");
+        }
     }
 }
 

@@ -1,6 +1,5 @@
 use std::io::Write as _;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::Instant;
 
 use agentry_testkit::shared::{self, SharedKind};
 use futures_util::StreamExt as _;
@@ -171,6 +170,26 @@ async fn a_server_that_goes_away_costs_one_deadline_and_is_found_again() {
         drop(control);
         running.stop().await;
     }
+}
+
+#[tokio::test]
+async fn callers_with_less_patience_notice_a_hanging_server_too() {
+    let Some(server) = server() else { return };
+    let running = Running::default();
+    let (url, control) = wire(&server, &running.tasks).await;
+    let store = running.start(&url, settings());
+    until("an answer", async || store.get(b"a").await.is_ok()).await;
+    control.send(Wire::Hangs).unwrap();
+    // Far below the deadline of an operation, which is five seconds here.
+    let patience = Duration::from_millis(20);
+    until("noticing", async || {
+        matches!(tokio::time::timeout(patience, store.get(b"a")).await, Ok(Err(Error::Away { .. })))
+    })
+    .await;
+    control.send(Wire::Carries).unwrap();
+    until("an answer", async || store.get(b"a").await.is_ok()).await;
+    drop(control);
+    running.stop().await;
 }
 
 #[tokio::test]
