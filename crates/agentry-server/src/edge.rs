@@ -5,6 +5,7 @@ use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use agentry_core::relay::Dialect;
 use axum::body::to_bytes;
 use axum::extract::{MatchedPath, Request, State};
 use axum::middleware::Next;
@@ -49,7 +50,7 @@ pub(crate) async fn guard(
         .and_then(|()| check_name(&request, &app.settings.hosts))
         .and_then(|()| admit(&app, route));
     let mut response = match checked {
-        Err(refusal) => refusal.into_response(),
+        Err(refusal) => refuse(refusal, &request),
         Ok(()) => match AssertUnwindSafe(enter(&app, request, next)).catch_unwind().await {
             Ok(response) => in_shape(response).await,
             Err(_) => {
@@ -91,9 +92,21 @@ async fn enter(app: &App, mut request: Request, next: Next) -> Response {
     match identity::enter(app, &mut request).await {
         Ok(()) => next.run(request).await,
         Err(refusal) => {
+            let told = refuse(refusal, &request);
             body::leave(request, &app.tracker);
-            refusal.into_response()
+            told
         }
+    }
+}
+
+/// In the shape that callers of this path can read.
+fn refuse(refusal: Refusal, request: &Request) -> Response {
+    let route = request.extensions().get::<MatchedPath>().map_or("", MatchedPath::as_str);
+    match request.extensions().get::<RequestId>() {
+        Some(id) if route.starts_with("/v1/messages") => {
+            refusal.into_response_in(Dialect::Messages, id.as_str())
+        }
+        Some(_) | None => refusal.into_response(),
     }
 }
 
