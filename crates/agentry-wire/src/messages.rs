@@ -6,7 +6,8 @@
 //! left out: `seed`, penalties, `store`, `prediction`, `verbosity`, names of users, tiers that are not sold. `temperature`
 //! above 1 is 1. `reasoning_effort` becomes a budget, or an effort for models that take one, and then sampling parameters
 //! are left out, for they do not go together; of models that refuse sampling parameters they are always left out.
-//! `response_format` `json_object` is a sentence in the instructions. All instructions go to the top.
+//! Of models that follow no schema, `json_schema` becomes a tool that takes the answer, and its call is read as the text;
+//! `json_object` is a sentence in the instructions. All instructions go to the top.
 //!
 //! **From callers**, what chat completions have no word for stays in `extra` under its own name: see [`OWN_FIELDS`].
 //! Documents are `file` parts; thoughts are `reasoning_content` and `reasoning_details` (see [`crate::reasoning`]); what
@@ -40,11 +41,14 @@ pub use turns::OWN_BLOCKS;
 pub use write::whole;
 
 pub(crate) use attachment::data_uri;
-pub(crate) use encode::{ONLY_JSON, check, schema, stop_sequences};
+pub(crate) use encode::{
+    ANSWER_TOOL, ANSWER_TOOL_IS_FOR, ONLY_JSON, check, has_other_choice, schema, schema_of,
+    stop_sequences,
+};
 pub(crate) use foreign::forget;
 pub(crate) use generation::Generation;
 pub(crate) use reading::{Delta, Piece, Reading};
-pub(crate) use thinking::of as thinking_of;
+pub(crate) use thinking::{none as no_thinking, of as thinking_of};
 pub(crate) use turns::{Block, Conversation, Notes, Place, Source, Speaker, Turn, refused};
 
 use agentry_core::chat::{FinishReason, Usage};
@@ -104,3 +108,6 @@ fn usage_fields(usage: Option<&Usage>) -> Map<String, Value> {
     }
     fields
 }
+
+#[cfg(test)]
+mod tests;

@@ -8,8 +8,8 @@ use serde_json::{Map, Value, json};
 
 use super::sigv4::encoded;
 use crate::messages::{
-    Block, Conversation, Generation, Notes, ONLY_JSON, check, refused, schema, stop_sequences,
-    thinking_of,
+    ANSWER_TOOL, ANSWER_TOOL_IS_FOR, Block, Conversation, Generation, Notes, ONLY_JSON, check,
+    has_other_choice, no_thinking, refused, schema, schema_of, stop_sequences, thinking_of,
 };
 
 mod piece;
@@ -70,7 +70,11 @@ pub fn body(request: &ChatRequest) -> Result<Bytes, ModelError> {
     check(request)?;
     let Conversation { mut system, turns } = Conversation::of(request)?;
     let mut output_config = Map::new();
+    let mut answer = None;
     match &request.response_format {
+        Some(ResponseFormat::JsonSchema { json_schema }) if answers_by_tool(&request.model) => {
+            answer = Some(schema_of(json_schema)?);
+        }
         Some(ResponseFormat::JsonSchema { json_schema }) => {
             output_config.insert("textFormat".to_owned(), format(json_schema)?);
         }
@@ -100,7 +104,10 @@ pub fn body(request: &ChatRequest) -> Result<Bytes, ModelError> {
             top_p: request.top_p.filter(|_| extras.samples),
             stop_sequences: stop_sequences(request),
         },
-        tool_config: tool_config(request, has_calls)?,
+        tool_config: match answer {
+            Some(schema) => Some(answer_config(request, schema)?),
+            None => tool_config(request, has_calls)?,
+        },
         output_config,
         additional_model_request_fields: extras.fields,
         service_tier: service_tier(request),
@@ -131,7 +138,13 @@ impl Extras {
         let mut samples = true;
         if request.model.contains("claude") {
             let generation = Generation::of(&request.model);
-            let thinking = thinking_of(request, generation, MAX_TOKENS);
+            let has_schema =
+                matches!(request.response_format, Some(ResponseFormat::JsonSchema { .. }));
+            let thinking = if has_schema && generation.answers_by_tool() {
+                no_thinking(request, MAX_TOKENS)
+            } else {
+                thinking_of(request, generation, MAX_TOKENS)
+            };
             samples = thinking.allows_sampling(generation);
             output_config = thinking.output_config(request);
             if let Some(asked) = thinking.asked {
@@ -170,11 +183,31 @@ fn one_at_a_time(request: &ChatRequest) -> Option<Value> {
     Some(choice)
 }
 
+/// Models that follow no schema but that of a tool.
+fn answers_by_tool(model: &str) -> bool {
+    model.contains("amazon.nova") || Generation::of(model).answers_by_tool()
+}
+
+/// The tools, and the one that takes the answer.
+fn answer_config(request: &ChatRequest, schema: &Value) -> Result<Value, ModelError> {
+    let mut tools = Vec::new();
+    for (at, tool) in request.tools.iter().enumerate() {
+        tool_spec(tool, &format!("tools[{at}]"), &mut tools)?;
+    }
+    tools.push(json!({ "toolSpec": {
+        "name": ANSWER_TOOL, "description": ANSWER_TOOL_IS_FOR, "inputSchema": { "json": schema },
+    } }));
+    let choice = match &request.tool_choice {
+        Some(ToolChoice::Named(name)) => json!({ "tool": { "name": name } }),
+        _ if has_other_choice(request) => json!({ "any": {} }),
+        _ => json!({ "tool": { "name": ANSWER_TOOL } }),
+    };
+    Ok(json!({ "tools": tools, "toolChoice": choice }))
+}
+
 /// The schema goes as a text.
 fn format(json_schema: &Value) -> Result<Value, ModelError> {
-    let Some(schema) = json_schema.get("schema").filter(|schema| schema.is_object()) else {
-        return Err(refused("response_format", "`json_schema.schema` must be an object"));
-    };
+    let schema = schema_of(json_schema)?;
     let mut definition = Map::new();
     definition.insert("schema".to_owned(), schema.to_string().into());
     for name in ["name", "description"] {

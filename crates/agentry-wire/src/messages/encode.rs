@@ -75,13 +75,19 @@ pub fn body(request: &ChatRequest, max_tokens: u64) -> Result<Bytes, ModelError>
     check(request)?;
     let Conversation { mut system, turns } = Conversation::of(request)?;
     let generation = Generation::of(&request.model);
-    let tools = tools(request)?;
-    let tool_choice = tool_choice(request, !tools.is_empty())?;
-    let thinking = thinking::of(request, generation, max_tokens);
+    let mut tools = tools(request)?;
+    let mut tool_choice = tool_choice(request, !tools.is_empty())?;
+    let mut thinking = thinking::of(request, generation, max_tokens);
     let mut output_config = thinking.output_config(request);
     match &request.response_format {
+        Some(ResponseFormat::JsonSchema { json_schema }) if generation.answers_by_tool() => {
+            tools.push(Tool::answer(schema_of(json_schema)?));
+            tool_choice = Some(answer_choice(request));
+            thinking = thinking::none(request, max_tokens);
+        }
         Some(ResponseFormat::JsonSchema { json_schema }) => {
-            output_config.insert("format".to_owned(), format(json_schema)?);
+            let format = json!({ "type": "json_schema", "schema": schema_of(json_schema)? });
+            output_config.insert("format".to_owned(), format);
         }
         Some(ResponseFormat::JsonObject) => {
             system.push(Block::Text { text: ONLY_JSON.into(), notes: Notes::default() });
@@ -189,11 +195,38 @@ fn own(request: &ChatRequest, samples: bool) -> Map<String, Value> {
 }
 
 /// The schema out of chat completions' wrapping.
-fn format(json_schema: &Value) -> Result<Value, ModelError> {
-    let Some(schema) = json_schema.get("schema").filter(|schema| schema.is_object()) else {
-        return Err(refused("response_format", "`json_schema.schema` must be an object"));
-    };
-    Ok(json!({ "type": "json_schema", "schema": schema }))
+pub(crate) fn schema_of(json_schema: &Value) -> Result<&Value, ModelError> {
+    let schema = json_schema.get("schema").filter(|schema| schema.is_object());
+    schema.ok_or_else(|| refused("response_format", "`json_schema.schema` must be an object"))
+}
+
+/// Older models follow no schema but that of a tool: this one takes the answer, and what it is called with is the text.
+pub(crate) const ANSWER_TOOL: &str = "agentry_answer";
+pub(crate) const ANSWER_TOOL_IS_FOR: &str = "Call this with your answer to the user.";
+
+/// Whether other tools may be called instead of giving the answer.
+pub(crate) fn has_other_choice(request: &ChatRequest) -> bool {
+    !request.tools.is_empty() && request.tool_choice != Some(ToolChoice::None)
+}
+
+fn answer_choice(request: &ChatRequest) -> Value {
+    match &request.tool_choice {
+        Some(ToolChoice::Named(name)) => json!({ "type": "tool", "name": name }),
+        _ if has_other_choice(request) => json!({ "type": "any" }),
+        _ => json!({ "type": "tool", "name": ANSWER_TOOL }),
+    }
+}
+
+impl<'a> Tool<'a> {
+    fn answer(schema: &Value) -> Self {
+        Self::Function {
+            name: ANSWER_TOOL,
+            description: Some(ANSWER_TOOL_IS_FOR),
+            input_schema: schema.clone(),
+            strict: false,
+            notes: Notes::default(),
+        }
+    }
 }
 
 fn tools(request: &ChatRequest) -> Result<Vec<Tool<'_>>, ModelError> {

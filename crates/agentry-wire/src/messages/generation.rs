@@ -27,6 +27,11 @@ impl Generation {
         self.0.is_some_and(|version| version >= (4, 7))
     }
 
+    /// It follows no schema but that of a tool.
+    pub(crate) fn answers_by_tool(self) -> bool {
+        self.0.is_some_and(|version| version < (4, 5) && version != (4, 1))
+    }
+
     /// It knows an effort between `high` and `max`.
     pub(crate) fn knows_xhigh(self) -> bool {
         self.refuses_sampling()

@@ -1,9 +1,10 @@
 //! The blocks of an answer, one after the other, and what they are in events.
 
-use agentry_core::chat::{CallKind, Event, Head, Usage};
+use agentry_core::chat::{CallKind, Event, FinishReason, Head, Usage};
 use agentry_core::model::ModelError;
 use serde_json::{Map, Value};
 
+use super::encode::ANSWER_TOOL;
 use super::turns::OWN_BLOCKS;
 use super::{FOREIGN, finish_reason};
 use crate::{Step, reasoning};
@@ -22,6 +23,8 @@ pub(crate) struct Reading {
     started: bool,
     open: Vec<(u64, Open)>,
     calls: u32,
+    /// The answer came as the call of a tool.
+    answered: bool,
     thoughts: u32,
     /// Cumulative: what an event says replaces what an earlier one said.
     usage: Map<String, Value>,
@@ -42,6 +45,8 @@ enum Open {
         index: u32,
         has_arguments: bool,
     },
+    /// The tool whose arguments are the answer.
+    Answer,
     /// What chat completions have no word for; its input comes in pieces.
     Own {
         block: Map<String, Value>,
@@ -166,8 +171,15 @@ impl Reading {
             }
             "tool_use" => {
                 let (id, name) = (text("id"), text("name"));
-                let input = block.shift_remove("input");
-                self.call(id, name, input, steps)
+                let input = block.shift_remove("input").filter(|input| !is_empty(input));
+                if name == ANSWER_TOOL {
+                    self.answered = true;
+                    let text = input.map(|input| input.to_string()).unwrap_or_default();
+                    say(steps, text, |text| Event::Text { choice: CHOICE, text });
+                    Open::Answer
+                } else {
+                    self.call(id, name, input, steps)
+                }
             }
             kind => {
                 let mut own = Map::new();
@@ -190,8 +202,6 @@ impl Reading {
         self.calls = index.saturating_add(1);
         let kind = CallKind::Function;
         steps.push(Ok(Event::ToolCall { choice: CHOICE, index, id, kind, name }));
-        // In a stream it is an empty object, and the real one comes in pieces.
-        let input = input.filter(|input| input.as_object().is_some_and(|input| !input.is_empty()));
         let has_arguments = input.is_some();
         if let Some(input) = input {
             let fragment = input.to_string();
@@ -231,6 +241,11 @@ impl Reading {
                 }
                 0
             }
+            Some(Open::Answer) => {
+                let text = partial_json.unwrap_or_default();
+                say(steps, text, |text| Event::Text { choice: CHOICE, text });
+                0
+            }
             Some(Open::Own { input, .. }) => {
                 input.push_str(partial_json.as_deref().unwrap_or(""));
                 input.len()
@@ -251,7 +266,7 @@ impl Reading {
         let Some(known) = self.open.iter().rposition(|(index, _)| *index == at) else { return };
         let (_, open) = self.open.remove(known);
         match open {
-            Open::Text => {}
+            Open::Text | Open::Answer => {}
             Open::Thinking { text, signature } if !matches!(signature.as_str(), "" | FOREIGN) => {
                 let index = self.next_thought();
                 let detail = reasoning::signed(&text, &signature, reasoning::ANTHROPIC, index);
@@ -295,7 +310,10 @@ impl Reading {
             }
         }
         if !std::mem::replace(&mut self.finished, true) {
-            let reason = finish_reason(&stop_reason);
+            let reason = match finish_reason(&stop_reason) {
+                FinishReason::ToolCalls if self.answered && self.calls == 0 => FinishReason::Stop,
+                reason => reason,
+            };
             steps.push(Ok(Event::Finished { choice: CHOICE, reason }));
         }
     }
@@ -343,6 +361,11 @@ fn say(steps: &mut Vec<Step>, text: String, event: impl FnOnce(String) -> Event)
     if !text.is_empty() {
         steps.push(Ok(event(text)));
     }
+}
+
+/// In a stream a call begins with an empty object, and the real one comes in pieces.
+fn is_empty(input: &Value) -> bool {
+    input.as_object().is_none_or(Map::is_empty)
 }
 
 fn cite(citation: Value, steps: &mut Vec<Step>) {

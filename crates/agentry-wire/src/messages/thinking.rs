@@ -18,9 +18,15 @@ pub(crate) struct Thinking {
     translated: bool,
 }
 
+/// Where something leaves no room for thoughts.
+pub(crate) fn none(request: &ChatRequest, default: u64) -> Thinking {
+    let given = request.max_completion_tokens.or(request.max_tokens);
+    Thinking { max_tokens: given.unwrap_or(default), ..Thinking::default() }
+}
+
 pub(crate) fn of(request: &ChatRequest, generation: Generation, default: u64) -> Thinking {
     let given = request.max_completion_tokens.or(request.max_tokens);
-    let plain = Thinking { max_tokens: given.unwrap_or(default), ..Thinking::default() };
+    let plain = none(request, default);
     if let Some(own) = request.extra.get("thinking").filter(|own| own.is_object()) {
         return Thinking { asked: Some(own.clone()), ..plain };
     }

@@ -163,6 +163,27 @@ fn a_whole_answer_is_what_its_stream_would_have_told() {
 }
 
 #[test]
+fn an_answer_given_to_our_tool_is_a_text() {
+    let begin = "data: {\"type\":\"content_block_start\",\"index\":0,\"content_block\":{\"type\":\"tool_use\",\"id\":\"t\",\"name\":\"agentry_answer\",\"input\":{}}}\n\n";
+    let delta = |piece: &str| {
+        let delta = json!({ "type": "input_json_delta", "partial_json": piece });
+        let event = json!({ "type": "content_block_delta", "index": 0, "delta": delta });
+        format!("data: {event}\n\n")
+    };
+    let end = "data: {\"type\":\"message_delta\",\"delta\":{\"stop_reason\":\"tool_use\"}}\n\ndata: {\"type\":\"message_stop\"}\n\n";
+    let streamed = [START, begin, &delta("{\"a\":"), &delta("1}"), end].concat();
+    let told =
+        [started(), text("{\"a\":"), text("1}"), finished(FinishReason::Stop), Ok(Event::Done)];
+    check(&streamed, &told);
+    let body = json!({ "stop_reason": "tool_use", "content": [
+        { "type": "tool_use", "id": "t", "name": "agentry_answer", "input": { "a": 1 } },
+    ] });
+    let whole = response(body.to_string().as_bytes(), "m").unwrap();
+    assert_eq!(whole.text(), "{\"a\":1}");
+    assert_eq!(whole.choices[0].finish_reason, Some(FinishReason::Stop));
+}
+
+#[test]
 fn an_answer_that_is_none_says_so() {
     for body in ["", "[]", "{}", "{\"content\":7}", "{\"content\":[7]}"] {
         let error = response(body.as_bytes(), "m").unwrap_err();
