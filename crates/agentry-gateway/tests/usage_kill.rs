@@ -15,9 +15,10 @@ use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use agentry_backends::postgres::PostgresStore;
 use agentry_backends::sqlite::SqliteStore;
 use agentry_core::ledger::{
-    Cache, Holder, Ledger as _, Period, ReportQuery, Scope, Tokens, UsageId, UsageRecord,
+    Cache, Holder, Ledger, Period, ReportQuery, Scope, Tokens, UsageId, UsageRecord,
 };
 use agentry_core::{Clock, MicroUsd, Timestamp};
 use agentry_gateway::money::{
@@ -34,15 +35,31 @@ fn main() {
     let arguments: Vec<String> = std::env::args().collect();
     let mut out = std::io::stdout();
     match arguments.get(1).map(String::as_str) {
-        Some("victim") => victim(Path::new(&arguments[2])),
+        Some("victim") => victim(&arguments[2], Path::new(&arguments[3])),
         // Test runners ask what there is.
         Some("--list") => {
             let ignored = arguments.iter().any(|argument| argument == "--ignored");
             let list = if ignored { "" } else { "usage_kill: test\n" };
             out.write_all(list.as_bytes()).unwrap();
         }
-        Some(seed) if seed.starts_with("seed=") => kill_repeatedly(seed[5..].parse().unwrap()),
-        Some(_) | None => kill_repeatedly(u64::from(wall().subsec_nanos())),
+        Some(seed) if seed.starts_with("seed=") => on_every_store(seed[5..].parse().unwrap()),
+        Some(_) | None => on_every_store(u64::from(wall().subsec_nanos())),
+    }
+}
+
+fn on_every_store(seed: u64) {
+    let folder = tempfile::tempdir().unwrap();
+    kill_repeatedly(folder.path().join("a.db").to_str().unwrap(), seed);
+    match std::env::var_os("AGENTRY_TEST_POSTGRES_URL").filter(|url| !url.is_empty()) {
+        Some(url) => {
+            let url = url.into_string().unwrap();
+            kill_repeatedly(&format!("{url}?schema=kill{}", std::process::id()), seed);
+        }
+        None => {
+            let skipped =
+                b"skipped: AGENTRY_TEST_POSTGRES_URL is not set; `cargo xtask test` sets it\n";
+            std::io::stdout().write_all(skipped).unwrap();
+        }
     }
 }
 
@@ -82,18 +99,23 @@ fn runtime() -> tokio::runtime::Runtime {
 }
 
 struct Process {
-    ledger: Arc<SqliteStore>,
+    ledger: Arc<dyn Ledger>,
     budgets: Budgets,
     sink: UsageSink,
     keeper: money::Bookkeeper,
     account: Arc<Account>,
 }
 
-async fn start(folder: &Path) -> Process {
-    let ledger = Arc::new(SqliteStore::open(folder.join("a.db")).unwrap());
+/// `store` is a URL of PostgreSQL, or else the path of a file of SQLite.
+async fn start(store: &str) -> Process {
+    let ledger: Arc<dyn Ledger> = if store.starts_with("postgres:") {
+        Arc::new(PostgresStore::open(store).await.unwrap())
+    } else {
+        Arc::new(SqliteStore::open(store).unwrap())
+    };
     let life = format!("{}-{}", std::process::id(), wall().as_nanos());
     let settings = Settings::new(Holder { instance: "one".into(), life: life.into() });
-    let opened = money::open(Arc::clone(&ledger) as _, Arc::new(Wall), Arc::new(Deaf), settings);
+    let opened = money::open(Arc::clone(&ledger), Arc::new(Wall), Arc::new(Deaf), settings);
     let (budgets, sink, keeper) = opened.await.unwrap();
     let limit = Limit { per: "total".parse().unwrap(), cap: MicroUsd(CAP) };
     let account = budgets.account(Scope::Key { tenant: "main", key: "ci" }, &[limit]);
@@ -101,9 +123,9 @@ async fn start(folder: &Path) -> Process {
 }
 
 /// Spends until it is killed.
-fn victim(folder: &Path) {
+fn victim(store: &str, folder: &Path) {
     runtime().block_on(async {
-        let Process { ledger: _ledger, budgets, sink, keeper, account } = start(folder).await;
+        let Process { ledger: _ledger, budgets, sink, keeper, account } = start(store).await;
         std::io::stdout().write_all(b"ready\n").unwrap();
         let clients = (0..CLIENTS).map(|number| {
             let (budgets, sink, accounts) = (budgets.clone(), sink.clone(), [Arc::clone(&account)]);
@@ -171,26 +193,31 @@ fn record(at: Timestamp, random: [u8; 10], cost: i64) -> UsageRecord {
     }
 }
 
-fn kill_repeatedly(seed: u64) {
+fn kill_repeatedly(store: &str, seed: u64) {
     let mut out = std::io::stdout();
     writeln!(out, "seed={seed}").unwrap();
     let folder = tempfile::tempdir().unwrap();
     let mut random = Random(seed | 1);
     for _ in 0..KILLS {
-        let mut victim = spawn(folder.path());
+        let mut victim = spawn(store, folder.path());
         // How long it lives is what this test varies.
         std::thread::sleep(Duration::from_millis(random.below(200)));
         victim.kill().unwrap();
         victim.wait().unwrap();
     }
-    let (records, spent) = runtime().block_on(check(folder.path()));
+    let (records, spent) = runtime().block_on(check(store, folder.path()));
     writeln!(out, "ok: {KILLS} kills, {records} settled records, {spent} micro-dollars").unwrap();
 }
 
-fn spawn(folder: &Path) -> Child {
+fn spawn(store: &str, folder: &Path) -> Child {
     let mut command = Command::new(std::env::current_exe().unwrap());
-    let mut victim =
-        command.arg("victim").arg(folder).stdout(Stdio::piped()).spawn().expect("it starts");
+    let mut victim = command
+        .arg("victim")
+        .arg(store)
+        .arg(folder)
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("it starts");
     let mut line = String::new();
     BufReader::new(victim.stdout.take().unwrap()).read_line(&mut line).unwrap();
     assert_eq!(line, "ready\n", "the victim could not open what its predecessor left");
@@ -198,8 +225,8 @@ fn spawn(folder: &Path) -> Child {
 }
 
 /// Compares what is stored with what was known, and spends the rest.
-async fn check(folder: &Path) -> (usize, i64) {
-    let Process { ledger, budgets, sink, keeper, account } = start(folder).await;
+async fn check(store: &str, folder: &Path) -> (usize, i64) {
+    let Process { ledger, budgets, sink, keeper, account } = start(store).await;
     let balance = ledger.balance("key:main/ci", Period::TOTAL).await.unwrap();
     assert_eq!(balance.held.0, 0, "a reservation of the dead was left");
     let all = ReportQuery::between(Timestamp::from_seconds(0), Timestamp::from_seconds(i32::MAX));

@@ -124,7 +124,7 @@ impl Pool {
         let connecting = self.settings.config.connect(self.settings.tls.clone());
         let connected = timeout(CONNECT, connecting).await;
         let connected = connected.map_err(|_| "it does not answer".to_owned())?;
-        let (client, driver) = connected.map_err(|problem| explain(&problem))?;
+        let (client, driver) = connected.map_err(|problem| untrusted(explain(&problem)))?;
         self.tasks.spawn(async move {
             // Whoever uses the connection is told as well.
             if let Err(problem) = driver.await {
@@ -178,6 +178,17 @@ impl Connection {
             Err(_) => Err(Failed::Unanswered("the database has not answered in time".to_owned())),
         }
     }
+}
+
+/// Who sees this for the first time should know what to do.
+fn untrusted(reason: String) -> String {
+    if reason.contains("invalid peer certificate") {
+        return format!(
+            "{reason}; name the authority that signed it with `sslrootcert`, or write `sslmode=disable` when the way to \
+             the server is safe"
+        );
+    }
+    reason
 }
 
 /// A server that goes down may have committed before it said so.

@@ -310,7 +310,7 @@ impl Budgets {
             return Err(Failed::Refused(Refused::Unknown(Error::Unavailable(reason))));
         }
         let mut reservation = Reservation {
-            slices: Vec::with_capacity(accounts.len()),
+            slices: Vec::with_capacity(2 * accounts.len()),
             estimate,
             known: None,
             watcher: Arc::clone(&shared.watcher),

@@ -19,10 +19,16 @@ use super::budgets::Shared;
 /// How many slices may wait to be refilled; calls wait for the others.
 pub(super) const HUNGRY_MAX: usize = 1_024;
 const TICK: Duration = Duration::from_secs(1);
-/// In ticks: how often a sign of life is given, and others' ends are looked for.
-const RENEWALS: u32 = 20;
-/// An account that nobody has asked for is not kept in memory.
+/// How often accounts are looked through; calls wait meanwhile.
+const TIDY: Duration = Duration::from_secs(10);
+/// How many signs of life are given in a lease.
+const RENEWALS: u32 = 10;
+/// When to try again what the ledger has not heard.
+const RETRY: Duration = Duration::from_secs(10);
+/// An account that nobody has asked for is not kept in memory, and a shorter time when there are many.
 const KEPT: Duration = Duration::from_secs(600);
+const KEPT_OF_MANY: Duration = Duration::from_secs(30);
+const MANY: usize = 50_000;
 /// How often the ledger is asked in one tick.
 const ASKED_MAX: usize = 64;
 
@@ -44,18 +50,21 @@ impl Keeper {
     pub(super) async fn run(mut self, shutdown: CancellationToken) -> Self {
         let mut ticks = tokio::time::interval(TICK);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        let mut count = 0_u32;
+        let mut renewal = tokio::time::Instant::now();
+        let mut tidying = renewal;
         loop {
             tokio::select! {
                 () = shutdown.cancelled() => break,
                 Some(slice) = self.hungry.recv() => self.feed(slice),
-                _ = ticks.tick() => {
-                    if count.is_multiple_of(RENEWALS) {
-                        self.renew().await;
+                now = ticks.tick() => {
+                    if now >= renewal {
+                        renewal = now + self.renew().await;
+                    }
+                    if now >= tidying {
+                        tidying = now + TIDY;
                         self.forget_idle();
                     }
                     self.give_back_surplus().await;
-                    count = count.wrapping_add(1);
                 }
             }
         }
@@ -75,13 +84,14 @@ impl Keeper {
     }
 
     /// A sign of life. When it comes too late, or fewer slices are ours than we think, nobody knows what we hold: every slice
-    /// has to be asked for anew.
-    async fn renew(&mut self) {
+    /// has to be asked for anew. Returns when the next one is due.
+    async fn renew(&mut self) -> Duration {
         let shared = &self.shared;
         let lapses = shared.lapses.load(Ordering::Acquire);
         let open = shared.slices().iter().filter(|it| it.pot().is_current(lapses)).count();
         let now = shared.clock.now();
         let until = now.plus(shared.settings.lease);
+        let mut next = shared.settings.lease / RENEWALS;
         match shared.ledger.renew(&shared.settings.holder, until).await {
             Ok(renewed) => {
                 if now >= self.lease_until || renewed < open as u64 {
@@ -93,19 +103,29 @@ impl Keeper {
                 let admit_until = until.minus(shared.settings.margin).as_micros();
                 shared.admit_until.store(admit_until, Ordering::Release);
             }
-            Err(problem) => warn!(%problem, "the ledger does not hear that we live"),
+            Err(problem) => {
+                warn!(%problem, "the ledger does not hear that we live");
+                next = next.min(RETRY);
+            }
         }
-        match shared.ledger.reclaim(Reclaim::Expired { now }).await {
-            Ok(0) => {}
-            Ok(slices) => info!(slices, "slices of instances that are gone were settled"),
-            Err(problem) => info!(%problem, "slices of others could not be looked through"),
+        // The database may have finished what a former life of ours had begun only after we settled its slices.
+        let former = Reclaim::Former(shared.settings.holder.clone());
+        for gone in [former, Reclaim::Expired { now }] {
+            match shared.ledger.reclaim(gone).await {
+                Ok(0) => {}
+                Ok(slices) => info!(slices, "slices of instances that are gone were settled"),
+                Err(problem) => info!(%problem, "slices of others could not be looked through"),
+            }
         }
+        next
     }
 
     fn forget_idle(&self) {
-        let long_ago = self.shared.clock.now().minus(KEPT);
+        let mut accounts = self.shared.accounts();
+        let kept = if accounts.len() > MANY { KEPT_OF_MANY } else { KEPT };
+        let long_ago = self.shared.clock.now().minus(kept);
         // Nobody else has it, and nobody can get it while we look.
-        self.shared.accounts().retain(|_, account| {
+        accounts.retain(|_, account| {
             !(Arc::strong_count(account) == 1
                 && account.used_before(long_ago)
                 && account.is_quiet())
