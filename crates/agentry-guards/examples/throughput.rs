@@ -2,7 +2,7 @@
 
 use std::error::Error;
 use std::fmt::Write as _;
-use std::io::Write as _;
+use std::io::Write;
 use std::time::Instant;
 
 use agentry_guards::{Action, Guards, Settings};
@@ -43,6 +43,26 @@ fn main() -> Result<(), Box<dyn Error>> {
             megabytes / wall
         )?;
     }
+    streamed(&text, &mut out)
+}
+
+/// The same as an answer that is written a few letters at a time.
+fn streamed(text: &[String], out: &mut impl Write) -> Result<(), Box<dyn Error>> {
+    let settings = Settings { pii: Action::Redact, secrets: Action::Redact, ..Settings::default() };
+    let guards = Guards::new(&settings).map_err(|problems| format!("{problems:?}"))?;
+    let (start, mut pushes) = (Instant::now(), 0_u32);
+    for piece in text {
+        let letters: Vec<char> = piece.chars().collect();
+        let mut guard = guards.stream("text");
+        let mut passed = String::with_capacity(piece.len());
+        for token in letters.chunks(4) {
+            pushes += 1;
+            guard.push(&token.iter().collect::<String>(), &mut passed)?;
+        }
+        guard.finish(&mut passed)?;
+    }
+    let each = start.elapsed().as_nanos() / u128::from(pushes.max(1));
+    writeln!(out, "personal data and secrets, four letters at a time: {each} ns for each")?;
     Ok(())
 }
 

@@ -61,12 +61,12 @@ impl Wanted {
 const ENOUGH: f32 = 0.5;
 const CONTEXT: f32 = 0.35;
 
-/// Finds candidates of the wanted kinds, unresolved and in no order.
-pub(crate) fn find(hay: Hay<'_>, wanted: Wanted, found: &mut Vec<Candidate>) {
+/// Finds candidates of the wanted kinds that have their first digit or sign at or after `from`, unresolved and in no order.
+pub(crate) fn find(hay: Hay<'_>, from: usize, wanted: Wanted, found: &mut Vec<Candidate>) {
     if wanted.is_empty() {
         return;
     }
-    let mut at = 0;
+    let mut at = from;
     while let Some(next) = next_anchor(hay, at, wanted.has(Kind::Url)) {
         at = match hay.at(next) {
             b'@' => {

@@ -45,13 +45,18 @@ pub(crate) fn pass(policy: &Policy, text: &str, from: usize, ends: End) -> Pass 
     let mut candidates = Vec::new();
     let folded = Folded::new(text, Depth::Form);
     let hay = Hay(folded.text.as_bytes());
-    recognise::find(hay, policy.wanted, &mut candidates);
+    // What begins earlier has passed; only where offsets are the same is it known where that is.
+    let begin = match folded.text {
+        Cow::Borrowed(_) => from.saturating_sub(recognise::LEFT),
+        Cow::Owned(_) => 0,
+    };
+    recognise::find(hay, begin, policy.wanted, &mut candidates);
     let mut live = match ends {
         End::Here => hay.len(),
         End::Open => live::from(hay, policy.wanted),
     };
     if let Some(secrets) = &policy.secrets {
-        let begun = secrets.find(hay, &mut candidates);
+        let begun = secrets.find(hay, begin, &mut candidates);
         if ends == End::Open {
             live = live.min(begun);
         }

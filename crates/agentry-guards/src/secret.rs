@@ -1,6 +1,6 @@
 //! Keys and passwords: the shapes that vendors give theirs, and assignments of what looks random.
 
-use aho_corasick::{AhoCorasick, MatchKind};
+use aho_corasick::{AhoCorasick, Input, MatchKind};
 
 use crate::Kind;
 use crate::automaton::Automaton;
@@ -41,12 +41,13 @@ impl Secrets {
         Some(Self { keywords, owners, automata })
     }
 
-    /// Adds what is found, and returns the earliest place where something may still come of what has begun.
-    pub(crate) fn find(&self, hay: Hay<'_>, found: &mut Vec<Candidate>) -> usize {
+    /// Adds what has its keyword at or after `from`, and returns the earliest place where something may still come of what
+    /// has begun.
+    pub(crate) fn find(&self, hay: Hay<'_>, from: usize, found: &mut Vec<Candidate>) -> usize {
         let mut live = hay.len();
         // The same assignment is not read again from each keyword in its name.
         let mut assigned = 0;
-        for hit in self.keywords.find_overlapping_iter(hay.0) {
+        for hit in self.keywords.find_overlapping_iter(Input::new(hay.0).span(from..hay.len())) {
             let owner = self.owners.get(hit.pattern().as_usize()).copied().unwrap_or_default();
             let at = usize::from(owner);
             let (Some(rule), Some(automaton)) = (RULES.get(at), self.automata.get(at)) else {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::Action;
 use crate::fold::floor;
 use crate::policy::Policy;
-use crate::recognise::LEFT;
+use crate::recognise::{LEFT, live};
 use crate::report::{Blocked, Report};
 use crate::scan::{self, End, Pass, UNPROVEN};
 
@@ -60,6 +60,10 @@ impl StreamGuard {
             return Ok(());
         }
         self.buffer.push_str(piece);
+        let held = self.buffer.as_bytes().get(self.held_from..).unwrap_or_default();
+        if live::is_token(held) {
+            return Ok(());
+        }
         // What is long in the making is read again only when a part of its length has come, so that it costs a multiple
         // of its length and not its square.
         if self.buffer.len() - self.read < (self.read - self.held_from) / 16 {

@@ -31,6 +31,11 @@ pub(crate) fn from(hay: Hay<'_>, wanted: Wanted) -> usize {
     live
 }
 
+/// Whether this is one piece of a word, too short for any of it to be let go.
+pub(crate) fn is_token(bytes: &[u8]) -> bool {
+    bytes.len() <= LONGEST && bytes.iter().all(|byte| is_tight(*byte))
+}
+
 fn is_tight(byte: u8) -> bool {
     byte.is_ascii_graphic() || matches!(byte, 0x80..=0xBF | 0xC3..=0xC9)
 }

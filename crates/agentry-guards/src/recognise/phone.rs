@@ -32,6 +32,8 @@ const WORDS: &[&str] = &[
     "texted",
     "voicemail",
     "rang",
+    "message",
+    "messages",
     "telefon",
     "telefono",
     "handy",

@@ -3,7 +3,7 @@ use super::*;
 #[track_caller]
 fn check(text: &str, kind: Kind, expected: &[&str]) {
     let mut found = Vec::new();
-    find(Hay(text.as_bytes()), Wanted::default().with(kind), &mut found);
+    find(Hay(text.as_bytes()), 0, Wanted::default().with(kind), &mut found);
     found.retain(|one| one.kind == kind);
     found.sort_by_key(|one| (one.start, std::cmp::Reverse(one.end)));
     let found: Vec<&str> = found.iter().map(|one| &text[one.start..one.end]).collect();
@@ -37,6 +37,6 @@ fn the_words_before_decide_what_the_shape_leaves_open() {
 fn what_is_not_wanted_is_not_looked_for() {
     check("a@b.com 10.0.0.1", Kind::Phone, &[]);
     let mut found = Vec::new();
-    find(Hay(b"a@b.com"), Wanted::default(), &mut found);
+    find(Hay(b"a@b.com"), 0, Wanted::default(), &mut found);
     assert!(found.is_empty());
 }

@@ -19,7 +19,7 @@ fn hex(len: usize) -> String {
 #[track_caller]
 fn check(text: &str, rule: &str, expected: &str) {
     let mut found = Vec::new();
-    secrets().find(Hay(text.as_bytes()), &mut found);
+    secrets().find(Hay(text.as_bytes()), 0, &mut found);
     found.sort_by_key(|one| (one.start, std::cmp::Reverse(one.end)));
     let found: Vec<(&str, &str)> =
         found.iter().map(|one| (name(one.rule), &text[one.start..one.end])).collect();
@@ -29,7 +29,7 @@ fn check(text: &str, rule: &str, expected: &str) {
 #[track_caller]
 fn nothing(text: &str) {
     let mut found = Vec::new();
-    secrets().find(Hay(text.as_bytes()), &mut found);
+    secrets().find(Hay(text.as_bytes()), 0, &mut found);
     assert!(found.is_empty(), "{text}: {found:?}");
 }
 
