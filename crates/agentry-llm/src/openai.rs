@@ -5,10 +5,10 @@ use agentry_core::embed::BatchMax;
 use agentry_core::model::{CallContext, Capabilities, ChatModel, ChatStream, ModelError};
 use agentry_core::relay::{Dialect, Frame, Marks, Raw, RawAnswer};
 use agentry_http::{BodyStream, Client};
-use agentry_wire::Encode as _;
 use agentry_wire::chat::{self, Chunks, Decoder, Quirks, Reader};
 use agentry_wire::responses;
 use agentry_wire::tap::worse;
+use agentry_wire::{Asked, Encode};
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::{StreamExt as _, stream};
@@ -210,7 +210,7 @@ impl OpenAi {
         }
         if drive::is_json(response.headers()) {
             let whole = chat::response(&drive::whole(response).await?, &model)?;
-            return Ok(streamed(whole, !withhold_usage));
+            return Ok(streamed(whole, Chunks::new(Head::default(), !withhold_usage)));
         }
         let reader = Reader::new(choices_max, withhold_usage);
         Ok(RawAnswer::Streamed(drive::frames(response.into_body(), reader)))
@@ -218,24 +218,29 @@ impl OpenAi {
 
     async fn relay_responses(&self, cx: &CallContext, raw: Raw) -> Result<RawAnswer, ModelError> {
         let Raw { body, stream, model, .. } = raw;
-        let response = self.post(cx, Endpoint::Responses, body, &model).await?;
-        if !stream || drive::is_json(response.headers()) {
+        let sent = responses::own_thoughts(body.clone());
+        let response = self.post(cx, Endpoint::Responses, sent, &model).await?;
+        if !stream {
             let body = drive::whole(response).await?;
             return responses::whole_marks(body, &model).map(RawAnswer::Whole);
+        }
+        if drive::is_json(response.headers()) {
+            let whole = responses::response(&drive::whole(response).await?, &model)?;
+            let asked = Asked { fallback: Head::default(), body };
+            return Ok(streamed(whole, responses::Events::new(&asked)));
         }
         Ok(RawAnswer::Streamed(drive::frames(response.into_body(), responses::Reader)))
     }
 }
 
 /// What a server says at once that does not know how to stream, as if it had streamed it.
-fn streamed(whole: ChatResponse, include_usage: bool) -> RawAnswer {
+fn streamed(whole: ChatResponse, mut encoder: impl Encode) -> RawAnswer {
     let usage = whole.usage.clone().map(Box::new);
     let finish = whole.choices.iter().map(|choice| choice.finish_reason.clone());
     let finish = finish.fold(None, worse);
-    let mut chunks = Chunks::new(Head::default(), include_usage);
     let mut bytes = Vec::new();
     for event in whole.into_events() {
-        chunks.encode(event, &mut bytes);
+        encoder.encode(event, &mut bytes);
     }
     let frame = Frame { bytes: bytes.into(), marks: Marks { usage, finish, done: true } };
     RawAnswer::Streamed(stream::iter([Ok(frame)]).boxed())

@@ -46,7 +46,12 @@ impl Report {
 
 fn message(fields: &Map<String, Value>) -> String {
     let named = ["message", "detail", "msg"].into_iter().find_map(|name| text(fields, name));
-    named.unwrap_or_else(|| Value::Object(fields.clone()).to_string())
+    let message = named.unwrap_or_else(|| Value::Object(fields.clone()).to_string());
+    // Who only passes on what another server said has that beside its own words.
+    match fields.get("metadata").and_then(|metadata| metadata.get("raw")?.as_str()) {
+        Some(raw) => format!("{message}: {raw}"),
+        None => message,
+    }
 }
 
 /// Codes are numbers with some servers.

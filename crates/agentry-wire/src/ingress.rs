@@ -62,8 +62,7 @@ pub fn error(dialect: Dialect, refused: &Refused<'_>, request_id: &str) -> Vec<u
 #[must_use]
 pub fn is_readable(dialect: Dialect) -> bool {
     match dialect {
-        Dialect::ChatCompletions | Dialect::Messages => true,
-        Dialect::Responses => false,
+        Dialect::ChatCompletions | Dialect::Responses | Dialect::Messages => true,
     }
 }
 
@@ -72,7 +71,7 @@ pub fn read_whole(dialect: Dialect, body: &[u8]) -> Result<ChatResponse, ModelEr
     match dialect {
         Dialect::ChatCompletions => chat::response(body, ""),
         Dialect::Messages => messages::response(body, ""),
-        Dialect::Responses => Err(unreadable()),
+        Dialect::Responses => responses::response(body, ""),
     }
 }
 
@@ -81,7 +80,7 @@ pub fn read_frames(dialect: Dialect, frames: &[u8]) -> Result<ChatResponse, Mode
     match dialect {
         Dialect::ChatCompletions => gather(chat::Decoder::new(), frames),
         Dialect::Messages => gather(messages::Decoder::new(""), frames),
-        Dialect::Responses => Err(unreadable()),
+        Dialect::Responses => gather(responses::Decoder::new(), frames),
     }
 }
 
@@ -100,10 +99,6 @@ fn gather(mut decoder: impl Decode, frames: &[u8]) -> Result<ChatResponse, Model
         assembly.push(step?);
     }
     if assembly.is_done() { Ok(assembly.into_response()) } else { Err(ModelError::Truncated) }
-}
-
-fn unreadable() -> ModelError {
-    ModelError::Internal { reason: "answers of this dialect are not read back".to_owned() }
 }
 
 #[cfg(test)]

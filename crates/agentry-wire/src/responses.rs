@@ -7,7 +7,8 @@
 //! `max_tool_calls`, `reasoning.summary`) has no counterpart in chat completions and is not sent on; the answer repeats it
 //! where clients expect that. A request that passes as it is keeps all of it.
 //!
-//! Thoughts that other vendors want back unchanged travel in `encrypted_content`, which clients send back unread.
+//! Thoughts that other vendors want back unchanged travel in `encrypted_content`, which clients send back unread;
+//! [`own_thoughts`] removes them where OpenAI gets the caller's own bytes.
 
 mod answer;
 mod body;
@@ -24,7 +25,7 @@ pub use body::body;
 pub use decode::{Decoder, response};
 pub use request::request;
 pub use stream::Events;
-pub use tap::{Reader, whole_marks};
+pub use tap::{Reader, own_thoughts, whole_marks};
 
 /// Begins an `encrypted_content` that holds `reasoning_details` of other vendors, as JSON.
 const PACKED: &str = "agentry:";

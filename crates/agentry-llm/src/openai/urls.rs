@@ -16,18 +16,25 @@ pub(super) enum Endpoint {
 #[derive(Debug)]
 pub(super) enum Urls {
     /// The model is named in the body.
-    Fixed { chat: Uri, responses: Uri, embeddings: Uri },
+    Fixed(Box<Fixed>),
     /// The model is a deployment, and named in the path.
     Deployments { base_url: String, api_version: String },
 }
 
+#[derive(Debug)]
+pub(super) struct Fixed {
+    chat: Uri,
+    responses: Uri,
+    embeddings: Uri,
+}
+
 impl Urls {
     pub(super) fn fixed(base_url: &str) -> Result<Self, Misconfigured> {
-        Ok(Self::Fixed {
+        Ok(Self::Fixed(Box::new(Fixed {
             chat: drive::url(base_url, "/chat/completions")?,
             responses: drive::url(base_url, "/responses")?,
             embeddings: drive::url(base_url, "/embeddings")?,
-        })
+        })))
     }
 
     pub(super) fn deployments(base_url: &str, api_version: &str) -> Result<Self, Misconfigured> {
@@ -46,9 +53,9 @@ impl Urls {
 
     fn build(&self, endpoint: Endpoint, model: &str) -> Result<Uri, Misconfigured> {
         match (self, endpoint) {
-            (Self::Fixed { chat, .. }, Endpoint::Chat) => Ok(chat.clone()),
-            (Self::Fixed { responses, .. }, Endpoint::Responses) => Ok(responses.clone()),
-            (Self::Fixed { embeddings, .. }, Endpoint::Embeddings) => Ok(embeddings.clone()),
+            (Self::Fixed(urls), Endpoint::Chat) => Ok(urls.chat.clone()),
+            (Self::Fixed(urls), Endpoint::Responses) => Ok(urls.responses.clone()),
+            (Self::Fixed(urls), Endpoint::Embeddings) => Ok(urls.embeddings.clone()),
             (Self::Deployments { base_url, api_version }, _) => {
                 let path = match endpoint {
                     Endpoint::Chat => format!("/openai/deployments/{model}/chat/completions"),

@@ -2,7 +2,8 @@
 
 use std::borrow::Cow;
 
-use agentry_core::chat::{ChatRequest, REASONING, Role, StreamOptions};
+use agentry_core::chat::{ChatRequest, Message, REASONING, Role, StreamOptions};
+use xxhash_rust::xxh3::xxh3_64;
 
 use crate::{messages, reasoning};
 
@@ -17,6 +18,8 @@ pub struct Quirks {
     pub no_stream_options: bool,
     /// Knows no role `developer`.
     pub no_developer: bool,
+    /// Takes ids of tool calls only as it makes them itself: nine letters and digits.
+    pub short_ids: bool,
 }
 
 /// Under which name a server knows the bound on what is written.
@@ -45,7 +48,7 @@ pub enum Thoughts {
 #[error("there is no quirk `{0}`; there are {names}", names = NAMES.join(", "))]
 pub struct UnknownQuirk(pub String);
 
-const NAMES: [&str; 7] = [
+const NAMES: [&str; 8] = [
     "responses",
     "max_tokens",
     "max_completion_tokens",
@@ -53,6 +56,7 @@ const NAMES: [&str; 7] = [
     "no_developer",
     "no_reasoning_details",
     "no_reasoning",
+    "short_ids",
 ];
 
 impl Quirks {
@@ -70,7 +74,8 @@ impl Quirks {
                 ..Self::default()
             },
             "api.mistral.ai" => {
-                Self { thoughts: Thoughts::Refused, no_stream_options: true, ..older }
+                let thoughts = Thoughts::Refused;
+                Self { thoughts, no_stream_options: true, short_ids: true, ..older }
             }
             "api.deepseek.com" => Self { thoughts: Thoughts::TextAlone, ..older },
             "api.groq.com" => Self { thoughts: Thoughts::Refused, ..Self::default() },
@@ -93,6 +98,7 @@ impl Quirks {
             "no_developer" => Self { no_developer: true, ..self },
             "no_reasoning_details" => Self { thoughts: Thoughts::TextAlone, ..self },
             "no_reasoning" => Self { thoughts: Thoughts::Refused, ..self },
+            "short_ids" => Self { short_ids: true, ..self },
             _ => return Err(UnknownQuirk(name.to_owned())),
         })
     }
@@ -100,7 +106,10 @@ impl Quirks {
     /// Whether what a caller of chat completions sends can be sent on as it is.
     #[must_use]
     pub fn takes_all(&self) -> bool {
-        self.max_tokens != MaxTokens::Older && !self.no_stream_options && !self.no_developer
+        self.max_tokens != MaxTokens::Older
+            && !self.no_stream_options
+            && !self.no_developer
+            && !self.short_ids
     }
 
     /// The request as this server takes it. A streamed answer reports its usage wherever that can be asked for: without
@@ -134,6 +143,9 @@ impl Quirks {
                 }
             }
         }
+        if self.short_ids {
+            shorten_ids(&mut request);
+        }
         self.forget_thoughts(&mut request);
         if self.thoughts == Thoughts::Refused {
             // A server that refuses these refuses whatever it does not know.
@@ -156,6 +168,36 @@ impl Quirks {
             }
         }
     }
+}
+
+/// Calls and their answers find each other under the new ids, too, in every turn.
+fn shorten_ids(request: &mut Cow<'_, ChatRequest>) {
+    let calls =
+        |message: &Message| message.tool_call_id.is_some() || !message.tool_calls.is_empty();
+    if !request.messages.iter().any(calls) {
+        return;
+    }
+    for message in &mut request.to_mut().messages {
+        let calls = message.tool_calls.iter_mut().map(|call| &mut call.id);
+        for id in calls.chain(&mut message.tool_call_id) {
+            if id.len() != SHORT || !id.bytes().all(|byte| byte.is_ascii_alphanumeric()) {
+                *id = short(id);
+            }
+        }
+    }
+}
+
+const SHORT: usize = 9;
+const DIGITS: &[u8; 36] = b"0123456789abcdefghijklmnopqrstuvwxyz";
+
+fn short(id: &str) -> String {
+    let mut rest = xxh3_64(id.as_bytes());
+    let digits = std::iter::repeat_with(|| {
+        let digit = usize::try_from(rest % 36).ok().and_then(|at| DIGITS.get(at)).copied();
+        rest /= 36;
+        char::from(digit.unwrap_or(b'0'))
+    });
+    digits.take(SHORT).collect()
 }
 
 #[cfg(test)]

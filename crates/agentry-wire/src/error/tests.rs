@@ -55,6 +55,9 @@ fn a_refusal_is_named_and_keeps_what_the_upstream_said() {
     check(422, list, invalid);
     let numbered = r#"{"error":{"message":"no","code":502}}"#;
     check(502, numbered, unavailable("no"));
+    let passed_on =
+        r#"{"error":{"message":"Provider returned error","code":429,"metadata":{"raw":"slow"}}}"#;
+    check(429, passed_on, limited("Provider returned error: slow", None));
     assert!(error(302, &[], "").to_string().contains("base_url"));
 }
 

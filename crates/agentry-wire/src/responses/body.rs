@@ -9,6 +9,7 @@ use bytes::Bytes;
 use serde_json::{Map, Value, json};
 
 use super::request::object;
+use crate::messages::OWN_FIELDS;
 use crate::reasoning;
 
 /// What would change the answer and cannot be asked for.
@@ -57,7 +58,7 @@ pub fn body(request: &ChatRequest) -> Result<Bytes, ModelError> {
     set("store", Some(false.into()));
     set("stream", request.stream.then(|| true.into()));
     for (name, value) in &request.extra {
-        if !MOVED.contains(&name.as_str()) {
+        if !MOVED.contains(&name.as_str()) && !OWN_FIELDS.contains(&name.as_str()) {
             set(name, Some(value.clone()));
         }
     }

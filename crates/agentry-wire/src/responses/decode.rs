@@ -6,7 +6,7 @@ use agentry_core::chat::{Assembly, CallKind, ChatResponse, Event, FinishReason, 
 use agentry_core::model::ModelError;
 use serde_json::{Map, Value, json};
 
-use super::usage;
+use super::{PACKED, usage};
 use crate::error::{Report, from_good_status};
 use crate::{Decode, Step, reasoning, sse};
 
@@ -329,7 +329,11 @@ fn thoughts(item: &Value, told: bool, steps: &mut Vec<Step>) {
             steps.push(Ok(Event::Reasoning { choice: 0, text: texts.join("\n\n") }));
         }
     }
-    if let Some(data) = item.get("encrypted_content").and_then(Value::as_str) {
+    let data = item.get("encrypted_content").and_then(Value::as_str);
+    if let Some(packed) = data.and_then(|data| data.strip_prefix(PACKED)) {
+        let details: Vec<Value> = serde_json::from_str(packed).unwrap_or_default();
+        steps.extend(details.into_iter().map(|detail| Ok(reasoning::told(0, detail))));
+    } else if let Some(data) = data {
         let mut detail = super::request::object(reasoning::encrypted(data, reasoning::OPENAI, 0));
         detail.extend(item.get("id").map(|id| ("id".to_owned(), id.clone())));
         steps.push(Ok(reasoning::told(0, Value::Object(detail))));

@@ -8,7 +8,7 @@ use memchr::memmem;
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::usage;
+use super::{PACKED, usage};
 use crate::error::{Report, from_report};
 use crate::tap::{Pass, Read};
 
@@ -149,6 +149,23 @@ pub fn whole_marks(body: Bytes, model: &str) -> Result<RawWhole, ModelError> {
         }
         _ => Err(ModelError::Malformed { reason: "it has no output".to_owned() }),
     }
+}
+
+/// The same request without the thoughts of other vendors, which OpenAI would refuse. Most requests have none: they cost
+/// one search.
+#[must_use]
+pub fn own_thoughts(body: Bytes) -> Bytes {
+    if memmem::find(&body, PACKED.as_bytes()).is_none() {
+        return body;
+    }
+    let Ok(mut request) = serde_json::from_slice::<Value>(&body) else { return body };
+    if let Some(Value::Array(items)) = request.get_mut("input") {
+        items.retain(|item| {
+            let data = item.get("encrypted_content").and_then(Value::as_str);
+            !data.is_some_and(|data| data.starts_with(PACKED))
+        });
+    }
+    Bytes::from(request.to_string())
 }
 
 #[cfg(test)]

@@ -72,3 +72,28 @@ fn quirks_have_names() {
     assert!(Quirks::of("https://api.openai.com/v1").takes_all());
     assert!(!Quirks::of("https://api.mistral.ai/v1").takes_all());
 }
+
+#[test]
+fn calls_and_answers_share_an_id_that_the_server_takes() {
+    let request = |first: &str, second: &str| {
+        let call = |id: &str| json!({ "id": id, "type": "function", "function": { "name": "f", "arguments": "{}" } });
+        ChatRequest::from_value(json!({ "model": "m", "messages": [
+            { "role": "assistant", "content": null, "tool_calls": [call(first), call(second)] },
+            { "role": "tool", "tool_call_id": first, "content": "x" },
+            { "role": "tool", "tool_call_id": second, "content": "y" },
+        ] }))
+        .unwrap()
+    };
+    let quirks = Quirks::of("https://api.mistral.ai/v1");
+    let own = request("abcDEF123", "000000000");
+    assert_eq!(*quirks.adapt(&own), own);
+    let foreign = request("call_a1B2c3", "call_0_1");
+    let adapted = quirks.adapt(&foreign).into_owned();
+    let ids: Vec<&str> =
+        adapted.messages[0].tool_calls.iter().map(|call| call.id.as_str()).collect();
+    let [first, second] = ids.as_slice() else { panic!("{ids:?}") };
+    assert_ne!(first, second);
+    assert!(ids.iter().all(|id| id.len() == 9 && id.bytes().all(|it| it.is_ascii_alphanumeric())));
+    assert_eq!(adapted.messages[1].tool_call_id.as_deref(), Some(*first));
+    assert_eq!(adapted.messages[2].tool_call_id.as_deref(), Some(*second));
+}

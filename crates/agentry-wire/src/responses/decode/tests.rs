@@ -82,6 +82,8 @@ fn what_callers_are_told_is_read_as_it_was_meant() {
         }),
         Event::Reasoning { choice, text: text("hm") },
         reasoning::told(0, detail),
+        Event::Reasoning { choice, text: text("hm, hm") },
+        reasoning::told(0, reasoning::signed("hm, hm", "sig", reasoning::ANTHROPIC, 1)),
         Event::Text { choice, text: text("so ") },
         Event::Text { choice, text: text("be it") },
         Event::ToolCall { choice, index: 0, id: text("c"), kind, name: text("f") },
@@ -109,7 +111,9 @@ fn what_callers_are_told_is_read_as_it_was_meant() {
     let mut expected = assembly.into_response();
     expected.head.extra.insert(text("service_tier"), "default".into());
     assert_eq!(assembled(decode([bytes.as_slice()])), expected);
-    assert_eq!(response(&whole(&expected, &asked), "m"), Ok(expected));
+    let again = response(&whole(&expected, &asked), "m").unwrap();
+    assert_eq!(again.choices[0].message.extra, expected.choices[0].message.extra);
+    assert_eq!(again, expected);
 }
 
 #[test]

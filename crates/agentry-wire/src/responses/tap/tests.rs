@@ -91,6 +91,20 @@ fn a_whole_response_tells_its_bill_or_its_failure() {
 }
 
 #[test]
+fn thoughts_of_other_vendors_are_not_sent_on() {
+    let body = |input: &str| Bytes::from(format!(r#"{{"model":"m","input":{input}}}"#));
+    let own =
+        body(r#"[{"type":"reasoning","encrypted_content":"gA"},{"role":"user","content":"hi"}]"#);
+    assert_eq!(own_thoughts(own.clone()), own);
+    let both = body(
+        r#"[{"type":"reasoning","encrypted_content":"gA"},{"type":"reasoning","encrypted_content":"agentry:[]"},{"role":"user","content":"hi"}]"#,
+    );
+    assert_eq!(own_thoughts(both), own);
+    let text = body(r#""agentry: what is it?""#);
+    assert_eq!(own_thoughts(text.clone()), text);
+}
+
+#[test]
 fn recorded_responses_pass_as_they_are() {
     for exchange in exchanges("openai_responses") {
         let text = exchange.text();
