@@ -19,7 +19,8 @@ pub(crate) fn run(cx: &Context) -> Result<Exit, Ended> {
         }
         Err(error) => return Err(error.into()),
     };
-    wiring::gateway(&config, std::sync::Arc::new(agentry_server::Metrics::new()))
+    let metrics = std::sync::Arc::new(agentry_server::Metrics::new());
+    wiring::gateway(&config, metrics, agentry_gateway::Policies::default())
         .map_err(|error| Ended { exit: Exit::Usage, error })?;
     let providers: Vec<&str> = config.providers.iter().map(|one| one.name.as_str()).collect();
     let models: Vec<&str> = config.models.iter().map(|one| one.name.as_str()).collect();

@@ -11,6 +11,8 @@ use std::time::Duration;
 
 use agentry_server::{BodyLimits, Settings};
 
+mod breaker;
+mod cache;
 mod incident;
 mod keys;
 mod models;
@@ -20,6 +22,7 @@ mod reader;
 mod tree;
 mod value;
 
+pub(crate) use cache::Shared;
 pub(crate) use incident::{Incident, Jira, Source};
 pub(crate) use keys::{Access, JwksAt, TokenIssuer};
 pub(crate) use models::Model;
@@ -40,6 +43,11 @@ pub(crate) struct Config {
     /// In the order of the file.
     pub(crate) providers: Vec<Provider>,
     pub(crate) models: Vec<Model>,
+    /// When targets are left alone.
+    pub(crate) targets: agentry_balance::Settings,
+    /// Nothing when answers are not kept.
+    pub(crate) cache: Option<agentry_gateway::cache::Settings>,
+    pub(crate) shared: Shared,
     pub(crate) incident: Incident,
     pub(crate) access: Access,
 }
@@ -133,16 +141,28 @@ fn resolve(sources: Sources<'_>) -> Result<Config, Error> {
         let open = server.listen.ip().is_loopback();
         server.settings.metrics_open = access.metrics_open.unwrap_or(open);
     }
-    root.not_yet(
-        &["shared", "breaker", "cache", "guards"],
-        "remove the table: a later version will read it",
-    );
+    let targets = breaker::read(root.table("breaker"), root.table("health"));
+    let cache = cache::cache(root.table("cache"), &notes);
+    let shared = cache::shared(root.table("shared"));
+    root.not_yet(&["guards"], "remove the table: a later version will read it");
     root.finish();
 
     let problems = notes.problems.into_inner();
     match (server, storage, problems.is_empty()) {
         (Some(server), Some(storage), true) => {
-            Ok(Config { file: path, server, storage, providers, models, incident, access })
+            let file = path;
+            Ok(Config {
+                file,
+                server,
+                storage,
+                providers,
+                models,
+                targets,
+                cache,
+                shared,
+                incident,
+                access,
+            })
         }
         _ => Err(Problems::new(&name, text.unwrap_or_default(), problems).into()),
     }

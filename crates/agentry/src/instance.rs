@@ -21,6 +21,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::clock::SystemClock;
 use crate::wiring::identity::Access;
+use crate::wiring::policies::Background;
 use gauges::Gauges;
 
 mod desk;
@@ -40,6 +41,8 @@ pub(crate) struct Parts {
     pub(crate) log: Arc<dyn Log>,
     /// Without it, everybody on this machine may do everything.
     pub(crate) identity: Option<Access>,
+    /// What the gateway needs running.
+    pub(crate) background: Background,
     pub(crate) ports: handling::Ports,
     pub(crate) handling: handling::Settings,
 }
@@ -51,12 +54,14 @@ pub(crate) struct Instance {
     worker: Worker,
     gauges: Gauges,
     identity: Option<Access>,
+    background: Background,
 }
 
 impl Instance {
     pub(crate) async fn assemble(parts: Parts) -> anyhow::Result<Self> {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-        let Parts { server, gateway, metrics, store, log, identity, ports, handling } = parts;
+        let Parts { server, gateway, metrics, store, log, identity, background, ports, handling } =
+            parts;
         let deadline = INCIDENT_DEADLINE.saturating_add(handling.deciding());
         let programs = handling::programs(ports, Arc::clone(&store), handling)?;
         let registry =
@@ -95,16 +100,44 @@ impl Instance {
         if let Some(access) = &identity {
             app = app.identity(access.face(store));
         }
-        Ok(Self { app, intake, worker, gauges, identity })
+        Ok(Self { app, intake, worker, gauges, identity, background })
     }
 
-    /// Serves until `shutdown`, or until the store has failed for good.
+    /// Serves until `shutdown`, or until the store has failed for good. What was used is stored before it returns.
     pub(crate) async fn run(
+        mut self,
+        listener: TcpListener,
+        shutdown: CancellationToken,
+    ) -> anyhow::Result<Drained> {
+        let tasks = TaskTracker::new();
+        let (stop, stop_background) = (shutdown.child_token(), CancellationToken::new());
+        // It ends with whatever ends the instance.
+        let _ending = stop_background.clone().drop_guard();
+        let background = std::mem::take(&mut self.background).run(stop_background.clone());
+        let mut background = tasks.spawn(background);
+        let mut serving = std::pin::pin!(self.serve(listener, stop.clone()));
+        tokio::select! {
+            served = &mut serving => {
+                stop_background.cancel();
+                background.await.context("stop the bookkeeping")?;
+                served
+            }
+            // Without it every call would be refused.
+            ended = &mut background => {
+                stop.cancel();
+                serving.await?;
+                ended.context("the bookkeeping ended")?;
+                anyhow::bail!("the bookkeeping ended before it was told to");
+            }
+        }
+    }
+
+    async fn serve(
         self,
         listener: TcpListener,
         shutdown: CancellationToken,
     ) -> anyhow::Result<Drained> {
-        let Self { app, intake, worker, gauges, identity } = self;
+        let Self { app, intake, worker, gauges, identity, background: _ } = self;
         let tasks = TaskTracker::new();
         let (stop_intake, stop_worker) = (CancellationToken::new(), CancellationToken::new());
         // It ends with whatever ends the instance, and nothing waits for it.

@@ -17,6 +17,7 @@ use crate::signals::Signals;
 use crate::terminal::Terminal;
 use crate::wiring::identity::{self, Access};
 use crate::wiring::incident::Stores;
+use crate::wiring::policies::{self, Company};
 use crate::wiring::{self, incident};
 
 pub(crate) fn run(cx: &Context) -> Result<Exit, Ended> {
@@ -26,8 +27,6 @@ pub(crate) fn run(cx: &Context) -> Result<Exit, Ended> {
     if identity::nobody_can_be_known(&config) {
         return Err(usage(identity::open_to_strangers(&config)));
     }
-    let gateway = Arc::new(wiring::gateway(&config, Arc::clone(&metrics)).map_err(usage)?);
-    let ports = incident::ports(&config, &gateway).map_err(usage)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
@@ -35,10 +34,15 @@ pub(crate) fn run(cx: &Context) -> Result<Exit, Ended> {
     runtime.block_on(async {
         let listener = listen(config.server.listen).await?;
         let Stores { runs, log, keys, ledger } = incident::stores(&config.storage)?;
-        let access = Access::open(&config, keys, ledger).await?;
+        let company = Company::open(&config, "local".to_owned()).map_err(usage)?;
+        let access = Access::open(&config, keys, Arc::clone(&ledger), &company).await?;
         if access.is_open() && !config.server.listen.ip().is_loopback() {
             return Err(usage(identity::open_to_strangers(&config)));
         }
+        let (policies, background) = policies::open(&config, ledger, company).await?;
+        let gateway = wiring::gateway(&config, Arc::clone(&metrics), policies).map_err(usage)?;
+        let gateway = Arc::new(gateway);
+        let ports = incident::ports(&config, &gateway).map_err(usage)?;
         let parts = Parts {
             server: config.server.settings.clone(),
             gateway,
@@ -46,6 +50,7 @@ pub(crate) fn run(cx: &Context) -> Result<Exit, Ended> {
             store: runs,
             log,
             identity: Some(access),
+            background,
             ports,
             handling: incident::settings(&config),
         };

@@ -4,7 +4,7 @@ use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 use std::sync::Arc;
 
 use agentry_core::model::ChatModel;
-use agentry_gateway::{Alias, Gateway, Surroundings, Target};
+use agentry_gateway::{Alias, Gateway, Policies, Surroundings, Target};
 use agentry_llm::openai::{self, OpenAi};
 use agentry_llm::scripted::Scripted;
 use agentry_server::Metrics;
@@ -15,9 +15,14 @@ use crate::config::{Config, Kind, Model, Provider, Source};
 
 pub(crate) mod identity;
 pub(crate) mod incident;
+pub(crate) mod policies;
 
 /// All models over their providers; `metrics` hears of every call.
-pub(crate) fn gateway(config: &Config, metrics: Arc<Metrics>) -> anyhow::Result<Gateway> {
+pub(crate) fn gateway(
+    config: &Config,
+    metrics: Arc<Metrics>,
+    policies: Policies,
+) -> anyhow::Result<Gateway> {
     let client = agentry_http::Client::new(&agentry_http::Settings::default());
     let mut upstreams = Vec::new();
     for provider in &config.providers {
@@ -27,7 +32,11 @@ pub(crate) fn gateway(config: &Config, metrics: Arc<Metrics>) -> anyhow::Result<
     }
     let aliases = config.models.iter().map(|model| alias(model, &upstreams));
     let aliases = aliases.collect::<anyhow::Result<Vec<_>>>()?;
-    let surroundings = Surroundings::new(metrics, Arc::new(SystemClock), seed());
+    let surroundings = Surroundings {
+        policies,
+        targets: config.targets,
+        ..Surroundings::new(metrics, Arc::new(SystemClock), seed())
+    };
     Gateway::new(aliases, surroundings).context("set up the models")
 }
 
@@ -73,6 +82,11 @@ fn alias(model: &Model, upstreams: &[(&str, Arc<dyn ChatModel>)]) -> anyhow::Res
         retries: *retries,
         ..Alias::new(name, targets)
     })
+}
+
+/// A name that nobody else has.
+fn random_id() -> String {
+    uuid::Uuid::from_u64_pair(seed(), seed()).simple().to_string()
 }
 
 /// The standard library seeds every hasher from the system's randomness.

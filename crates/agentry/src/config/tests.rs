@@ -92,7 +92,7 @@ fn a_mistake_is_named_and_so_is_its_mend() {
     check("[storage]\nurl = \"postgres://a/b\"", &["PostgreSQL", "not available yet", "sqlite:"]);
     check("[storage]\nurl = \"agentry.db\"", &["is no storage", "\"sqlite:agentry.db\""]);
     check("[sever]\n", &["unknown table `sever`", "did you mean `server`?"]);
-    check("[cache]\nexact = true", &["`cache` is not available yet", "remove the table"]);
+    check("[guards]\npii = \"redact\"", &["`guards` is not available yet", "remove the table"]);
     check("[providers.a]", &["`providers.a` needs `kind`", "add kind = \"openai\""]);
     check("[providers.a]\nkind = \"anthropic\"", &["anthropic", "not available yet"]);
     check("[providers.a]\nkind = \"opena\"", &["did you mean \"openai\"?"]);

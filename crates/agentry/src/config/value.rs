@@ -52,6 +52,13 @@ pub(super) fn count(value: &Value) -> Result<u32, Unreadable> {
     }
 }
 
+pub(super) fn at_least_one(value: &Value) -> Result<u32, Unreadable> {
+    match count(value)? {
+        0 => Err(Unreadable::new("must be at least 1")),
+        count => Ok(count),
+    }
+}
+
 /// `250ms`, `60s`, `5m`, `1h30m`, `1d`.
 pub(super) fn duration(value: &Value) -> Result<Duration, Unreadable> {
     let units = [("ms", 1), ("s", 1_000), ("m", 60_000), ("h", 3_600_000), ("d", 86_400_000)];
@@ -156,6 +163,23 @@ pub(super) fn parse_http_url(text: &str) -> Result<Url, Unreadable> {
         return Err(refused);
     }
     Ok(url)
+}
+
+/// For an address that may have one, and is a secret then.
+pub(super) fn without_password(text: &str) -> Result<(), Unreadable> {
+    let url =
+        Url::parse(text).map_err(|error| Unreadable::new(format!("is not a URL: {error}")))?;
+    match url.password() {
+        None => Ok(()),
+        Some(_) => Err(Unreadable {
+            message: "has a password in it, which does not belong into the configuration".to_owned(),
+            help: Some(
+                "put the whole address into a variable or a file, and write \"env:NAME\" or \"file:PATH\""
+                    .to_owned(),
+            ),
+            secret: true,
+        }),
+    }
 }
 
 /// US dollars per million tokens.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use agentry_backends::file_sink::{FileMessages, FileTickets};
+use agentry_gateway::Policies;
 use agentry_incident::handling;
 use agentry_server::Metrics;
 use agentry_shop::{Shop, ShopConfig};
@@ -20,6 +21,7 @@ use crate::agent::Agent;
 use crate::config::{Config, Storage};
 use crate::instance::{Instance, Parts};
 use crate::wiring::incident::Stores;
+use crate::wiring::policies::Background;
 use crate::wiring::{self, incident};
 
 const PAGE_VIEWS_PER_SECOND: f64 = 35.0;
@@ -89,7 +91,7 @@ fn parts(plan: &Plan, config: &Config, deployer: Deployer) -> anyhow::Result<Par
     }
     let Stores { runs, log, .. } = incident::stores(&Storage::Sqlite(folder("agentry.db")))?;
     let metrics = Arc::new(Metrics::new());
-    let gateway = Arc::new(wiring::gateway(config, Arc::clone(&metrics))?);
+    let gateway = Arc::new(wiring::gateway(config, Arc::clone(&metrics), Policies::default())?);
     let alias = config
         .incident
         .model
@@ -104,6 +106,7 @@ fn parts(plan: &Plan, config: &Config, deployer: Deployer) -> anyhow::Result<Par
         log,
         store: runs,
         identity: None,
+        background: Background::default(),
         ports: handling::Ports {
             telemetry: Arc::new(incident::telemetry_of_folder(&plan.folder)?),
             tickets: Arc::new(FileTickets::new(folder("tickets"))),

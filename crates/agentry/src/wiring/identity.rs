@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use agentry_core::keys::{KeyStore, UserData};
 use agentry_core::ledger::Ledger;
+use agentry_core::shared::Shared;
 use agentry_core::store::{Error, RunStore};
 use agentry_http::{Client, Deadlines};
 use agentry_identity::token::{Issuer, KeySource};
@@ -20,12 +21,15 @@ use url::Url;
 
 use crate::clock::SystemClock;
 use crate::config::{Config, JwksAt, Storage, TokenIssuer};
+use crate::wiring::policies::Company;
 
 /// Everybody who is known here.
 pub(crate) struct Access {
     keys: Arc<KeyRing>,
     authenticator: Arc<Authenticator>,
     ledger: Arc<dyn Ledger>,
+    /// Where revocations are told of at once.
+    shared: Option<Arc<dyn Shared>>,
 }
 
 impl Access {
@@ -33,6 +37,7 @@ impl Access {
         config: &Config,
         keys: Arc<dyn KeyStore>,
         ledger: Arc<dyn Ledger>,
+        company: &Company,
     ) -> anyhow::Result<Self> {
         let access = &config.access;
         let pseudonyms = access.pseudonyms.as_ref().map(|key| Arc::new(Pseudonyms::new(key)));
@@ -40,6 +45,10 @@ impl Access {
             KeyRing::open(keys, access.keys.clone()).await.context("read the API keys")?;
         if let Some(pseudonyms) = &pseudonyms {
             ring = ring.with_pseudonyms(Arc::clone(pseudonyms));
+        }
+        let shared = company.shared.clone();
+        if let Some(shared) = &shared {
+            ring = ring.with_shared(Arc::clone(shared));
         }
         let client = Client::new(&agentry_http::Settings::default());
         let issuer = |issuer: &TokenIssuer| {
@@ -59,7 +68,7 @@ impl Access {
         let settings = Settings { failures_per_minute: access.failures_per_minute };
         let keys = Arc::new(ring);
         let authenticator = Arc::new(Authenticator::new(Arc::clone(&keys), issuers, settings));
-        Ok(Self { keys, authenticator, ledger })
+        Ok(Self { keys, authenticator, ledger, shared })
     }
 
     /// Whether everybody on this machine may do everything.
@@ -76,8 +85,9 @@ impl Access {
 
     /// Sees what other instances and issuers change, until told to stop.
     pub(crate) async fn follow(self, shutdown: CancellationToken) {
-        let Self { keys, authenticator, ledger: _ } = self;
-        tokio::join!(keys.run(None, shutdown.clone()), authenticator.run(&SystemClock, shutdown));
+        let Self { keys, authenticator, ledger: _, shared } = self;
+        let hints = shared.map(|shared| shared.hints());
+        tokio::join!(keys.run(hints, shutdown.clone()), authenticator.run(&SystemClock, shutdown));
     }
 }
 
