@@ -2,7 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
+use proptest::prelude::*;
 use serde::Deserialize;
+use serde_json::Value;
 
 #[derive(Debug, Deserialize)]
 pub(crate) struct Exchange {
@@ -31,7 +33,7 @@ pub(crate) struct Received {
 }
 
 impl Exchange {
-    pub(crate) fn sent(&self) -> serde_json::Value {
+    pub(crate) fn sent(&self) -> Value {
         serde_json::from_str(self.request.body.as_deref().unwrap_or("null")).unwrap()
     }
 
@@ -75,4 +77,65 @@ fn folder(vendor: &str) -> Option<PathBuf> {
         }
     };
     Some(data.join("cassettes").join(vendor)).filter(|folder| folder.is_dir())
+}
+
+/// Any JSON whose strings are often words that some dialect knows.
+pub(crate) fn any_json() -> impl Strategy<Value = Value> {
+    let word = prop_oneof![
+        proptest::sample::select(vec![
+            "type",
+            "text",
+            "role",
+            "user",
+            "assistant",
+            "tool",
+            "content",
+            "message",
+            "id",
+            "name",
+            "input_text",
+            "output_text",
+            "input_image",
+            "image_url",
+            "url",
+            "function",
+            "function_call",
+            "function_call_output",
+            "call_id",
+            "arguments",
+            "output",
+            "reasoning",
+            "summary",
+            "custom",
+            "encrypted_content",
+            "agentry:[{}]",
+            "json_schema",
+            "format",
+            "schema",
+            "parts",
+            "usage",
+            "data:image/png;base64,AA",
+            "file",
+            "file_data",
+            "refusal",
+            "tools",
+            "allowed_tools",
+        ])
+        .prop_map(str::to_owned),
+        ".{0,3}",
+    ];
+    let leaf = prop_oneof![
+        Just(Value::Null),
+        any::<bool>().prop_map(Value::from),
+        any::<i64>().prop_map(Value::from),
+        any::<f64>().prop_map(Value::from),
+        word.clone().prop_map(Value::from),
+    ];
+    leaf.prop_recursive(4, 24, 6, move |inner| {
+        let fields = proptest::collection::vec((word.clone(), inner.clone()), 0..6);
+        prop_oneof![
+            proptest::collection::vec(inner, 0..6).prop_map(Value::from),
+            fields.prop_map(|fields| Value::Object(fields.into_iter().collect())),
+        ]
+    })
 }

@@ -110,6 +110,14 @@ proptest! {
     }
 
     #[test]
+    fn no_request_makes_it_panic(input in crate::testing::any_json()) {
+        if let Ok(request) = request(json!({ "model": "m", "input": input })) {
+            prop_assert!(!request.input.is_empty());
+            prop_assert!(body(&request).is_ok());
+        }
+    }
+
+    #[test]
     fn no_bytes_make_it_panic(bytes in prop::collection::vec(any::<u8>(), 0..200), text in "[\\[\\]{}\",:0-9a-z.]{0,60}") {
         let _ = response(&bytes, "m");
         let body = format!(r#"{{"data":[{{"index":0,"embedding":{text}}}]}}"#);

@@ -41,6 +41,9 @@ impl Turns {
                 Role::Tool => {
                     let earlier = request.messages.get(..at).unwrap_or_default();
                     answers.push(answer(message, earlier, &param)?);
+                    // What is no text stands beside the answer.
+                    let beside = parts(message, &param)?.into_iter();
+                    answers.extend(beside.filter(|part| part.get("text").is_none()));
                 }
             }
         }

@@ -58,7 +58,9 @@ fn a_conversation_is_told_in_their_turns() {
             { "role": "developer", "content": "and kind" },
             { "role": "assistant", "content": "", "tool_calls": [
                 { "id": "c1", "type": "function", "function": { "name": "h", "arguments": "{}" } }] },
-            { "role": "tool", "tool_call_id": "c1", "content": "[1]" },
+            { "role": "tool", "tool_call_id": "c1", "content": [
+                { "type": "text", "text": "[1]" },
+                { "type": "image_url", "image_url": { "url": "data:image/png;base64,DD" } } ] },
         ] }),
         Ok(json!({
             "systemInstruction": { "parts": [{ "text": "be brief" }, { "text": "and kind" }] },
@@ -86,6 +88,7 @@ fn a_conversation_is_told_in_their_turns() {
                 ] },
                 { "role": "user", "parts": [
                     { "functionResponse": { "id": "c1", "name": "h", "response": { "result": "[1]" } } },
+                    { "inlineData": { "mimeType": "image/png", "data": "DD" } },
                 ] },
             ],
         })),

@@ -1,6 +1,7 @@
 use serde_json::{Value, json};
 
 use super::*;
+use crate::testing::any_json;
 
 /// What chat completions would have asked, or which parameter is wrong.
 fn check(body: Value, expected: Result<Value, &str>) {
@@ -190,5 +191,33 @@ fn recorded_requests_are_read() {
         let instructed = sent["instructions"].as_str().is_some_and(|text| !text.is_empty());
         assert_eq!(read.messages.len(), items + usize::from(instructed), "{}", exchange.name);
         assert_eq!(read.tools.len(), sent["tools"].as_array().map_or(0, Vec::len));
+    }
+}
+
+proptest::proptest! {
+    /// Read or refused by a name; and what was read is sent on or refused by every upstream.
+    #[test]
+    fn no_request_makes_anything_panic(input in any_json(), value in any_json(), name in "(input|tools|tool_choice|text|reasoning|instructions|include)") {
+        let items = if input.is_array() { input } else { json!([input]) };
+        let mut body = json!({ "model": "m", "input": items });
+        body[name] = value;
+        if let Ok(request) = request(body) {
+            let _ = crate::responses::body(&request);
+            let _ = crate::gemini::body(&request);
+            let _ = crate::ollama::body(&request);
+            let _ = crate::chat::body(&request, &crate::chat::Quirks::of("https://api.mistral.ai"));
+        }
+    }
+
+    #[test]
+    fn no_conversation_makes_an_upstream_panic(message in any_json(), role in "(user|assistant|tool|system)") {
+        let mut message = if message.is_object() { message } else { json!({ "content": message }) };
+        message["role"] = role.into();
+        let body = json!({ "model": "m", "messages": [{ "role": "user", "content": "hi" }, message] });
+        if let Ok(request) = ChatRequest::from_value(body) {
+            let _ = crate::responses::body(&request);
+            let _ = crate::gemini::body(&request);
+            let _ = crate::ollama::body(&request);
+        }
     }
 }
