@@ -3,7 +3,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use agentry_testkit::shared::{self, SharedKind};
 use futures_util::StreamExt as _;
-use tokio::io::AsyncWriteExt as _;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio_util::task::TaskTracker;
@@ -224,6 +224,23 @@ async fn what_is_not_the_connections_fault_leaves_it_alone() {
     };
     assert!(reason.contains("wrong kind of value"), "{reason}");
     assert!(store.is_there());
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn an_encrypted_address_is_tried_encrypted() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("rediss://{}", listener.local_addr().unwrap());
+    let running = Running::default();
+    let store = running.start(&url, settings());
+    let mut hello = [0; 3];
+    for _ in 0..2 {
+        let (mut near, _) = listener.accept().await.unwrap();
+        near.read_exact(&mut hello).await.unwrap();
+        // A TLS handshake record, of whichever version.
+        assert_eq!(hello[..2], [22, 3]);
+    }
+    assert!(!store.is_there());
     running.stop().await;
 }
 

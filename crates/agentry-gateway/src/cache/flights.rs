@@ -35,7 +35,7 @@ pub struct Bounds {
 
 impl Default for Bounds {
     fn default() -> Self {
-        Self { flight_bytes_max: 512 << 10, bytes_max: 64 << 20 }
+        Self { flight_bytes_max: 512 << 10, bytes_max: 16 << 20 }
     }
 }
 
@@ -128,8 +128,6 @@ struct State<T, E> {
     forgotten: u64,
     /// Nobody comes on board any more.
     shut: bool,
-    /// Somebody has the whole answer, to keep it.
-    taken: bool,
     /// By seat: the next piece that its reader wants. Seats are given to others when they are free.
     seats: Vec<Option<u64>>,
 }
@@ -267,16 +265,6 @@ impl<T, E> Seat<T, E> {
 }
 
 impl<T: Piece, E: Clone + Send + 'static> Reader<T, E> {
-    /// The whole answer, if it came to its end and nothing of it is forgotten. Of all readers the first that asks gets it:
-    /// an answer is kept once.
-    #[must_use]
-    pub fn take_whole(&self) -> Option<Vec<T>> {
-        let mut state = self.seat.flight.state();
-        let landed = matches!(state.phase, Phase::Landed);
-        let first = landed && state.forgotten == 0 && !std::mem::replace(&mut state.taken, true);
-        first.then(|| state.log.iter().cloned().collect())
-    }
-
     fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<T, Stopped<E>>>> {
         let flight = &self.seat.flight;
         let mut waits = false;
@@ -354,7 +342,6 @@ impl<T: Piece, E: Clone + Send + 'static> Flight<T, E> {
             log_bytes: 0,
             forgotten: 0,
             shut: false,
-            taken: false,
             seats: vec![Some(0)],
         };
         Self { key, state: Mutex::new(state), waker: Arc::clone(&wakers).into(), wakers }
