@@ -4,12 +4,20 @@ use std::borrow::Cow;
 
 use agentry_core::chat::{ChatRequest, Content, Message, Part, Role, ToolDefinition};
 use serde_json::{Map, Value};
+use sha2::{Digest as _, Sha256};
 
 use super::request::OWN_FIELDS;
 use super::turns::OWN_BLOCKS;
 
 /// What stands beside messages, parts and tools and means nothing to other vendors.
 const NOTES: [&str; 5] = ["cache_control", "citations", "context", "is_error", OWN_BLOCKS];
+
+/// Callers of Messages name their users at length; others refuse that.
+const USER_BYTES_MAX: usize = 64;
+
+fn is_long(user: &str) -> bool {
+    user.len() > USER_BYTES_MAX
+}
 
 /// Leaves out what other vendors have no word for, and takes the images out of the results of tools, where they accept
 /// only text: they follow as the user's.
@@ -19,6 +27,11 @@ pub(crate) fn forget(request: &mut Cow<'_, ChatRequest>) {
     }
     let request = request.to_mut();
     request.extra.retain(|name, _| !OWN_FIELDS.contains(&name.as_str()));
+    if let Some(Value::String(user)) = request.extra.get_mut("user")
+        && is_long(user)
+    {
+        *user = digest(user);
+    }
     for tool in &mut request.tools {
         if let ToolDefinition::Function(tool) = tool {
             forget_notes(&mut tool.extra);
@@ -50,6 +63,7 @@ fn has_own(request: &ChatRequest) -> bool {
         Some(Content::Text(_)) | None => false,
     };
     OWN_FIELDS.iter().any(|name| request.extra.contains_key(*name))
+        || request.extra.get("user").and_then(Value::as_str).is_some_and(is_long)
         || request.messages.iter().any(|message| {
             noted(&message.extra)
                 || parts(message)
@@ -59,6 +73,11 @@ fn has_own(request: &ChatRequest) -> bool {
             ToolDefinition::Function(tool) => noted(&tool.extra) || noted(&tool.function.extra),
             ToolDefinition::Other(_) => false,
         })
+}
+
+/// The same for the same name, and just as long as is allowed.
+fn digest(user: &str) -> String {
+    Sha256::digest(user.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn forget_notes(fields: &mut Map<String, Value>) {

@@ -164,11 +164,31 @@ fn output(
                 let reason = "it is of type `json_schema` and has an object `schema`";
                 return Err(invalid("output_config.format", reason));
             };
-            let json_schema = json!({ "name": "answer", "schema": schema, "strict": true });
+            let strict = is_closed(schema);
+            let json_schema = json!({ "name": "answer", "schema": schema, "strict": strict });
             Some(ResponseFormat::JsonSchema { json_schema })
         }
     };
     Ok((format, effort))
+}
+
+/// Whether every object has all of its fields and no others: elsewhere only such schemas can be followed to the letter.
+fn is_closed(schema: &Value) -> bool {
+    match schema {
+        Value::Object(fields) => {
+            let properties = fields.get("properties").and_then(Value::as_object);
+            let is_object = properties.is_some() || fields.get("type") == Some(&json!("object"));
+            let required = fields.get("required").and_then(Value::as_array);
+            let demanded = |name: &String| {
+                required.is_some_and(|names| names.iter().any(|known| known == name))
+            };
+            let all = properties.is_none_or(|properties| properties.keys().all(demanded));
+            let closed = fields.get("additionalProperties") == Some(&Value::Bool(false));
+            (!is_object || (all && closed)) && fields.values().all(is_closed)
+        }
+        Value::Array(items) => items.iter().all(is_closed),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => true,
+    }
 }
 
 fn invalid(param: &str, reason: &str) -> Invalid {

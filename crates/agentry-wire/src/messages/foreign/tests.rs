@@ -60,6 +60,15 @@ fn images_in_results_follow_as_the_users() {
 }
 
 #[test]
+fn a_user_whose_name_is_too_long_has_a_short_one() {
+    let asked = |user: &str| json!({ "model": "m", "messages": [{ "role": "user", "content": "hi" }], "user": user });
+    let fits = "u".repeat(64);
+    check(asked(&fits), asked(&fits));
+    let digest = "635361c48bb9eab14198e76ea8ab7f1a41685d6ad62aa9146d301d4f17eb0ae0";
+    check(asked(&"a".repeat(65)), asked(digest));
+}
+
+#[test]
 fn a_request_without_such_things_is_not_copied() {
     let body =
         json!({ "model": "m", "messages": [{ "role": "user", "content": "hi" }], "user": "u" });

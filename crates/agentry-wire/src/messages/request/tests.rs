@@ -16,6 +16,25 @@ fn every_field_has_its_place() {
 }
 
 #[test]
+fn only_a_closed_schema_can_be_followed_to_the_letter() {
+    let check = |schema: Value, closed: bool| assert_eq!(is_closed(&schema), closed, "{schema}");
+    let object = |properties: Value, required: Value| {
+        json!({
+            "type": "object", "properties": properties, "required": required,
+            "additionalProperties": false,
+        })
+    };
+    check(json!({ "type": "string" }), true);
+    check(json!({ "type": "object" }), false);
+    check(json!({ "type": "object", "additionalProperties": false }), true);
+    check(object(json!({ "a": { "type": "string" } }), json!(["a"])), true);
+    check(object(json!({ "a": { "type": "string" } }), json!([])), false);
+    check(object(json!({ "a": { "type": "object" } }), json!(["a"])), false);
+    let inner = object(json!({ "b": {} }), json!(["b"]));
+    check(json!({ "anyOf": [inner, { "type": "array", "items": inner }] }), true);
+}
+
+#[test]
 fn a_bad_request_names_the_parameter() {
     let check = |field: &str, value: Value, param: &str| {
         let mut body = json!({
