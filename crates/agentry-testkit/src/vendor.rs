@@ -105,6 +105,12 @@ impl Vendor {
         received
     }
 
+    /// How many are open: a caller that gives up closes its own.
+    #[must_use]
+    pub fn connections(&self) -> usize {
+        self.shared.state().open.len()
+    }
+
     /// Panics unless `model` was asked for so many times.
     #[track_caller]
     pub fn assert_called(&self, model: &str, times: usize) {

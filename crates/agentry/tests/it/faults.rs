@@ -7,6 +7,7 @@ use agentry_testkit::vendor::{Answer, ClosedPort, Reply, Vendor};
 
 use crate::support::{Running, get, post, wait_for};
 
+mod afterwards;
 mod bodies;
 mod client;
 mod connections;
@@ -16,6 +17,7 @@ mod statuses;
 mod streams;
 
 use client::Seen;
+use metrics::Metrics;
 
 /// One call, the replies that it meets, and what must come of it.
 pub(crate) struct Case {
@@ -23,7 +25,7 @@ pub(crate) struct Case {
     mode: Mode,
     /// The first target.
     a: Upstream,
-    /// The second one, where there is one.
+    /// Whom the model falls back to, where there is somebody.
     b: Option<Vec<Reply>>,
     /// Silence is given up after half a second instead of ten.
     brisk: bool,
@@ -218,19 +220,12 @@ fn what_is_not_right_yet_is_known() {
     }
 }
 
-/// As many callers at once; most cases wait for a timeout.
+/// As many callers at once: some cases wait for a timeout.
 const CALLERS: usize = 8;
 
 /// The names of the cases that came out wrong, and what was wrong.
 fn run(cases: &[Case]) -> Vec<(&'static str, String)> {
-    let (a, b, closed) = (Vendor::start(Vec::new()), Vendor::start(Vec::new()), ClosedPort::open());
-    let stage = Stage { a: &a, b: &b, server: Running::with(&config(cases, &a, &b, &closed)) };
-    for (number, case) in cases.iter().enumerate() {
-        if let Upstream::Replies(replies) = &case.a {
-            a.script(&alias(number), replies.clone());
-        }
-        b.script(&alias(number), case.b.clone().unwrap_or_default());
-    }
+    let stage = Stage::set(cases);
     let next = AtomicUsize::new(0);
     let caller = || {
         let mut seen = Vec::new();
@@ -248,7 +243,7 @@ fn run(cases: &[Case]) -> Vec<(&'static str, String)> {
     seen.sort_by_key(|(number, _)| *number);
     stage.server.assert_healthy("all faults");
     let metrics = wait_for("all calls to be settled", || {
-        let metrics = metrics::Metrics::of(&stage.server.exchange(&get("/metrics")));
+        let metrics = stage.metrics();
         (metrics.active() == 0).then_some(metrics)
     });
     let judged = seen.into_iter().zip(cases);
@@ -260,9 +255,14 @@ fn run(cases: &[Case]) -> Vec<(&'static str, String)> {
         .collect()
 }
 
-/// Each case has a model of its own, at both vendors.
+/// Each case has a model of its own at A.
 fn alias(number: usize) -> String {
     format!("case-{number}")
+}
+
+/// And another one at B.
+fn alias_b(number: usize) -> String {
+    format!("case-{number}-b")
 }
 
 fn config(cases: &[Case], a: &Vendor, b: &Vendor, closed: &ClosedPort) -> String {
@@ -271,26 +271,48 @@ fn config(cases: &[Case], a: &Vendor, b: &Vendor, closed: &ClosedPort) -> String
         text += &format!("[providers.{name}]\nkind = \"openai\"\nbase_url = \"{url}\"\n");
     }
     for (number, Case { name, a, b, brisk, .. }) in cases.iter().enumerate() {
-        let alias = alias(number);
+        let (alias, alias_b) = (alias(number), alias_b(number));
         let first = if matches!(a, Upstream::Closed) { "closed" } else { "a" };
-        let second = b.as_ref().map(|_| format!(", \"b/{alias}\"")).unwrap_or_default();
         let (timeout, silence) = if *brisk { ("2s", "500ms") } else { ("25s", "10s") };
-        text += &format!(
-            "# {name}\n[models.{alias}]\ntargets = [\"{first}/{alias}\"{second}]\nretries = 1\ntimeout = \"{timeout}\"\n\
-             first_token_timeout = \"{silence}\"\nidle_timeout = \"{silence}\"\nprice = {{ input = 1.0, output = 2.0 }}\n"
+        let bounds = format!(
+            "timeout = \"{timeout}\"\nfirst_token_timeout = \"{silence}\"\nidle_timeout = \"{silence}\"\n\
+             price = {{ input = 1.0, output = 2.0 }}\n"
         );
+        let retries = if b.is_some() { 0 } else { 1 };
+        text += &format!("# {name}\n[models.{alias}]\nretries = {retries}\n{bounds}");
+        text += &format!("targets = [\"{first}/{alias}\"]\n");
+        if b.is_some() {
+            text += &format!(
+                "fallbacks = [\"{alias_b}\"]\n[models.{alias_b}]\ntargets = [\"b/{alias_b}\"]\nretries = 0\n{bounds}"
+            );
+        }
     }
     text
 }
 
-struct Stage<'a> {
-    a: &'a Vendor,
-    b: &'a Vendor,
+/// Two vendors, one who is not there, and the gateway before them.
+pub(crate) struct Stage {
+    a: Vendor,
+    b: Vendor,
+    _closed: ClosedPort,
     server: Running,
 }
 
-impl Stage<'_> {
-    fn call(&self, number: usize, mode: Mode) -> Seen {
+impl Stage {
+    fn set(cases: &[Case]) -> Self {
+        let (a, b) = (Vendor::start(Vec::new()), Vendor::start(Vec::new()));
+        let closed = ClosedPort::open();
+        for (number, case) in cases.iter().enumerate() {
+            if let Upstream::Replies(replies) = &case.a {
+                a.script(&alias(number), replies.clone());
+            }
+            b.script(&alias_b(number), case.b.clone().unwrap_or_default());
+        }
+        let server = Running::with(&config(cases, &a, &b, &closed));
+        Self { a, b, _closed: closed, server }
+    }
+
+    fn request(number: usize, mode: Mode) -> Vec<u8> {
         let stream = match mode {
             Mode::Whole => "",
             Mode::Streamed => r#","stream":true,"stream_options":{"include_usage":true}"#,
@@ -299,8 +321,16 @@ impl Stage<'_> {
             r#"{{"model":"{}","messages":[{{"role":"user","content":"what do you say?"}}]{stream}}}"#,
             alias(number)
         );
+        post("/v1/chat/completions", body)
+    }
+
+    fn metrics(&self) -> Metrics {
+        Metrics::of(&self.server.exchange(&get("/metrics")))
+    }
+
+    fn call(&self, number: usize, mode: Mode) -> Seen {
         let mut connection = self.server.connect();
-        connection.send(&post("/v1/chat/completions", body));
+        connection.send(&Self::request(number, mode));
         Seen::of(&connection.bytes())
     }
 
@@ -309,16 +339,18 @@ impl Stage<'_> {
         number: usize,
         case: &Case,
         seen: &Seen,
-        metrics: &metrics::Metrics,
+        metrics: &Metrics,
     ) -> Result<(), String> {
         let Case { mode, a, expected, .. } = case;
         let alias = alias(number);
-        let (asked_a, asked_b) = (self.a.received_for(&alias), self.b.received_for(&alias));
-        let provider = match (expected.target, a) {
-            (Target::B, _) => "b",
-            (Target::A, Upstream::Replies(_)) => "a",
-            (Target::A, Upstream::Closed) => "closed",
+        let (asked_a, asked_b) =
+            (self.a.received_for(&alias), self.b.received_for(&alias_b(number)));
+        let (provider, target) = match (expected.target, a) {
+            (Target::B, _) => ("b", alias_b(number)),
+            (Target::A, Upstream::Replies(_)) => ("a", alias.clone()),
+            (Target::A, Upstream::Closed) => ("closed", alias.clone()),
         };
+        let target = format!("{provider}/{target}");
         // Only the header tells how often somebody was asked who does not listen.
         let asked = match a {
             Upstream::Replies(_) => (asked_a.len(), asked_b.len()),
@@ -344,7 +376,7 @@ impl Stage<'_> {
             (seen.code.is_none() == whole, "error"),
             (seen.is_done == (whole && *mode == Mode::Streamed), "[DONE]"),
             (seen.is_framed, "framing of the answer"),
-            (seen.header("x-agentry-target") == Some(&format!("{provider}/{alias}")), "target"),
+            (seen.header("x-agentry-target") == Some(&target), "target"),
             (seen.attempts() == expected.asked.0 + expected.asked.1, "attempts"),
             (!whole || seen.model == format!("model-{provider}"), "model"),
             (metrics.succeeded(&alias) == u64::from(whole), "calls that succeeded"),

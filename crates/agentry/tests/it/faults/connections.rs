@@ -75,6 +75,13 @@ fn silent() -> Vec<Case> {
     vec![
         Case::whole("hangs", vec![Reply::hangs()], Expected::refused(504, "model_timed_out", 1))
             .brisk(),
+        // Who says nothing may be at work, and would be paid twice.
+        Case::streamed(
+            "hangs, streamed, and is not asked again",
+            vec![Reply::hangs()],
+            Expected::refused(504, "model_timed_out", 1),
+        )
+        .brisk(),
         Case::streamed("hangs, then B, streamed", vec![Reply::hangs()], Expected::b(1))
             .or_b()
             .brisk(),

@@ -34,6 +34,11 @@ impl Metrics {
         self.sum("llm_requests_total", &labels)
     }
 
+    pub(super) fn cancelled(&self, model: &str) -> u64 {
+        let labels = [format!("model=\"{model}\""), "status=\"cancelled\"".to_owned()];
+        self.sum("llm_requests_total", &labels)
+    }
+
     fn sum(&self, metric: &str, labels: &[String]) -> u64 {
         let matching = self.lines.iter().filter(|(name, _)| {
             let (found, rest) = name.split_once('{').unwrap_or((name, ""));

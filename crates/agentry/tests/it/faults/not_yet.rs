@@ -1,36 +1,14 @@
 //! What should come of these faults, and does not yet. Each says what is missing.
 
-use agentry_testkit::vendor::{Ending, Reply};
-use serde_json::json;
+use agentry_testkit::vendor::Ending;
 
 use super::{Case, Expected, good};
 
 pub(super) fn cases() -> Vec<Case> {
-    let code = |code: &str| Reply::error(400).with_error(&json!({ "code": code }));
     let bad_chunk = || good().stream().with_piece(3, b"data: {\"choices\":[{\n\n".as_slice());
     let role_only = |ending| good().stream().stops_after(1, ending);
     let done = good().stream().pieces();
     vec![
-        // Another model may have room for it, or other rules; the same one never.
-        Case::whole(
-            "a context that is too long is for B",
-            vec![code("context_length_exceeded")],
-            Expected::b(1),
-        )
-        .or_b(),
-        Case::whole(
-            "content that A refuses is for B",
-            vec![code("content_policy_violation")],
-            Expected::b(1),
-        )
-        .or_b(),
-        // Who says nothing may be at work, and would be paid twice.
-        Case::streamed(
-            "whoever hangs is not asked again",
-            vec![Reply::hangs()],
-            Expected::refused(504, "model_timed_out", 1),
-        )
-        .brisk(),
         // The answer has ended, only its last line has not come.
         Case::streamed(
             "stalls before [DONE]",
@@ -72,14 +50,5 @@ pub(super) fn cases() -> Vec<Case> {
         .brisk(),
         // One damaged chunk is no reason to lose all that follows.
         Case::streamed("a damaged chunk is skipped", vec![bad_chunk()], Expected::a(1).not_kept()),
-        // A date is as good as seconds.
-        Case::whole(
-            "429 with a retry-after that is a date far away",
-            vec![
-                Reply::error(429).header("retry-after", "Fri, 31 Dec 2100 23:59:59 GMT"),
-                good().whole(),
-            ],
-            Expected::refused(429, "model_rate_limited", 1).with_retry_after(),
-        ),
     ]
 }

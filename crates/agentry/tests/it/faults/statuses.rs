@@ -102,6 +102,27 @@ fn lasting() -> Vec<Case> {
             vec![busy().header("retry-after", "-1"), good().whole()],
             again(),
         ),
+        // A date means something by the vendor's own clock only.
+        Case::whole(
+            "429 with a retry-after that is a date",
+            vec![
+                busy()
+                    .header("date", "Fri, 20 Nov 2026 12:00:00 GMT")
+                    .header("retry-after", "Fri, 20 Nov 2026 12:00:01 GMT"),
+                good().whole(),
+            ],
+            again().after_pause(1_000),
+        ),
+        Case::whole(
+            "429 with a retry-after that is a date far away",
+            vec![
+                busy()
+                    .header("date", "Fri, 20 Nov 2026 12:00:00 GMT")
+                    .header("retry-after", "Fri, 31 Dec 2100 23:59:59 GMT"),
+                good().whole(),
+            ],
+            Expected::refused(429, "model_rate_limited", 1).with_retry_after(),
+        ),
         Case::streamed(
             "A busy, B busy",
             vec![busy()],
@@ -157,6 +178,25 @@ fn callers_own() -> Vec<Case> {
             vec![code(400, "content_policy_violation")],
             Expected::refused(400, "content_policy_violation", 1),
         ),
+        // Another model may have room for it, or other rules; the same one never.
+        Case::whole(
+            "a context that is too long is for B",
+            vec![code(400, "context_length_exceeded")],
+            Expected::b(1),
+        )
+        .or_b(),
+        Case::streamed(
+            "a context that is too long is for B, streamed",
+            vec![code(400, "context_length_exceeded")],
+            Expected::b(1),
+        )
+        .or_b(),
+        Case::whole(
+            "content that A refuses is for B",
+            vec![code(400, "content_policy_violation")],
+            Expected::b(1),
+        )
+        .or_b(),
         Case::whole(
             "413",
             vec![code(413, "request_too_large")],
