@@ -91,7 +91,7 @@ impl KeyRing {
     /// Whether there is no key, and never was one.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.snapshot().keys.is_empty()
+        self.snapshot.read().unwrap_or_else(PoisonError::into_inner).keys.is_empty()
     }
 
     /// All keys, those of the configuration first.

@@ -11,6 +11,8 @@ mod faults;
 #[cfg(test)]
 mod incidents;
 #[cfg(test)]
+mod keys;
+#[cfg(test)]
 mod kill;
 #[cfg(test)]
 mod openai_client;
