@@ -7,13 +7,16 @@
 use std::collections::{HashMap, VecDeque};
 use std::future::poll_fn;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll, Wake, Waker};
+use std::task::{Context, Poll, Waker};
 
 use futures_util::Stream;
 
 use super::Key;
+use wakers::Wakers;
+
+mod wakers;
 
 /// A piece of an answer, cheap to clone.
 pub trait Piece: Clone + Send + 'static {
@@ -159,14 +162,6 @@ enum Role {
     Reads,
 }
 
-/// Wakes all readers that wait.
-#[derive(Default)]
-struct Wakers {
-    /// The upstream has moved since it was polled last.
-    moved: AtomicBool,
-    waiting: Mutex<Vec<Option<Waker>>>,
-}
-
 impl<T: Piece, E: Clone + Send + 'static> Flights<T, E> {
     #[must_use]
     pub fn new(bounds: Bounds) -> Self {
@@ -294,7 +289,7 @@ impl<T: Piece, E: Clone + Send + 'static> Reader<T, E> {
                 flight.wakers.wait(self.seat.number, cx.waker());
                 waits = true;
             }
-            if !flight.wakers.moved.swap(false, Ordering::AcqRel) {
+            if !flight.wakers.take_moved() {
                 return Poll::Pending;
             }
             let arrived = flight.advance(&mut state, &self.seat.sky);
@@ -485,62 +480,6 @@ impl<T, E> Sky<T, E> {
         if shard.get(&flight.key).is_some_and(|found| Arc::ptr_eq(found, flight)) {
             shard.remove(&flight.key);
         }
-    }
-}
-
-impl Wakers {
-    fn wait(&self, seat: usize, waker: &Waker) {
-        let mut waiting = lock(&self.waiting);
-        if waiting.len() <= seat {
-            waiting.resize(seat + 1, None);
-        }
-        if let Some(place) = waiting.get_mut(seat) {
-            match place {
-                Some(known) => known.clone_from(waker),
-                None => *place = Some(waker.clone()),
-            }
-        }
-    }
-
-    fn leave(&self, seat: usize) {
-        if let Some(place) = lock(&self.waiting).get_mut(seat) {
-            *place = None;
-        }
-    }
-
-    /// The upstream is worth a poll.
-    fn moved(&self) {
-        self.moved.store(true, Ordering::Release);
-        self.wake_all();
-    }
-
-    fn wake_all(&self) {
-        let mut seat = 0;
-        loop {
-            let mut waiting = lock(&self.waiting);
-            let Some(rest) = waiting.get_mut(seat..) else {
-                return;
-            };
-            let Some(found) = rest.iter().position(Option::is_some) else {
-                return;
-            };
-            let waker = rest.get_mut(found).and_then(Option::take);
-            drop(waiting);
-            seat += found + 1;
-            if let Some(waker) = waker {
-                waker.wake();
-            }
-        }
-    }
-}
-
-impl Wake for Wakers {
-    fn wake(self: Arc<Self>) {
-        self.moved();
-    }
-
-    fn wake_by_ref(self: &Arc<Self>) {
-        self.moved();
     }
 }
 

@@ -1,5 +1,6 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::AtomicU32;
+use std::task::Wake;
 
 use futures_util::{FutureExt as _, StreamExt as _, stream};
 use proptest::prelude::*;
