@@ -57,14 +57,14 @@ pub(crate) enum Block<'a> {
         at: Place,
     },
     ToolUse {
-        id: &'a str,
+        id: Cow<'a, str>,
         name: &'a str,
         input: Cow<'a, RawValue>,
         #[serde(flatten)]
         notes: Notes<'a>,
     },
     ToolResult {
-        tool_use_id: &'a str,
+        tool_use_id: Cow<'a, str>,
         content: Vec<Self>,
         #[serde(skip_serializing_if = "std::ops::Not::not")]
         is_error: bool,
@@ -268,13 +268,22 @@ fn assistant(message: &Message, at: usize) -> Result<Vec<Block<'_>>, ModelError>
     );
     for call in &message.tool_calls {
         blocks.push(Block::ToolUse {
-            id: &call.id,
+            id: plain_id(&call.id),
             name: &call.name,
             input: input(&call.arguments),
             notes: Notes::new(&call.extra),
         });
     }
     Ok(blocks)
+}
+
+/// Other vendors' names of calls may have signs that are refused here. A call and its result are renamed alike.
+fn plain_id(id: &str) -> Cow<'_, str> {
+    let is_plain = |sign: char| sign.is_ascii_alphanumeric() || matches!(sign, '_' | '-');
+    if id.chars().all(is_plain) {
+        return id.into();
+    }
+    id.chars().map(|sign| if is_plain(sign) { sign } else { '_' }).collect::<String>().into()
 }
 
 fn thought(detail: &Value) -> Option<Block<'_>> {
@@ -316,7 +325,7 @@ fn result(message: &Message, at: usize) -> Result<Block<'_>, ModelError> {
         notes.cache_control = None;
     }
     Ok(Block::ToolResult {
-        tool_use_id: message.tool_call_id.as_deref().unwrap_or_default(),
+        tool_use_id: plain_id(message.tool_call_id.as_deref().unwrap_or_default()),
         content,
         is_error: message.extra.get("is_error").and_then(Value::as_bool).unwrap_or(false),
         notes: Notes {

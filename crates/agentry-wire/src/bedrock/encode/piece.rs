@@ -35,12 +35,12 @@ pub(super) enum Piece<'a> {
         citations: Option<&'a Value>,
     },
     ToolUse {
-        tool_use_id: &'a str,
+        tool_use_id: Cow<'a, str>,
         name: &'a str,
         input: Cow<'a, RawValue>,
     },
     ToolResult {
-        tool_use_id: &'a str,
+        tool_use_id: Cow<'a, str>,
         content: Vec<Self>,
         status: &'static str,
     },
