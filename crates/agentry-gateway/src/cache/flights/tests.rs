@@ -1,6 +1,7 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::AtomicU32;
 use std::task::Wake;
+use std::time::{Duration, Instant};
 
 use futures_util::{FutureExt as _, StreamExt as _, stream};
 use proptest::prelude::*;
@@ -351,20 +352,24 @@ proptest! {
     }
 }
 
-/// Real threads instead of a schedule.
+/// Real threads instead of a schedule. Each polls only when it was woken; a wake that is lost is a failure after a while.
 #[test]
 fn threads_that_come_and_go_hear_prefixes_too() {
+    const PATIENCE: Duration = Duration::from_secs(30);
+    let hear = |mut caller: Caller, words: usize| {
+        let start = Instant::now();
+        while caller.end.is_none() && caller.heard.len() < words {
+            assert!(start.elapsed() < PATIENCE, "not woken after {} words", caller.heard.len());
+            if caller.is_woken() { caller.poll() } else { std::thread::yield_now() }
+        }
+        caller.heard
+    };
     let (board, script) = (Arc::new(board()), Script::default());
     let mut leader = lead(&board, &script);
     let followers: Vec<_> = (0..4)
         .map(|number| {
-            let mut follower = follow(&board);
-            std::thread::spawn(move || {
-                while follower.end.is_none() && follower.heard.len() < number * 400 {
-                    if follower.is_woken() { follower.poll() } else { std::thread::yield_now() }
-                }
-                follower.heard
-            })
+            let follower = follow(&board);
+            std::thread::spawn(move || hear(follower, number * 400))
         })
         .collect();
     for word in 0..1_000 {
@@ -374,11 +379,9 @@ fn threads_that_come_and_go_hear_prefixes_too() {
         }
     }
     script.says(None);
-    leader.run();
     let all: Vec<u64> = (0..1_000).collect();
-    assert_eq!(leader.heard, all);
+    assert_eq!(hear(leader, usize::MAX), all);
     for (number, follower) in followers.into_iter().enumerate() {
-        let heard = follower.join().unwrap();
-        assert_eq!(heard, all[..(number * 400).min(1_000)]);
+        assert_eq!(follower.join().unwrap(), all[..(number * 400).min(1_000)]);
     }
 }
