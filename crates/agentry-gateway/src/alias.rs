@@ -8,6 +8,7 @@ use std::time::Duration;
 use agentry_balance::Strategy;
 use agentry_core::MicroUsd;
 use agentry_core::chat::Usage;
+use agentry_core::embed::Embedder;
 use agentry_core::model::ChatModel;
 
 #[derive(Clone)]
@@ -55,6 +56,8 @@ pub struct Target {
     /// As the provider names it.
     pub model: String,
     pub upstream: Arc<dyn ChatModel>,
+    /// Nothing when it makes no vectors.
+    pub embedder: Option<Arc<dyn Embedder>>,
     pub price: Option<Price>,
     /// One of weight 2 gets twice as many calls as one of weight 1.
     pub weight: u32,
@@ -74,6 +77,7 @@ impl Target {
             provider: provider.into(),
             model: model.into(),
             upstream,
+            embedder: None,
             price: None,
             weight: 1,
             output_tokens_max: None,

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use agentry_core::model::{Caching as Wanted, CallContext};
-use agentry_core::{Failure as _, ledger};
+use agentry_core::{Failure as _, MicroUsd, ledger};
 use tokio::time::{Instant, timeout_at};
 
 use crate::Inner;
@@ -15,7 +15,7 @@ use crate::error::Error;
 use crate::flight::{Departure, flight};
 use crate::hit;
 use crate::keep::Keeping;
-use crate::money::{Refused, input_tokens_max, worst_cost};
+use crate::money::{Refused, Size, input_tokens_max, worst_cost};
 use crate::observe;
 use crate::piece::Piece;
 use crate::policies::{Allowance, Books, Caching};
@@ -38,10 +38,7 @@ pub(crate) async fn call(
         }
     };
     let settlement = Settlement::open(inner, cx, &route);
-    let end = deadline(cx, route.alias.timeout);
-    let cx = CallContext { deadline: Some(end.into_std()), ..cx.clone() };
-    let allowance = inner.allowances.of(&inner.policies, &cx.caller);
-    Calling { inner, cx, route, end, allowance }.run(request, settlement).await
+    Calling::new(inner, cx, route).run(request, settlement).await
 }
 
 fn deadline(cx: &CallContext, timeout: Duration) -> Instant {
@@ -49,18 +46,34 @@ fn deadline(cx: &CallContext, timeout: Duration) -> Instant {
     cx.deadline.map_or(ours, |theirs| ours.min(Instant::from_std(theirs)))
 }
 
-struct Calling<'a> {
+/// A call whose alias is known.
+pub(crate) struct Calling<'a> {
     inner: &'a Arc<Inner>,
-    cx: CallContext,
-    route: Arc<Route>,
-    end: Instant,
+    pub(crate) cx: CallContext,
+    pub(crate) route: Arc<Route>,
+    pub(crate) end: Instant,
     allowance: Arc<Allowance>,
 }
 
-impl Calling<'_> {
+/// What a call may cost at most depends on this.
+pub(crate) struct Cost {
+    pub(crate) size: Size,
+    /// For each choice; nothing when the caller does not say.
+    pub(crate) output_tokens: Option<u64>,
+    pub(crate) choices: u32,
+}
+
+impl<'a> Calling<'a> {
+    pub(crate) fn new(inner: &'a Arc<Inner>, cx: &CallContext, route: Arc<Route>) -> Self {
+        let end = deadline(cx, route.alias.timeout);
+        let cx = CallContext { deadline: Some(end.into_std()), ..cx.clone() };
+        let allowance = inner.allowances.of(&inner.policies, &cx.caller);
+        Self { inner, cx, route, end, allowance }
+    }
+
     async fn run(self, mut request: Request, mut settlement: Settlement) -> Result<Outcome, Error> {
         // 2 admit
-        let admitted = self.admit(&request, &mut settlement);
+        let admitted = self.admit(request.tokens_expected(), &mut settlement);
         settlement.or_fail(admitted)?;
         // 3 screen
         let screened = self.screen(&mut request);
@@ -96,10 +109,9 @@ impl Calling<'_> {
     }
 
     /// The caller's own limits. They are in memory: nobody waits here.
-    fn admit(&self, request: &Request, settlement: &mut Settlement) -> Result<(), Error> {
+    pub(crate) fn admit(&self, tokens: u64, settlement: &mut Settlement) -> Result<(), Error> {
         if let Some(limits) = &self.allowance.limits {
-            let now = Instant::now().into_std();
-            let admitted = limits.admit(request.tokens_expected(), now);
+            let admitted = limits.admit(tokens, Instant::now().into_std());
             settlement.admit(admitted.map_err(Error::Limited)?);
         }
         Ok(())
@@ -169,22 +181,37 @@ impl Calling<'_> {
         mut settlement: Settlement,
         keeping: Option<Keeping>,
     ) -> Result<Departure, Error> {
-        if let Some(books) = &self.inner.policies.books {
-            let held = self.hold(books, &request).await;
-            let held = settlement.or_fail(held)?;
-            settlement.hold(held);
-        }
+        let cost = || Cost {
+            size: request.size(),
+            output_tokens: request.output_tokens_max(),
+            choices: request.choices(),
+        };
+        self.hold(cost, &mut settlement).await?;
         let Self { inner, cx, route, end, allowance: _ } = self;
         Ok(Departure { inner: Arc::clone(inner), route, cx, request, settlement, end, keeping })
     }
 
-    async fn hold(&self, books: &Books, request: &Request) -> Result<Held, Error> {
+    /// Holds what the call may cost, and a place for its record.
+    pub(crate) async fn hold(
+        &self,
+        cost: impl FnOnce() -> Cost,
+        settlement: &mut Settlement,
+    ) -> Result<(), Error> {
+        if let Some(books) = &self.inner.policies.books {
+            let held = self.held(books, cost).await;
+            let held = settlement.or_fail(held)?;
+            settlement.hold(held);
+        }
+        Ok(())
+    }
+
+    async fn held(&self, books: &Books, cost: impl FnOnce() -> Cost) -> Result<Held, Error> {
         let place = books.usage.place().map_err(Error::Books)?;
         let accounts = self.allowance.accounts(books, &self.cx);
         if accounts.is_empty() {
             return Ok(Held { reservation: None, place });
         }
-        let estimate = self.estimate(request)?;
+        let estimate = self.estimate(&cost())?;
         let now = self.inner.clock.now();
         let reserved = match books.budgets.reserve(&accounts, estimate, now) {
             Err(Refused::Dry) => books.budgets.reserve_or_refill(&accounts, estimate).await,
@@ -195,8 +222,9 @@ impl Calling<'_> {
     }
 
     /// The most that any target may bill, those of the fallbacks too.
-    fn estimate(&self, request: &Request) -> Result<agentry_core::MicroUsd, Error> {
-        let mut most = agentry_core::MicroUsd(0);
+    fn estimate(&self, cost: &Cost) -> Result<MicroUsd, Error> {
+        let read = input_tokens_max(cost.size, IMAGE_TOKENS_MAX);
+        let mut most = MicroUsd(0);
         let names = &self.route.alias.fallbacks;
         let fallbacks = names.iter().filter_map(|name| self.inner.routes.get(name.as_str()));
         for route in std::iter::once(&self.route).chain(fallbacks) {
@@ -204,11 +232,10 @@ impl Calling<'_> {
                 let target = &lane.target;
                 let unpriced = || Error::Unpriced { model: route.name.to_string() };
                 let price = target.price.ok_or_else(unpriced)?;
-                let written = request.output_tokens_max().or(target.output_tokens_max);
-                let written =
-                    written.ok_or_else(|| Error::Unbounded { model: route.name.to_string() })?;
-                let written = written.saturating_mul(u64::from(request.choices()));
-                let read = input_tokens_max(request.size(), IMAGE_TOKENS_MAX);
+                let written = cost.output_tokens.or(target.output_tokens_max);
+                let unbounded = || Error::Unbounded { model: route.name.to_string() };
+                let written = written.ok_or_else(unbounded)?;
+                let written = written.saturating_mul(u64::from(cost.choices));
                 most = most.max(worst_cost(&price.into(), read, written));
             }
         }

@@ -5,48 +5,72 @@ use std::time::Duration;
 
 use agentry_balance::{Ask, Attempts, Blame, Means, Mode, Next, Picked, Priority, Wish, affinity};
 use agentry_core::keys;
-use agentry_core::model::{CallContext, ModelError};
-use tokio::time::Instant;
+use agentry_core::model::{CallContext, ModelError, Waiting};
+use tokio::time::{Instant, timeout_at};
 
 use crate::Inner;
-use crate::ask::{Asked, ask};
+use crate::alias::Target;
 use crate::error::Error;
-use crate::request::Request;
 use crate::route::Route;
 use crate::settle::Settlement;
 
+/// Something that a target can be asked.
+pub(crate) trait Question: Sync {
+    type Answer: Send;
+
+    /// Whether the first word is what is waited for.
+    fn is_streamed(&self) -> bool;
+
+    /// What should go to the same target, where that helps.
+    fn affinity(&self) -> Option<u64>;
+
+    /// One attempt. It is over when the whole answer is there, or the first word of a streamed one.
+    fn ask(
+        &self,
+        target: &Target,
+        cx: &CallContext,
+    ) -> impl Future<Output = Result<Self::Answer, ModelError>> + Send;
+}
+
 /// What is to be answered, and until when.
-#[derive(Clone, Copy)]
-pub(crate) struct Call<'a> {
+pub(crate) struct Call<'a, Q> {
     pub(crate) inner: &'a Inner,
     pub(crate) cx: &'a CallContext,
-    pub(crate) request: &'a Request,
+    pub(crate) question: &'a Q,
     pub(crate) end: Instant,
 }
 
+impl<Q> Clone for Call<'_, Q> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<Q> Copy for Call<'_, Q> {}
+
 /// A target has answered, or has begun to.
-pub(crate) struct Landed {
-    pub(crate) asked: Asked,
+pub(crate) struct Landed<A> {
+    pub(crate) asked: A,
     pub(crate) picked: Picked,
     /// Of the alias that answered.
     pub(crate) idle: Duration,
 }
 
 /// How it went with one alias.
-enum Tried {
-    Landed(Box<Landed>),
+enum Tried<A> {
+    Landed(Box<Landed<A>>),
     /// Nobody answered, and it is the next alias's turn.
     Fallback(Error),
     Failed(Error),
 }
 
-impl Call<'_> {
+impl<Q: Question> Call<'_, Q> {
     /// Asks the targets of `route`, then those of its fallbacks.
     pub(crate) async fn dispatch(
         self,
         route: &Arc<Route>,
         settlement: &mut Settlement,
-    ) -> Result<Landed, Error> {
+    ) -> Result<Landed<Q::Answer>, Error> {
         let mut route = Arc::clone(route);
         let named = |name: &String| self.inner.routes.get(name.as_str()).cloned();
         let mut fallbacks: Vec<_> = route.alias.fallbacks.iter().rev().filter_map(named).collect();
@@ -67,14 +91,14 @@ impl Call<'_> {
 }
 
 /// All attempts at one alias.
-struct Attempting<'a> {
-    call: Call<'a>,
+struct Attempting<'a, Q> {
+    call: Call<'a, Q>,
     route: &'a Arc<Route>,
     has_fallback: bool,
 }
 
-impl Attempting<'_> {
-    async fn run(&self, settlement: &mut Settlement) -> Tried {
+impl<Q: Question> Attempting<'_, Q> {
+    async fn run(&self, settlement: &mut Settlement) -> Tried<Q::Answer> {
         self.route.retries.deposit(now());
         let others = u32::try_from(self.route.lanes.len().saturating_sub(1)).unwrap_or(u32::MAX);
         let mut attempts = Attempts::new(self.route.alias.retries.max(others));
@@ -109,8 +133,8 @@ impl Attempting<'_> {
         &self,
         mut picked: Picked,
         settlement: &mut Settlement,
-    ) -> Result<Landed, Error> {
-        let Call { cx, request, end, .. } = self.call;
+    ) -> Result<Landed<Q::Answer>, Error> {
+        let Call { cx, end, .. } = self.call;
         let internal = Error::Internal { reason: "a pool is larger than its alias" };
         let lane = self.route.lane(picked.target()).ok_or(internal)?;
         let wish = Wish {
@@ -120,13 +144,22 @@ impl Attempting<'_> {
         };
         picked.admit(wish).await.map_err(Error::Shed)?;
         settlement.asks(lane);
-        match ask(&lane.target, cx, request, self.patience()).await {
+        match self.ask(&lane.target).await {
             Ok(asked) => Ok(Landed { asked, picked, idle: self.route.alias.idle_timeout }),
             Err(error) => {
                 picked.fail(now(), Blame::of(&error));
                 let target = lane.name.to_string();
                 Err(Error::Model { target, attempts: settlement.attempts(), error })
             }
+        }
+    }
+
+    async fn ask(&self, target: &Target) -> Result<Q::Answer, ModelError> {
+        let start = Instant::now();
+        let (until, waiting) = self.patience();
+        match timeout_at(until, self.call.question.ask(target, self.call.cx)).await {
+            Ok(asked) => asked,
+            Err(_) => Err(ModelError::TimedOut { waiting, after: start.elapsed() }),
         }
     }
 
@@ -141,27 +174,29 @@ impl Attempting<'_> {
         next
     }
 
-    /// How long one attempt may take. Where somebody else could answer, a silent target does not get all of the time.
-    fn patience(&self) -> Patience {
+    /// Until when an attempt is waited for, and for what. Where somebody else could answer, a silent target does not get
+    /// all of the time.
+    fn patience(&self) -> (Instant, Waiting) {
         let end = self.call.end;
-        if self.call.request.stream() {
+        if self.call.question.is_streamed() {
             let first_by = after(Instant::now(), self.route.alias.first_token_timeout);
-            return Patience { until: end.min(first_by), is_first_token: first_by < end };
+            let waiting = if first_by < end { Waiting::FirstEvent } else { Waiting::End };
+            return (end.min(first_by), waiting);
         }
         let others = self.has_fallback || self.route.lanes.len() > 1;
         let left = end.saturating_duration_since(Instant::now());
-        Patience { until: if others { end - left / 2 } else { end }, is_first_token: false }
+        (if others { end - left / 2 } else { end }, Waiting::End)
     }
 
     fn wanted(&self, attempts: &Attempts) -> Ask {
-        let Call { inner, cx, request, .. } = self.call;
+        let Call { inner, cx, question, .. } = self.call;
         Ask {
-            mode: if request.stream() { Mode::Streamed } else { Mode::Whole },
+            mode: if question.is_streamed() { Mode::Streamed } else { Mode::Whole },
             affinity: cx
                 .session
                 .as_deref()
                 .map(|session| affinity(session.as_bytes()))
-                .or_else(|| request.prefix()),
+                .or_else(|| question.affinity()),
             tried: attempts.tried(),
             random: inner.dice.roll(),
         }
@@ -179,13 +214,6 @@ impl Attempting<'_> {
     fn nobody(&self) -> Error {
         Error::NobodyOpen { model: self.route.name.to_string() }
     }
-}
-
-/// Until when an attempt is waited for, and for what.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Patience {
-    pub(crate) until: Instant,
-    pub(crate) is_first_token: bool,
 }
 
 fn now() -> std::time::Instant {

@@ -78,7 +78,7 @@ type Step = (Result<Piece, Error>, State);
 
 async fn depart(departure: Departure) -> Step {
     let Departure { inner, route, cx, request, mut settlement, end, keeping } = departure;
-    let call = Call { inner: &inner, cx: &cx, request: &request, end };
+    let call = Call { inner: &*inner, cx: &cx, question: &request, end };
     let landed = match call.dispatch(&route, &mut settlement).await {
         Ok(landed) => landed,
         Err(error) => {
@@ -119,7 +119,7 @@ impl Beginning {
 
 /// Whole answers are settled here, streamed ones when they end.
 fn read(
-    landed: Landed,
+    landed: Landed<Asked>,
     mut settlement: Settlement,
     (end, guards): (Instant, Option<&Guards>),
 ) -> Result<Beginning, Blocked> {

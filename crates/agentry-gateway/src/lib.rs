@@ -7,17 +7,20 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use agentry_balance::{Dice, Settings as TargetSettings};
-use agentry_core::Clock;
 use agentry_core::chat::{ChatRequest, ChatResponse};
+use agentry_core::embed::EmbeddingRequest;
 use agentry_core::model::{CallContext, Capabilities, ChatModel, ChatStream, ModelError};
+use agentry_core::{Caller, Clock};
 use async_trait::async_trait;
 
 mod alias;
 mod answer;
 mod ask;
+pub mod batch;
 pub mod cache;
 mod call;
 mod dispatch;
+mod embed;
 mod error;
 mod flight;
 mod hit;
@@ -27,6 +30,7 @@ pub mod money;
 mod observe;
 mod piece;
 mod policies;
+pub mod pressure;
 mod reading;
 mod request;
 mod route;
@@ -35,6 +39,7 @@ mod watch;
 
 pub use alias::{Alias, Misconfigured, Price, Target};
 pub use answer::{Answer, Found, Outcome};
+pub use embed::Embedded;
 pub use error::Error;
 pub use observe::{Call, Observer, Settled, Status};
 pub use policies::{Books, Caching, Policies, Rule, Whose};
@@ -150,6 +155,25 @@ impl Gateway {
         request: impl Into<Request>,
     ) -> Result<Outcome, Error> {
         call::call(&self.inner, cx, request.into()).await
+    }
+}
+
+impl Gateway {
+    /// Makes vectors.
+    pub async fn embed(
+        &self,
+        cx: &CallContext,
+        request: EmbeddingRequest,
+    ) -> Result<Embedded, Error> {
+        embed::embed(&self.inner, cx, request).await
+    }
+
+    /// Where a caller stands with its limits.
+    #[must_use]
+    pub fn standings(&self, caller: &Arc<Caller>) -> limit::Standings {
+        let allowance = self.inner.allowances.of(&self.inner.policies, caller);
+        let now = tokio::time::Instant::now().into_std();
+        allowance.limits.as_ref().map(|limits| limits.standings(now)).unwrap_or_default()
     }
 }
 

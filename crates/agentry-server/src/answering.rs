@@ -3,9 +3,11 @@
 use std::convert::Infallible;
 use std::time::Duration;
 
+use agentry_core::MicroUsd;
 use agentry_core::chat::Event;
-use agentry_core::model::{ChatStream, ModelError};
+use agentry_core::model::{CallContext, ChatStream, ModelError};
 use agentry_core::relay::{Dialect, FrameStream};
+use agentry_gateway::limit::Standings;
 use agentry_gateway::{Answer, Error, Outcome};
 use agentry_wire::{Asked, Encode, KEEP_ALIVE, ingress};
 use axum::body::Body;
@@ -16,7 +18,7 @@ use http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use http::{HeaderMap, HeaderName, HeaderValue};
 use tokio::time::timeout;
 
-use crate::Refusal;
+use crate::{App, Refusal};
 
 /// Silence in a stream that has begun before a comment shows that it is alive.
 const KEEP_ALIVE_EVERY: Duration = Duration::from_secs(15);
@@ -40,10 +42,7 @@ pub(crate) fn response(outcome: Outcome, dialect: Dialect, asked: &Asked) -> Res
     };
     let headers = response.headers_mut();
     headers.insert(X_CACHE, HeaderValue::from_static(found.as_str()));
-    if let Some(cost) = cost {
-        set(headers, X_COST, &cost.to_string());
-    }
-    attribute(headers, &target, attempts);
+    attribute(headers, &target, (attempts, cost));
     response
 }
 
@@ -113,8 +112,8 @@ fn told<T>(broken: Option<Result<T, ModelError>>, encoder: &mut dyn Encode) -> B
     out.into()
 }
 
-/// In the caller's dialect.
-pub(crate) fn refuse(error: &Error, dialect: Dialect, request_id: &str) -> Response {
+/// Why a call was not answered, in the caller's dialect.
+pub(crate) fn refuse(app: &App, cx: &CallContext, error: &Error, dialect: Dialect) -> Response {
     let (refusal, asked) = match error {
         Error::UnknownModel { .. } => (Refusal::of(error).param("model"), None),
         Error::Invalid(invalid) => (Refusal::of(error).param(&invalid.param), None),
@@ -135,10 +134,12 @@ pub(crate) fn refuse(error: &Error, dialect: Dialect, request_id: &str) -> Respo
         | Error::TooLate
         | Error::Internal { .. } => (Refusal::of(error), None),
     };
-    let mut response = refusal.into_response_in(dialect, request_id);
+    let mut response = refusal.into_response_in(dialect, &cx.call_id);
+    let headers = response.headers_mut();
     if let Some((target, attempts)) = asked {
-        attribute(response.headers_mut(), target, attempts);
+        attribute(headers, target, (attempts, None));
     }
+    tell_limits(headers, app.gateway.standings(&cx.caller));
     response
 }
 
@@ -169,16 +170,46 @@ pub(crate) fn json(body: &impl serde::Serialize) -> Response {
     }
 }
 
-fn json_bytes(bytes: Bytes) -> Response {
+pub(crate) fn json_bytes(bytes: Bytes) -> Response {
     let mut response = Response::new(Body::from(bytes));
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     response
 }
 
-/// Who answered, and after how many attempts.
-fn attribute(headers: &mut HeaderMap, target: &str, attempts: u32) {
+/// Who answered, after how many attempts, and for how much.
+pub(crate) fn attribute(
+    headers: &mut HeaderMap,
+    target: &str,
+    (attempts, cost): (u32, Option<MicroUsd>),
+) {
     set(headers, X_TARGET, target);
     headers.insert(X_ATTEMPTS, HeaderValue::from(attempts));
+    if let Some(cost) = cost {
+        set(headers, X_COST, &cost.to_string());
+    }
+}
+
+/// Where the caller stands with its limits, in the words that clients know.
+pub(crate) fn tell_limits(headers: &mut HeaderMap, standings: Standings) {
+    const REQUESTS: [HeaderName; 3] = [
+        HeaderName::from_static("x-ratelimit-limit-requests"),
+        HeaderName::from_static("x-ratelimit-remaining-requests"),
+        HeaderName::from_static("x-ratelimit-reset-requests"),
+    ];
+    const TOKENS: [HeaderName; 3] = [
+        HeaderName::from_static("x-ratelimit-limit-tokens"),
+        HeaderName::from_static("x-ratelimit-remaining-tokens"),
+        HeaderName::from_static("x-ratelimit-reset-tokens"),
+    ];
+    let Standings { requests, tokens } = standings;
+    for (standing, [limit, remaining, reset]) in [(requests, REQUESTS), (tokens, TOKENS)] {
+        if let Some(standing) = standing {
+            headers.insert(limit, HeaderValue::from(standing.limit));
+            headers.insert(remaining, HeaderValue::from(standing.remaining));
+            // A duration as Go writes it, rounded up: clients wait for as long.
+            set(headers, reset, &format!("{}s", standing.reset.as_millis().div_ceil(1000)));
+        }
+    }
 }
 
 /// A value that cannot stand in a header is left out: it is only information.

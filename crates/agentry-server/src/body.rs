@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use agentry_core::chat::Invalid;
 use agentry_wire::head;
 use axum::extract::{FromRequest, Request};
 use bytes::{Bytes, BytesMut};
@@ -172,7 +173,7 @@ async fn swallow(mut body: axum::body::Body) {
     let _ = timeout(Duration::from_secs(5), all).await;
 }
 
-fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Refusal> {
+pub(crate) fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Refusal> {
     serde_json::from_slice(bytes).map_err(|error| not_json(bytes, &error))
 }
 
@@ -202,14 +203,17 @@ pub(crate) fn no_request(bytes: &[u8], refused: head::Refused) -> Refusal {
     match refused {
         head::Refused::NotUtf8(_) => not_utf8(bytes),
         head::Refused::NotJson(error) => not_json(bytes, &error),
-        head::Refused::Invalid(invalid) => {
-            let message = match invalid.param.as_str() {
-                "" => invalid.reason.clone(),
-                _ => invalid.to_string(),
-            };
-            Refusal::bad_request("parameter_invalid", message).param(invalid.param)
-        }
+        head::Refused::Invalid(invalid) => parameter(invalid),
     }
+}
+
+/// Names the parameter that is wrong.
+pub(crate) fn parameter(invalid: Invalid) -> Refusal {
+    let message = match invalid.param.as_str() {
+        "" => invalid.reason.clone(),
+        _ => invalid.to_string(),
+    };
+    Refusal::bad_request("parameter_invalid", message).param(invalid.param)
 }
 
 fn not_utf8(bytes: &[u8]) -> Refusal {

@@ -44,7 +44,7 @@ async fn messages(shared: Shared, request: Request) -> Response {
 async fn answer(dialect: Dialect, shared: Shared, request: Request) -> Response {
     let (State(app), Extension(id), Extension(caller)) = shared;
     let refuse = |refusal: Refusal| refusal.into_response_in(dialect, id.as_str());
-    let cx = match context(&caller, &id, (dialect, request.headers())) {
+    let cx = match context(&caller, &id, (dialect.as_str(), request.headers())) {
         Ok(cx) => cx,
         Err(refusal) => return refuse(refusal),
     };
@@ -61,8 +61,12 @@ async fn answer(dialect: Dialect, shared: Shared, request: Request) -> Response 
     }
     let asked = Asked { fallback: fallback(&app, &id, (dialect, &head.model)), body: body.clone() };
     match app.gateway.call(&cx, Wire::new(dialect, head, body)).await {
-        Ok(outcome) => answering::response(outcome, dialect, &asked),
-        Err(error) => answering::refuse(&error, dialect, id.as_str()),
+        Ok(outcome) => {
+            let mut response = answering::response(outcome, dialect, &asked);
+            answering::tell_limits(response.headers_mut(), app.gateway.standings(&cx.caller));
+            response
+        }
+        Err(error) => answering::refuse(&app, &cx, &error, dialect),
     }
 }
 
@@ -82,12 +86,12 @@ fn fallback(app: &App, id: &RequestId, (dialect, model): (Dialect, &str)) -> Hea
 }
 
 /// What the headers of a call say about it.
-fn context(
+pub(crate) fn context(
     caller: &Caller,
     id: &RequestId,
-    (dialect, headers): (Dialect, &HeaderMap),
+    (endpoint, headers): (&'static str, &HeaderMap),
 ) -> Result<CallContext, Refusal> {
-    let mut cx = CallContext::of(caller.of_calls(), Arc::clone(&id.0), dialect.as_str());
+    let mut cx = CallContext::of(caller.of_calls(), Arc::clone(&id.0), endpoint);
     cx.session = text(headers, "x-agentry-session")?.map(Into::into);
     cx.run = text(headers, "x-agentry-run")?.map(Into::into);
     if let Some(priority) = text(headers, "x-agentry-priority")? {

@@ -10,6 +10,7 @@ mod approvals;
 mod body;
 mod calls;
 mod edge;
+mod embeddings;
 mod headers;
 mod identity;
 mod incidents;

@@ -7,7 +7,9 @@ use axum::{Extension, Router, middleware};
 use http::StatusCode;
 
 use crate::body::Reading;
-use crate::{App, Refusal, approvals, calls, edge, identity, incidents, models, operate};
+use crate::{
+    App, Refusal, approvals, calls, edge, embeddings, identity, incidents, models, operate,
+};
 
 /// All faces behind what every request goes through. A new face is one line here and one in `faces`.
 pub fn router(app: App) -> Router {
@@ -15,6 +17,7 @@ pub fn router(app: App) -> Router {
     let app = Arc::new(app);
     Router::new()
         .merge(calls::routes())
+        .merge(embeddings::routes())
         .merge(models::routes())
         .merge(incidents::routes())
         .merge(approvals::routes())
@@ -30,6 +33,7 @@ pub fn router(app: App) -> Router {
 fn paths() -> impl Iterator<Item = &'static str> {
     [
         calls::PATHS,
+        embeddings::PATHS,
         models::PATHS,
         incidents::PATHS,
         approvals::PATHS,
