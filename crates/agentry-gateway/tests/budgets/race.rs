@@ -21,7 +21,16 @@ const CAP: i64 = 1_000_000;
 /// A sixty-fourth of the cap.
 const SLICE: i64 = CAP / 64;
 
+/// What calls cost of what they could have cost.
+#[derive(Clone, Copy)]
+enum Bills {
+    /// All of it: whatever is admitted too much is spent too much.
+    AsForeseen,
+    Less,
+}
+
 struct Race {
+    bills: Bills,
     clock: Arc<FakeClock>,
     in_flight: AtomicI64,
     spent: AtomicI64,
@@ -44,7 +53,9 @@ impl Race {
     async fn client(&self, instance: &Instance, accounts: &[Arc<Account>], mut random: Random) {
         let mut refused = 0;
         while refused < 2 {
-            let estimate = 100 + random.below(3_000) as i64;
+            // Small ones find what large ones have left.
+            let most = if random.below(4) == 0 { 20 } else { 3_000 };
+            let estimate = 1 + random.below(most) as i64;
             let place = instance.sink.place().unwrap();
             let budgets = &instance.budgets;
             match budgets.reserve_or_refill(accounts, MicroUsd(estimate)).await {
@@ -54,7 +65,10 @@ impl Race {
                     for _ in 0..random.below(20) {
                         tokio::task::yield_now().await;
                     }
-                    let actual = random.below(estimate as u64 + 1) as i64;
+                    let actual = match self.bills {
+                        Bills::AsForeseen => estimate,
+                        Bills::Less => random.below(estimate as u64 + 1) as i64,
+                    };
                     let charges = reservation.settle(MicroUsd(actual));
                     let number = self.calls.fetch_add(1, Ordering::SeqCst);
                     let mut record = record(now(&self.clock), number);
@@ -79,7 +93,9 @@ impl Race {
 async fn race(ledgers: Vec<Arc<dyn Ledger>>, seed: u64) {
     let clock = clock();
     let day = Per::Day.period(now(&clock));
+    let bills = if seed.is_multiple_of(2) { Bills::Less } else { Bills::AsForeseen };
     let race = Arc::new(Race {
+        bills,
         clock: Arc::clone(&clock),
         in_flight: AtomicI64::new(0),
         spent: AtomicI64::new(0),
