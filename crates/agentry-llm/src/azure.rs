@@ -3,7 +3,7 @@
 use agentry_core::embed::BatchMax;
 use agentry_core::model::Capabilities;
 use agentry_http::Client;
-use agentry_wire::chat::{MaxTokens, Quirks, Thoughts};
+use agentry_wire::chat::{Developer, MaxTokens, Quirks, Thoughts};
 use secrecy::SecretString;
 
 use crate::drive::Misconfigured;
@@ -34,6 +34,7 @@ impl Settings {
             responses: true,
             max_tokens: MaxTokens::Newer,
             thoughts: Thoughts::Refused,
+            developer: Developer::Known,
             ..Quirks::default()
         };
         Self {

@@ -204,6 +204,7 @@ impl ChatModel for OpenAi {
 impl OpenAi {
     async fn relay_chat(&self, cx: &CallContext, raw: Raw) -> Result<RawAnswer, ModelError> {
         let Raw { dialect: _, body, stream, model, withhold_usage, choices_max } = raw;
+        let body = self.quirks.own_thoughts(body);
         let response = self.post(cx, Endpoint::Chat, body, &model).await?;
         if !stream {
             return chat::whole(drive::whole(response).await?, &model).map(RawAnswer::Whole);

@@ -9,7 +9,7 @@ mod tap;
 pub use chunks::Chunks;
 pub use decode::{Decoder, response};
 pub use encode::body;
-pub use quirks::{MaxTokens, Quirks, Thoughts, UnknownQuirk};
+pub use quirks::{Developer, MaxTokens, Quirks, Thoughts, UnknownQuirk};
 pub use tap::{Reader, whole};
 
 use agentry_core::chat::Head;

@@ -3,6 +3,9 @@
 use std::borrow::Cow;
 
 use agentry_core::chat::{ChatRequest, Message, REASONING, Role, StreamOptions};
+use bytes::Bytes;
+use memchr::memmem;
+use serde_json::Value;
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::{messages, reasoning};
@@ -16,8 +19,11 @@ pub struct Quirks {
     pub thoughts: Thoughts,
     /// Refuses `stream_options`; if it counts tokens, it tells them unasked.
     pub no_stream_options: bool,
-    /// Knows no role `developer`.
-    pub no_developer: bool,
+    pub developer: Developer,
+    /// Refuses hints that only OpenAI knows, such as `prompt_cache_key`.
+    pub no_hints: bool,
+    /// Calls the seed `random_seed`.
+    pub random_seed: bool,
     /// Takes ids of tool calls only as it makes them itself: nine letters and digits.
     pub short_ids: bool,
 }
@@ -43,17 +49,43 @@ pub enum Thoughts {
     Refused,
 }
 
+/// Whether a server knows the role `developer`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Developer {
+    /// What passes as it is keeps it; what is written anew says `system`, which every server knows.
+    #[default]
+    Unsure,
+    Known,
+    Refused,
+}
+
+/// What only OpenAI knows and what no answer depends on.
+const HINTS: [&str; 9] = [
+    "metadata",
+    "prompt_cache_key",
+    "prompt_cache_retention",
+    "reasoning_effort",
+    "safety_identifier",
+    "service_tier",
+    "store",
+    "user",
+    "verbosity",
+];
+
 /// The word names no quirk.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("there is no quirk `{0}`; there are {names}", names = NAMES.join(", "))]
 pub struct UnknownQuirk(pub String);
 
-const NAMES: [&str; 8] = [
+const NAMES: [&str; 11] = [
     "responses",
     "max_tokens",
     "max_completion_tokens",
     "no_stream_options",
+    "developer",
     "no_developer",
+    "no_hints",
+    "random_seed",
     "no_reasoning_details",
     "no_reasoning",
     "short_ids",
@@ -65,23 +97,27 @@ impl Quirks {
     pub fn of(base_url: &str) -> Self {
         let address = base_url.split_once("://").map_or(base_url, |(_, rest)| rest);
         let host = address.split(['/', ':']).next().unwrap_or_default();
-        let older = Self { max_tokens: MaxTokens::Older, no_developer: true, ..Self::default() };
+        let developer = Developer::Refused;
+        let older = Self { max_tokens: MaxTokens::Older, developer, ..Self::default() };
         match host {
             "api.openai.com" => Self {
                 responses: true,
                 max_tokens: MaxTokens::Newer,
                 thoughts: Thoughts::Refused,
+                developer: Developer::Known,
                 ..Self::default()
             },
+            "openrouter.ai" => Self { developer: Developer::Known, ..Self::default() },
             "api.mistral.ai" => {
-                let thoughts = Thoughts::Refused;
-                Self { thoughts, no_stream_options: true, short_ids: true, ..older }
+                let refused = Self { thoughts: Thoughts::Refused, no_hints: true, ..older };
+                Self { no_stream_options: true, random_seed: true, short_ids: true, ..refused }
             }
             "api.deepseek.com" => Self { thoughts: Thoughts::TextAlone, ..older },
             "api.groq.com" => Self { thoughts: Thoughts::Refused, ..Self::default() },
             _ if host.ends_with(".openai.azure.com") => Self {
                 max_tokens: MaxTokens::Newer,
                 thoughts: Thoughts::Refused,
+                developer: Developer::Known,
                 ..Self::default()
             },
             _ => Self::default(),
@@ -95,7 +131,10 @@ impl Quirks {
             "max_tokens" => Self { max_tokens: MaxTokens::Older, ..self },
             "max_completion_tokens" => Self { max_tokens: MaxTokens::Newer, ..self },
             "no_stream_options" => Self { no_stream_options: true, ..self },
-            "no_developer" => Self { no_developer: true, ..self },
+            "developer" => Self { developer: Developer::Known, ..self },
+            "no_developer" => Self { developer: Developer::Refused, ..self },
+            "no_hints" => Self { no_hints: true, ..self },
+            "random_seed" => Self { random_seed: true, ..self },
             "no_reasoning_details" => Self { thoughts: Thoughts::TextAlone, ..self },
             "no_reasoning" => Self { thoughts: Thoughts::Refused, ..self },
             "short_ids" => Self { short_ids: true, ..self },
@@ -108,7 +147,9 @@ impl Quirks {
     pub fn takes_all(&self) -> bool {
         self.max_tokens != MaxTokens::Older
             && !self.no_stream_options
-            && !self.no_developer
+            && !self.no_hints
+            && !self.random_seed
+            && self.developer != Developer::Refused
             && !self.short_ids
     }
 
@@ -136,12 +177,18 @@ impl Quirks {
             }
             MaxTokens::AsSent | MaxTokens::Older | MaxTokens::Newer => {}
         }
-        if self.no_developer && request.messages.iter().any(|it| it.role == Role::Developer) {
-            for message in &mut request.to_mut().messages {
-                if message.role == Role::Developer {
-                    message.role = Role::System;
-                }
-            }
+        if self.developer != Developer::Known {
+            say_system(&mut request);
+        }
+        if self.no_hints && HINTS.iter().any(|name| request.extra.contains_key(*name)) {
+            request.to_mut().extra.retain(|name, _| !HINTS.contains(&name.as_str()));
+        }
+        if self.random_seed
+            && let Some(seed) = request.seed
+        {
+            let request = request.to_mut();
+            request.seed = None;
+            request.extra.insert("random_seed".to_owned(), seed.into());
         }
         if self.short_ids {
             shorten_ids(&mut request);
@@ -154,17 +201,57 @@ impl Quirks {
         request
     }
 
-    fn forget_thoughts(&self, request: &mut Cow<'_, ChatRequest>) {
-        let [one, other] = REASONING;
-        let names: &[&str] = match self.thoughts {
-            Thoughts::AsSent => return,
+    /// What of a message this server refuses.
+    fn forgotten(&self) -> &'static [&'static str] {
+        const ALL: [&str; 3] = [reasoning::DETAILS, REASONING[0], REASONING[1]];
+        match self.thoughts {
+            Thoughts::AsSent => &[],
             Thoughts::TextAlone => &[reasoning::DETAILS],
-            Thoughts::Refused => &[reasoning::DETAILS, one, other],
-        };
+            Thoughts::Refused => &ALL,
+        }
+    }
+
+    /// A body that passes as it is, without the thoughts that this server refuses. Most have none: they cost one search.
+    #[must_use]
+    pub fn own_thoughts(&self, body: Bytes) -> Bytes {
+        let names = self.forgotten();
+        if names.is_empty() || !tells_thoughts(&body) {
+            return body;
+        }
+        let Ok(mut request) = serde_json::from_slice::<Value>(&body) else { return body };
+        let messages = request.get_mut("messages").and_then(Value::as_array_mut);
+        for message in messages.into_iter().flatten() {
+            if let Value::Object(fields) = message {
+                fields.retain(|name, _| !names.contains(&name.as_str()));
+            }
+        }
+        Bytes::from(request.to_string())
+    }
+
+    fn forget_thoughts(&self, request: &mut Cow<'_, ChatRequest>) {
+        let names = self.forgotten();
         let thinks = |name: &&str| request.messages.iter().any(|it| it.extra.contains_key(*name));
         if names.iter().any(thinks) {
             for message in &mut request.to_mut().messages {
                 message.extra.retain(|name, _| !names.contains(&name.as_str()));
+            }
+        }
+    }
+}
+
+fn tells_thoughts(body: &[u8]) -> bool {
+    const START: &[u8] = b"\"reasoning_";
+    memmem::find_iter(body, START).any(|at| {
+        let rest = body.get(at + START.len()..).unwrap_or_default();
+        rest.starts_with(b"details\"") || rest.starts_with(b"content\"")
+    })
+}
+
+fn say_system(request: &mut Cow<'_, ChatRequest>) {
+    if request.messages.iter().any(|message| message.role == Role::Developer) {
+        for message in &mut request.to_mut().messages {
+            if message.role == Role::Developer {
+                message.role = Role::System;
             }
         }
     }

@@ -115,4 +115,18 @@ proptest! {
         let pieces = cuts.windows(2).map(|cut| &input.as_bytes()[cut[0]..cut[1]]);
         prop_assert_eq!(run(withholds, pieces), run(withholds, [input.as_bytes()]));
     }
+
+    #[test]
+    fn no_bytes_make_it_panic(bytes in prop::collection::vec(any::<u8>(), 0..300), text in "[\\[\\]{}\",:a-z0-9]{0,60}") {
+        let framed = [b"data: ".as_slice(), &bytes, b"\n\n"].concat();
+        let guessed = format!("data: {{\"choices\":{text},\"usage\":{text}}}\n\n");
+        for input in [bytes.as_slice(), framed.as_slice(), guessed.as_bytes()] {
+            let mut tap = Tap::new(Reader::new(1, true));
+            let mut frames = Vec::new();
+            if tap.push(Bytes::copy_from_slice(input), &mut frames).is_ok() && !tap.is_over() {
+                let _ = tap.end(None);
+            }
+            prop_assert!(tap.is_over());
+        }
+    }
 }

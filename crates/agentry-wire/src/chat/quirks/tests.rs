@@ -56,7 +56,10 @@ fn thoughts_and_roles_that_a_server_refuses_are_not_sent() {
     let text = json!({ "reasoning_content": "hm" });
     let all = json!({ "reasoning_content": "hm", "reasoning_details": [{ "type": "x" }] });
     let full = request(all, "developer");
-    check(Quirks::default(), full.clone(), full.clone());
+    check(Quirks::default().with("developer").unwrap(), full.clone(), full.clone());
+    let mut system = full.clone();
+    system["messages"][0]["role"] = "system".into();
+    check(Quirks::of("http://localhost:8000/v1"), full.clone(), system);
     check(Quirks::of("https://openrouter.ai/api/v1"), full.clone(), full.clone());
     check(Quirks::of("https://api.openai.com/v1"), full.clone(), request(json!({}), "developer"));
     check(Quirks::of("https://api.deepseek.com/v1"), full, request(text, "system"));
@@ -96,4 +99,30 @@ fn calls_and_answers_share_an_id_that_the_server_takes() {
     assert!(ids.iter().all(|id| id.len() == 9 && id.bytes().all(|it| it.is_ascii_alphanumeric())));
     assert_eq!(adapted.messages[1].tool_call_id.as_deref(), Some(*first));
     assert_eq!(adapted.messages[2].tool_call_id.as_deref(), Some(*second));
+}
+
+#[test]
+fn a_strict_server_is_sent_no_hints_and_knows_the_seed_by_another_name() {
+    let messages = json!([{ "role": "user", "content": "hi" }]);
+    check(
+        Quirks::of("https://api.mistral.ai/v1"),
+        json!({ "model": "m", "messages": messages, "seed": 3, "user": "u", "prompt_cache_key": "k",
+                "safe_prompt": true }),
+        json!({ "model": "m", "messages": messages, "safe_prompt": true, "random_seed": 3 }),
+    );
+}
+
+#[test]
+fn what_passes_as_it_is_brings_no_thoughts_that_are_refused() {
+    let body = |said: &str| Bytes::from(format!(r#"{{"model":"m","messages":[{said}]}}"#));
+    let plain = body(r#"{"role":"assistant","content":"\"reasoning_content\"?"}"#);
+    let thought = body(
+        r#"{"role":"assistant","reasoning_content":"hm","content":"x","reasoning_details":[]}"#,
+    );
+    let openai = Quirks::of("https://api.openai.com/v1");
+    assert_eq!(openai.own_thoughts(plain.clone()), plain);
+    assert_eq!(openai.own_thoughts(thought.clone()), body(r#"{"role":"assistant","content":"x"}"#));
+    assert_eq!(Quirks::default().own_thoughts(thought.clone()), thought);
+    let effort = Bytes::from_static(br#"{"reasoning_effort":"low","messages":[] }"#);
+    assert_eq!(openai.own_thoughts(effort.clone()), effort);
 }
