@@ -145,10 +145,6 @@ impl Expected {
         Self { usage, billed: usage.unwrap_or_default(), ..self }
     }
 
-    pub(crate) fn billed(self, input: u64, output: u64) -> Self {
-        Self { billed: (input, output), ..self }
-    }
-
     pub(crate) fn not_kept(self) -> Self {
         Self { kept: false, ..self }
     }
