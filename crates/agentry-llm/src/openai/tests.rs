@@ -143,6 +143,25 @@ async fn a_dropped_stream_hangs_up() {
     assert_eq!(vendor.heard().await, Heard::HungUp);
 }
 
+#[tokio::test]
+async fn what_passes_as_it_is_hangs_up_when_it_is_dropped_and_ends_at_its_deadline() {
+    let mut vendor = Vendor::start(sse(&format!("{HELLO}\n\n")), Then::Wait).await;
+    let relay = raw(Dialect::ChatCompletions);
+    let answer = model(&vendor).relay(&cx(LONG), relay.clone()).await.unwrap();
+    let RawAnswer::Streamed(mut frames) = answer else { panic!() };
+    assert!(matches!(frames.next().await, Some(Ok(frame)) if !frame.marks.done));
+    assert!(matches!(vendor.heard().await, Heard::Request { .. }));
+    drop(frames);
+    assert_eq!(vendor.heard().await, Heard::HungUp);
+
+    let vendor = Vendor::start(sse(&format!("{HELLO}\n\n")), Then::Wait).await;
+    let short = cx(Duration::from_millis(80));
+    let answer = model(&vendor).relay(&short, relay).await.unwrap();
+    let RawAnswer::Streamed(frames) = answer else { panic!() };
+    let seen: Vec<_> = frames.collect().await;
+    assert!(matches!(seen.as_slice(), [Ok(_), Err(ModelError::TimedOut { .. })]), "{seen:?}");
+}
+
 #[test]
 fn a_bad_base_url_says_how_to_write_it() {
     for url in ["", "api.openai.com/v1", "ftp://x/v1", "http://", "https://x/v1?api-version=1"] {

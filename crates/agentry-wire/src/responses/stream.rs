@@ -304,11 +304,23 @@ impl Events {
                 }
             }
         }
-        if let Some(Value::Array(annotations)) = fields.shift_remove("annotations")
-            && let Some(Open::Message(said)) = &mut self.open
-        {
-            said.annotations.extend(annotations.into_iter().map(object::annotation));
+        if let Some(Value::Array(annotations)) = fields.shift_remove("annotations") {
+            for annotation in annotations {
+                self.annotate(object::annotation(annotation), out);
+            }
         }
+    }
+
+    /// What is said about a text belongs to the message that is open.
+    fn annotate(&mut self, annotation: Value, out: &mut Vec<u8>) {
+        let Some(Open::Message(said)) = &mut self.open else { return };
+        let told = [
+            ("annotation_index", said.annotations.len().into()),
+            ("annotation", annotation.clone()),
+        ];
+        let added = said.place().into_iter().chain(told);
+        said.annotations.push(annotation);
+        self.emit("response.output_text.annotation.added", added, out);
     }
 
     fn call(&mut self, index: u32, call: ToolCall, out: &mut Vec<u8>) {

@@ -179,6 +179,43 @@ fn thoughts_and_parallel_calls_are_items_of_their_own() {
     assert_eq!(details, [&signed("hm", "sig", ANTHROPIC, 0)]);
 }
 
+/// Everything that there is, byte for byte. After a change that is meant, the file is written by hand.
+#[test]
+fn the_bytes_are_those_that_clients_are_known_to_read() {
+    let citation = json!({ "type": "url_citation", "url_citation": { "url": "u", "title": "t",
+        "start_index": 0, "end_index": 2 } });
+    let annotations = [("annotations".to_owned(), json!([citation]))].into_iter().collect();
+    let custom = ("c2".to_owned(), CallKind::Custom, "g".to_owned());
+    let mut events = vec![
+        started(),
+        thought("hm"),
+        told(0, signed("hm", "sig", ANTHROPIC, 0)),
+        text("so"),
+        Event::Extra { choice: 0, fields: annotations },
+        Event::Logprobs {
+            choice: 0,
+            value: json!({ "content": [{ "token": "so", "logprob": -0.5,
+            "bytes": [115, 111], "top_logprobs": [] }] }),
+        },
+    ];
+    events.extend(calls(0));
+    let (id, kind, name) = custom;
+    events.push(Event::ToolCall { choice: 0, index: 1, id, kind, name });
+    events.push(Event::ToolArguments { choice: 0, index: 1, fragment: "ls".to_owned() });
+    events.extend(finished(FinishReason::ToolCalls));
+    let mut encoder = Events::new(&asked());
+    let mut out = Vec::new();
+    for event in events {
+        encoder.encode(event, &mut out);
+    }
+    let golden = include_str!("../../../tests/wire/streams/responses_everything.sse");
+    let (found, golden) = (String::from_utf8(out).unwrap(), golden.replace("\r\n", "\n"));
+    for (found, golden) in found.lines().zip(golden.lines()) {
+        assert_eq!(found, golden);
+    }
+    assert_eq!(found.len(), golden.len());
+}
+
 #[test]
 fn an_encrypted_item_keeps_its_id_and_its_bytes() {
     let mut detail = encrypted("gAAA", reasoning::OPENAI, 0);
