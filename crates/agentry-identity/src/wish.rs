@@ -94,15 +94,15 @@ impl Wish {
         })?;
         for (param, limit) in [("rpm", rpm), ("tpm", tpm), ("concurrency", concurrency)] {
             if *limit == Some(0) {
-                return Err(bad(param, "must be at least 1; revoke a key that nobody shall use"));
+                return Err(unfit(param, "must be at least 1; revoke a key that nobody shall use"));
             }
         }
         if expires.is_some_and(|expires| expires <= now) {
-            return Err(bad("expires", "must lie in the future"));
+            return Err(unfit("expires", "must lie in the future"));
         }
         let bytes: usize = metadata.iter().map(|(key, value)| key.len() + value.len()).sum();
         if bytes > METADATA_BYTES_MAX {
-            return Err(bad("metadata", format!("is longer than {METADATA_BYTES_MAX} bytes")));
+            return Err(unfit("metadata", format!("is longer than {METADATA_BYTES_MAX} bytes")));
         }
         Ok(Terms {
             scopes: scopes.clone(),
@@ -118,7 +118,7 @@ impl Wish {
     }
 }
 
-fn bad(param: &'static str, reason: impl Into<String>) -> BadWish {
+fn unfit(param: &'static str, reason: impl Into<String>) -> BadWish {
     BadWish { param, reason: reason.into() }
 }
 
@@ -132,7 +132,7 @@ fn check_name(param: &'static str, name: &str) -> Result<(), BadWish> {
     if is_name(name) {
         return Ok(());
     }
-    Err(bad(param, format!("must be 1 to {NAME_MAX} letters, digits or one of - _ . @")))
+    Err(unfit(param, format!("must be 1 to {NAME_MAX} letters, digits or one of - _ . @")))
 }
 
 /// Whoever names users may do it as he likes.
@@ -144,7 +144,7 @@ fn check_user(user: Option<&str>) -> Result<(), BadWish> {
     if user.is_none_or(is_user) {
         return Ok(());
     }
-    Err(bad("user", "must be 1 to 256 bytes without control characters"))
+    Err(unfit("user", "must be 1 to 256 bytes without control characters"))
 }
 
 fn check_list(
@@ -153,16 +153,16 @@ fn check_list(
     check: impl Fn(&str) -> Result<(), String>,
 ) -> Result<(), BadWish> {
     if items.len() > LIST_MAX {
-        return Err(bad(param, format!("has more than {LIST_MAX} entries")));
+        return Err(unfit(param, format!("has more than {LIST_MAX} entries")));
     }
     items.iter().try_for_each(|item| {
-        check(item).map_err(|reason| bad(param, format!("has a wrong entry: {reason}")))
+        check(item).map_err(|reason| unfit(param, format!("has a wrong entry: {reason}")))
     })
 }
 
 fn check_scopes(scopes: &[String]) -> Result<(), BadWish> {
     if scopes.is_empty() {
-        return Err(bad("scopes", "is empty: name what the key may do, as in llm:chat"));
+        return Err(unfit("scopes", "is empty: name what the key may do, as in llm:chat"));
     }
     check_list("scopes", scopes, |word| {
         Scopes::parse(word).map(drop).map_err(|error| error.to_string())
@@ -186,12 +186,12 @@ fn read_budgets(budgets: &[WishedBudget]) -> Result<Vec<Budget>, BadWish> {
     let mut read: Vec<Budget> = Vec::new();
     for WishedBudget { usd, per } in budgets {
         let per: Per =
-            per.parse().map_err(|error| bad("budgets", format!("has a wrong entry: {error}")))?;
+            per.parse().map_err(|error| unfit("budgets", format!("has a wrong entry: {error}")))?;
         if !(0.0..=USD_MAX).contains(usd) {
-            return Err(bad("budgets", "has a sum that is not between 0 and a billion dollars"));
+            return Err(unfit("budgets", "has a sum that is not between 0 and a billion dollars"));
         }
         if read.iter().any(|known| known.per == per) {
-            return Err(bad("budgets", format!("has two for each {}", per.as_str())));
+            return Err(unfit("budgets", format!("has two for each {}", per.as_str())));
         }
         read.push(Budget { cap: MicroUsd((usd * 1e6).round() as i64), per });
     }

@@ -4,7 +4,7 @@
 //! `Extension<Arc<Caller>>`.
 
 use std::collections::HashMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -178,7 +178,7 @@ pub(crate) async fn enter(app: &App, request: &mut Request) -> Result<(), Refusa
     }
     // Only tests hand requests in without a listener.
     let peer =
-        request.extensions().get::<Peer>().map_or(IpAddr::from([127, 0, 0, 1]), |peer| peer.0);
+        request.extensions().get::<Peer>().map_or(IpAddr::V4(Ipv4Addr::LOCALHOST), |peer| peer.0);
     let authenticator = &app.identity.authenticator;
     let caller = authenticator.authenticate(request.headers(), peer, app.clock.now()).await?;
     match need {

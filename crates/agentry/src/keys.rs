@@ -256,7 +256,7 @@ fn tell_revoked(terminal: Terminal, key: &Value) {
     match terminal.json {
         true => terminal.object(key),
         false => {
-            terminal.data(format_args!("revoked: {} ({})", text(key, "id"), text(key, "name")))
+            terminal.data(format_args!("revoked: {} ({})", text(key, "id"), text(key, "name")));
         }
     }
 }

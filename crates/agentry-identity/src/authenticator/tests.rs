@@ -178,3 +178,31 @@ fn a_caller_names_only_the_models_of_its_list() {
         assert_eq!(caller(models).may_use(model).is_ok(), allowed, "{models:?} {model}");
     }
 }
+
+#[test]
+fn no_header_is_taken_for_a_key_by_accident() {
+    use proptest::prelude::*;
+    use proptest::test_runner::{Config, TestRunner};
+
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let door = runtime.block_on(authenticator(vec![key(1, Terms::default())], 9));
+    let visible = prop_oneof![32_u8..=126, 128_u8..=255];
+    let any = (0_usize..3, prop::collection::vec(visible, 0..200), any::<bool>());
+    let mut runner = TestRunner::new(Config::with_cases(10_000));
+    let ran = runner.run(&any, |(which, mut value, bearer)| {
+        if bearer {
+            value.splice(0..0, *b"Bearer ");
+        }
+        let name = [AUTHORIZATION, X_API_KEY, API_KEY][which].clone();
+        let value = http::HeaderValue::from_bytes(&value).unwrap();
+        let headers = HeaderMap::from_iter([(name, value)]);
+        let outcome = runtime.block_on(door.authenticate(&headers, HERE, at(0)));
+        let refused = matches!(
+            outcome,
+            Err(Denied::Missing | Denied::Invalid { .. } | Denied::TooMany { .. })
+        );
+        prop_assert!(refused, "{outcome:?}");
+        Ok(())
+    });
+    ran.unwrap();
+}

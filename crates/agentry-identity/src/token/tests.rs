@@ -477,3 +477,34 @@ fn reasons_never_repeat_what_was_presented() {
     let denied = Denied::Invalid { reason: "its signature is wrong" };
     assert_eq!(denied.to_string(), "the API key or token is not accepted: its signature is wrong");
 }
+
+#[tokio::test]
+async fn whoever_presents_bad_tokens_gets_no_more_signatures_checked() {
+    let World { keys, source, tokens } = world(policy());
+    let [issuer] = tokens.issuers.try_into().unwrap_or_else(|_| panic!("one issuer"));
+    let store = Arc::new(agentry_backends::memory::MemoryStore::new());
+    let ring = Arc::new(crate::KeyRing::open(store, Vec::new()).await.unwrap());
+    let settings = crate::Settings { failures_per_minute: 2 };
+    let door = crate::Authenticator::new(ring, vec![issuer], settings);
+    let there = std::net::IpAddr::from([203, 0, 113, 9]);
+    let ask = async |token: &str, seconds: i32| {
+        let mut headers = http::HeaderMap::new();
+        headers.insert("authorization", format!("Bearer {token}").parse().unwrap());
+        let at = Timestamp::from_seconds(NOW + seconds);
+        match door.authenticate(&headers, there, at).await {
+            Ok(caller) => caller.key_id.to_string(),
+            Err(denied) => agentry_core::Failure::code(&denied).0.to_owned(),
+        }
+    };
+    let [known, fresh] = ["alice", "bob"]
+        .map(|user| sign(HEADER, &claims(&json!({ "sub": user })), |text| keys.es256(text)));
+    assert_eq!(ask(&known, 0).await, "token:corp/alice");
+    let forged = format!("{}AAAA", &known[..known.len() - 4]);
+    for expected in ["key_invalid", "key_invalid", "key_attempts_exceeded"] {
+        assert_eq!(ask(&forged, 1).await, expected);
+    }
+    assert_eq!(ask(&fresh, 2).await, "key_attempts_exceeded", "though it is good");
+    assert_eq!(ask(&known, 2).await, "token:corp/alice", "which costs nothing");
+    assert_eq!(ask(&fresh, 61).await, "token:corp/bob");
+    assert_eq!(source.fetched.load(Ordering::Relaxed), 1);
+}

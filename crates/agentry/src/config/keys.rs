@@ -5,7 +5,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use agentry_core::Timestamp;
-use agentry_core::keys::{Key, Priority, Terms};
+use agentry_core::keys::{Budget, Key, Priority, Terms};
+use agentry_gateway::money::Limit;
 use agentry_identity::token::{Algorithm, Claimed, Policy, TenantOf};
 use agentry_identity::{CONFIGURED, Secret, Wish, WishedBudget};
 use secrecy::SecretString;
@@ -54,7 +55,7 @@ pub(super) fn read(keys: Vec<Reader<'_>>, auth: Option<Reader<'_>>, notes: &Note
     };
     let Some(mut auth) = auth else { return access };
     access.failures_per_minute =
-        auth.or("failures_per_minute", access.failures_per_minute, at_least_one);
+        auth.or("failures_per_minute", access.failures_per_minute, value::at_least_one);
     access.metrics_open = auth.read("metrics_open", value::flag).map(|at| at.value);
     if auth.has("pseudonyms") {
         access.pseudonyms = auth.secret("pseudonyms").map(|at| at.value);
@@ -136,7 +137,7 @@ fn limits(table: &mut Reader<'_>) -> Wish {
         let words = table.list(key, value::text).map(|list| list.value).unwrap_or_default();
         words.into_iter().map(|word| word.value).collect::<Vec<_>>()
     };
-    let count = |table: &mut Reader<'_>, key| table.read(key, at_least_one).map(|at| at.value);
+    let count = |table: &mut Reader<'_>, key| table.read(key, value::at_least_one).map(|at| at.value);
     Wish {
         scopes: words(table, "scopes"),
         models: words(table, "models"),
@@ -151,19 +152,32 @@ fn limits(table: &mut Reader<'_>) -> Wish {
     }
 }
 
+/// The `budget` of a table, which must have one; nothing when it is not understood.
+pub(super) fn budget(table: &mut Reader<'_>) -> Option<Vec<Limit>> {
+    let budgets = table.required("budget", "{ usd = 5.0, per = \"day\" }", budgets)?.value;
+    if budgets.is_empty() {
+        table.report("`budget` has no period");
+        return None;
+    }
+    let wish = Wish { name: "budget".to_owned(), budgets, ..Wish::default() };
+    match wish.terms(NEVER) {
+        Ok(terms) => {
+            let limit = |budget: &Budget| Limit { per: budget.per, cap: budget.cap };
+            Some(terms.limits.budgets.iter().map(limit).collect())
+        }
+        Err(bad) => {
+            table.report(format!("`budget` {}", bad.reason));
+            None
+        }
+    }
+}
+
 fn terms(table: &Reader<'_>, wish: &Wish) -> Terms {
     wish.terms(NEVER).unwrap_or_else(|bad| {
         let param = if bad.param == "budgets" { "budget" } else { bad.param };
         table.report(format!("`{param}` of `{}` {}", wish.name, bad.reason));
         Terms::default()
     })
-}
-
-fn at_least_one(value: &Value) -> Result<u32, Unreadable> {
-    match value::count(value)? {
-        0 => Err(Unreadable::new("must be at least 1")),
-        count => Ok(count),
-    }
 }
 
 fn moment(value: &Value) -> Result<Timestamp, Unreadable> {
@@ -241,7 +255,7 @@ fn issuer(mut table: Reader<'_>, notes: &Notes<'_>) -> Option<TokenIssuer> {
         });
     let mut claim = |key| table.read(key, value::text).map(|at| at.value);
     let claimed = Claimed {
-        user: claim("user_claim").unwrap_or(Claimed::default().user),
+        user: claim("user_claim").unwrap_or_else(|| Claimed::default().user),
         team: claim("team_claim"),
         scopes: claim("scopes_claim"),
     };

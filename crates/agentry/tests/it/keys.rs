@@ -150,6 +150,16 @@ fn each_key_may_do_what_its_scopes_say_and_nothing_else() {
             check(&elsewhere, &request, "403 address_forbidden");
         }
     }
+}
+
+#[test]
+fn a_key_is_found_wherever_clients_put_it_and_guessing_is_slowed_down() {
+    let folder = folder();
+    let caller = secret(folder.path(), &["--name", "app", "--scope", "llm:*"]);
+    let server = Running::again(folder);
+    let check = |key: &str, request: &[u8], expected: &str| {
+        assert_eq!(told(&server, &by(key, request)), expected);
+    };
     check(FIXED, &chat("fast"), "200");
     check(FIXED, &chat("slow"), "403 model_forbidden");
     for (header, expected) in [
