@@ -17,6 +17,7 @@ mod slicing;
 
 pub use modelled::{
     any_sequence_of_commands_ends_as_in_the_model, parallel_askers_never_exceed_the_cap,
+    parallel_commands_lose_no_micro_dollar,
 };
 pub use reporting::{a_forgotten_user_is_in_no_record, usage_is_summed_by_day_key_and_model};
 pub use slicing::{
@@ -49,6 +50,7 @@ macro_rules! for_each_ledger_test {
             any_sequence_of_commands_ends_as_in_the_model
             more_than_was_foreseen_is_taken_from_everybody
             parallel_askers_never_exceed_the_cap
+            parallel_commands_lose_no_micro_dollar
             spending_survives_reopening
             usage_is_charged_once
             usage_is_summed_by_day_key_and_model

@@ -167,3 +167,50 @@ pub async fn parallel_askers_never_exceed_the_cap<K: Kind>(kind: &K) {
     assert_eq!((balance.spent.0, balance.held.0), (0, granted));
     assert!(granted <= CAP && granted > CAP - 12, "{granted}");
 }
+
+/// Everything at once, more than was foreseen and charges to slices that are gone included.
+pub async fn parallel_commands_lose_no_micro_dollar<K: Kind>(kind: &K) {
+    let store = Arc::new(kind.fresh().await);
+    let mut tasks = tokio::task::JoinSet::new();
+    for number in 0..12_u64 {
+        let store = Arc::clone(&store);
+        tasks.spawn(async move { disturb(store.as_ref(), number).await });
+    }
+    let mut spent = [0; 2];
+    for [a, b] in tasks.join_all().await {
+        spent[0] += a;
+        spent[1] += b;
+    }
+    store.reclaim(Reclaim::Expired { now: at(1_000) }).await.unwrap();
+    assert_balance(store.as_ref(), "a", spent[0], 0).await;
+    assert_balance(store.as_ref(), "b", spent[1], 0).await;
+}
+
+/// Returns what it has charged to each account.
+async fn disturb(store: &impl Ledger, number: u64) -> [i64; 2] {
+    let mut random = Random(number + 1);
+    let mut spent = [0; 2];
+    let holder = holder(&format!("instance-{}", number % 3), "1");
+    let mut slices = ["a", "b"].map(|account| slice(account, "one"));
+    for slice in &mut slices {
+        slice.holder = holder.clone();
+    }
+    for step in 0..20 {
+        let [here, there] = if random.below(2) == 0 { [0, 1] } else { [1, 0] };
+        let need = random.amount(40);
+        let grant = store.reserve_slice(ask(&slices[here], need, 3 * need)).await.unwrap();
+        let amount = random.amount(60);
+        let mut entry = spends(number * 1_000 + step, &slices[here], amount);
+        entry.charges.extend(spends(0, &slices[there], amount).charges);
+        spent = spent.map(|sum| sum + amount);
+        let entries = vec![entry; 1 + random.below(2) as usize];
+        store.append_usage(entries).await.unwrap();
+        match random.below(4) {
+            0 => drop(store.give_back(&slices[here], grant.version, MicroUsd(need)).await.unwrap()),
+            1 => drop(store.settle(&slices[here], grant.version).await.unwrap()),
+            2 => drop(store.reclaim(Reclaim::Expired { now: at(100) }).await.unwrap()),
+            _ => drop(store.renew(&holder, at(100)).await.unwrap()),
+        }
+    }
+    spent
+}

@@ -1,10 +1,17 @@
 //! The statements.
+//!
+//! All of them lock slices before accounts, and each of both in the order of their keys, so none waits for one that waits for
+//! it.
 
-/// The account's row is locked first, so that of many who ask each sees what the others were granted.
+/// The account's row is locked before it is read, so of many who ask each sees what the others were granted.
 pub(super) const RESERVE: &str = "
-WITH account AS (
+WITH mine AS (
+  SELECT FROM slices WHERE account = $1 AND period = $2 AND instance = $6 AND life = $7 FOR UPDATE
+), locked AS (
+  SELECT count(*) FROM mine
+), account AS (
   INSERT INTO accounts AS a (account, period, outstanding, granted)
-  VALUES ($1, $2, share_of($3, $4, $5), share_of($3, $4, $5))
+  SELECT $1, $2, share_of($3, $4, $5), share_of($3, $4, $5) FROM locked
   ON CONFLICT (account, period) DO UPDATE
     SET outstanding = a.outstanding + share_of($3 - a.settled - a.outstanding, $4, $5),
         granted = share_of($3 - a.settled - a.outstanding, $4, $5)
@@ -49,29 +56,39 @@ WITH renewed AS (
 )
 SELECT count(*) FROM renewed";
 
+/// Waits for whoever uses one of them.
 pub(super) const RECLAIM_FORMER: &str = "
-WITH ended AS (
-  DELETE FROM slices WHERE instance = $1 AND life <> $2 RETURNING account, period, spent, amount
-), change AS (
-  SELECT account, period, sum(spent)::bigint AS spent, sum(amount)::bigint AS amount
-  FROM ended GROUP BY account, period
+WITH former AS (
+  SELECT account, period, instance, life FROM slices WHERE instance = $1 AND life <> $2
+  ORDER BY account, period, instance, life FOR UPDATE
+), ended AS (
+  DELETE FROM slices s USING former f
+  WHERE s.account = f.account AND s.period = f.period AND s.instance = f.instance AND s.life = f.life
+  RETURNING s.account, s.period, s.spent, s.amount
 ), settled AS (
-  UPDATE accounts a
-  SET settled = a.settled + change.spent, outstanding = a.outstanding - change.amount
-  FROM change WHERE a.account = change.account AND a.period = change.period
+  INSERT INTO accounts AS a (account, period, settled, outstanding)
+  SELECT account, period, sum(spent)::bigint, -sum(amount)::bigint
+  FROM ended GROUP BY account, period ORDER BY account, period
+  ON CONFLICT (account, period) DO UPDATE
+    SET settled = a.settled + excluded.settled, outstanding = a.outstanding + excluded.outstanding
 )
 SELECT count(*) FROM ended";
 
+/// What somebody uses at this moment is left for the next time.
 pub(super) const RECLAIM_EXPIRED: &str = "
-WITH ended AS (
-  DELETE FROM slices WHERE expires <= $1 RETURNING account, period, spent, amount
-), change AS (
-  SELECT account, period, sum(spent)::bigint AS spent, sum(amount)::bigint AS amount
-  FROM ended GROUP BY account, period
+WITH expired AS (
+  SELECT account, period, instance, life FROM slices WHERE expires <= $1
+  ORDER BY account, period, instance, life FOR UPDATE SKIP LOCKED
+), ended AS (
+  DELETE FROM slices s USING expired e
+  WHERE s.account = e.account AND s.period = e.period AND s.instance = e.instance AND s.life = e.life
+  RETURNING s.account, s.period, s.spent, s.amount
 ), settled AS (
-  UPDATE accounts a
-  SET settled = a.settled + change.spent, outstanding = a.outstanding - change.amount
-  FROM change WHERE a.account = change.account AND a.period = change.period
+  INSERT INTO accounts AS a (account, period, settled, outstanding)
+  SELECT account, period, sum(spent)::bigint, -sum(amount)::bigint
+  FROM ended GROUP BY account, period ORDER BY account, period
+  ON CONFLICT (account, period) DO UPDATE
+    SET settled = a.settled + excluded.settled, outstanding = a.outstanding + excluded.outstanding
 )
 SELECT count(*) FROM ended";
 
@@ -99,12 +116,19 @@ WITH new AS (
     AS c (id, account, period, instance, life, amount)
   JOIN new ON new.id = c.id
   GROUP BY c.account, c.period, c.instance, c.life
+), open AS (
+  SELECT FROM slices s
+  JOIN charge c ON s.account = c.account AND s.period = c.period
+    AND s.instance = c.instance AND s.life = c.life
+  ORDER BY s.account, s.period, s.instance, s.life FOR UPDATE OF s
+), locked AS (
+  SELECT count(*) FROM open
 ), hit AS (
   UPDATE slices s
   SET spent = s.spent + charge.amount,
       beyond = greatest(0, s.spent + charge.amount - s.amount),
       amount = greatest(s.amount, s.spent + charge.amount)
-  FROM charge
+  FROM charge, locked
   WHERE s.account = charge.account AND s.period = charge.period
     AND s.instance = charge.instance AND s.life = charge.life
   RETURNING s.account, s.period, s.instance, s.life, s.beyond
