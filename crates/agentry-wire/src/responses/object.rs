@@ -18,11 +18,11 @@ struct Echo {
     parallel_tool_calls: Option<bool>,
     prompt_cache_key: Value,
     prompt_cache_retention: Value,
-    reasoning: Map<String, Value>,
+    reasoning: Value,
     safety_identifier: Value,
     service_tier: Option<Value>,
     temperature: Option<Value>,
-    text: Option<Map<String, Value>>,
+    text: Value,
     tool_choice: Option<Value>,
     tools: Option<Vec<Value>>,
     top_logprobs: Option<Value>,
@@ -31,7 +31,7 @@ struct Echo {
     frequency_penalty: Option<Value>,
     presence_penalty: Option<Value>,
     user: Value,
-    metadata: Option<Map<String, Value>>,
+    metadata: Option<Value>,
 }
 
 /// A response as far as it has come: [`Object::with`] fills in the rest.
@@ -88,9 +88,15 @@ impl Object {
 
 impl Echo {
     fn fields(self) -> Map<String, Value> {
-        let mut text = self.text.unwrap_or_default();
-        text.entry("format").or_insert_with(|| json!({ "type": "text" }));
-        let mut reasoning = self.reasoning;
+        let mut text = super::request::object(self.text);
+        let format = text.entry("format").or_insert_with(|| json!({ "type": "text" }));
+        if let Value::Object(fields) = format
+            && fields.get("type").and_then(Value::as_str) == Some("json_schema")
+        {
+            fields.entry("description").or_insert(Value::Null);
+            fields.entry("strict").or_insert(Value::Bool(false));
+        }
+        let mut reasoning = super::request::object(self.reasoning);
         for name in ["effort", "summary"] {
             reasoning.entry(name).or_insert(Value::Null);
         }
@@ -128,7 +134,7 @@ impl Echo {
             "presence_penalty": or(self.presence_penalty, 0.0.into()),
             "usage": null,
             "user": self.user,
-            "metadata": self.metadata.unwrap_or_default(),
+            "metadata": or(self.metadata, json!({})),
         }))
     }
 }

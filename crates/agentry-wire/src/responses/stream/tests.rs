@@ -179,6 +179,29 @@ fn thoughts_and_parallel_calls_are_items_of_their_own() {
     assert_eq!(details, [&signed("hm", "sig", ANTHROPIC, 0)]);
 }
 
+#[test]
+fn what_is_null_or_odd_in_the_request_costs_no_other_field() {
+    let body = br#"{"model":"m","input":"hi","reasoning":null,"metadata":null,"text":{"format":{
+        "type":"json_schema","name":"n","schema":{}}},"top_p":null,"user":"u","truncation":null}"#;
+    let asked = Asked { body: Bytes::from_static(body), ..asked() };
+    let response: Value = serde_json::from_slice(&whole(&Default::default(), &asked)).unwrap();
+    for (name, expected) in [
+        ("reasoning", json!({ "effort": null, "summary": null })),
+        ("metadata", json!({})),
+        ("top_p", json!(1.0)),
+        ("truncation", json!("disabled")),
+        ("user", json!("u")),
+        ("model", json!("alias")),
+        (
+            "text",
+            json!({ "format": { "type": "json_schema", "name": "n", "schema": {},
+                    "description": null, "strict": false } }),
+        ),
+    ] {
+        assert_eq!(response[name], expected, "{name}");
+    }
+}
+
 /// Everything that there is, byte for byte. After a change that is meant, the file is written by hand.
 #[test]
 fn the_bytes_are_those_that_clients_are_known_to_read() {
