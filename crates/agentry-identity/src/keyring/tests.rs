@@ -1,9 +1,10 @@
 use std::collections::BTreeMap;
+use std::sync::atomic::AtomicBool;
 
 use agentry_backends::memory::MemoryStore;
+use agentry_backends::postgres::PostgresStore;
 use agentry_core::keys::Terms;
 use async_trait::async_trait;
-use std::sync::atomic::AtomicBool;
 
 use super::*;
 use crate::Secret;
@@ -103,11 +104,10 @@ async fn eventually(what: &str, done: impl Fn() -> bool) {
     timeout(Duration::from_secs(30), waiting).await.unwrap_or_else(|_| panic!("waited for {what}"));
 }
 
-#[tokio::test]
-async fn what_another_instance_revokes_ends_here_too() {
-    let store = Arc::new(MemoryStore::new());
-    let here = Arc::new(ring(&store).await);
-    let there = ring(&store).await;
+/// What is revoked `there` ends `here` without anybody saying so.
+async fn check_instances(here: Arc<dyn KeyStore>, there: Arc<dyn KeyStore>) {
+    let here = Arc::new(KeyRing::open(here, Vec::new()).await.unwrap());
+    let there = KeyRing::open(there, Vec::new()).await.unwrap();
     let shutdown = CancellationToken::new();
     let mut tasks = tokio::task::JoinSet::new();
     tasks.spawn(Arc::clone(&here).run(None, shutdown.clone()));
@@ -115,6 +115,51 @@ async fn what_another_instance_revokes_ends_here_too() {
     eventually("the key to be known", || told(&here, 1, at(0)) == "key_1 alice").await;
     there.change(revoke("key_1"), vec![]).await.unwrap();
     eventually("the key to end", || told(&here, 1, at(0)) == "Revoked").await;
+    shutdown.cancel();
+    tasks.join_all().await;
+}
+
+#[tokio::test]
+async fn what_another_instance_revokes_ends_here_too() {
+    let store: Arc<dyn KeyStore> = Arc::new(MemoryStore::new());
+    check_instances(Arc::clone(&store), store).await;
+}
+
+#[tokio::test]
+async fn what_another_instance_on_postgresql_revokes_ends_here_too() {
+    let url = std::env::var_os("AGENTRY_TEST_POSTGRES_URL").filter(|url| !url.is_empty());
+    let Some(url) = url else {
+        let mut terminal = std::io::stderr();
+        let skipped = "skipped: AGENTRY_TEST_POSTGRES_URL is not set; `cargo xtask test` sets it";
+        std::io::Write::write_all(&mut terminal, skipped.as_bytes()).unwrap();
+        return;
+    };
+    let url = url.into_string().unwrap();
+    let url = format!("{url}?connections=2&schema=r{}", std::process::id());
+    let here = PostgresStore::open(&url).await.unwrap();
+    let there = PostgresStore::open(&url).await.unwrap();
+    check_instances(Arc::new(here), Arc::new(there)).await;
+}
+
+#[tokio::test]
+async fn a_hint_is_enough() {
+    let store = Arc::new(MemoryStore::new());
+    let here = Arc::new(ring(&store).await);
+    let there = ring(&store).await;
+    there.change(create(key(1, "ci")), vec![]).await.unwrap();
+    let (say, hints) = tokio::sync::mpsc::channel(1);
+    let hints: Hints = Box::pin(stream::unfold(hints, async |mut hints| {
+        hints.recv().await.map(|hint| (hint, hints))
+    }));
+    let mut tasks = tokio::task::JoinSet::new();
+    let shutdown = CancellationToken::new();
+    tasks.spawn(Arc::clone(&here).run(Some(hints), shutdown.clone()));
+    say.send(Hint::TagInvalidated { tag: "x".to_owned() }).await.unwrap();
+    say.send(Hint::Missed).await.unwrap();
+    drop(say);
+    eventually("the key to be known", || told(&here, 1, at(0)) == "key_1 alice").await;
+    there.change(revoke("key_1"), vec![]).await.unwrap();
+    eventually("polling to go on without hints", || told(&here, 1, at(0)) == "Revoked").await;
     shutdown.cancel();
     tasks.join_all().await;
 }
