@@ -51,8 +51,13 @@ WITH ended AS (
 SELECT count(*) FROM ended";
 
 pub(super) const RENEW: &str = "
-WITH renewed AS (
-  UPDATE slices SET expires = greatest(expires, $3) WHERE instance = $1 AND life = $2 RETURNING 1
+WITH mine AS (
+  SELECT account, period FROM slices WHERE instance = $1 AND life = $2
+  ORDER BY account, period FOR UPDATE
+), renewed AS (
+  UPDATE slices s SET expires = greatest(s.expires, $3) FROM mine m
+  WHERE s.account = m.account AND s.period = m.period AND s.instance = $1 AND s.life = $2
+  RETURNING 1
 )
 SELECT count(*) FROM renewed";
 
