@@ -131,7 +131,24 @@ impl OpenAi {
     ) -> Result<Response<BodyStream>, ModelError> {
         let url = self.urls.of(endpoint, model)?;
         let request = drive::post(url, self.headers.clone(), body);
-        drive::send(&self.client, cx, request, model).await
+        let response = drive::send(&self.client, cx, request, model).await;
+        response.map_err(|error| self.explained(error))
+    }
+
+    /// A refusal may come from a habit of the server that the configuration can name.
+    fn explained(&self, error: ModelError) -> ModelError {
+        match error {
+            ModelError::Invalid { message, param, upstream_code } => {
+                let message = match self.quirks.suspected(&message) {
+                    Some(quirk) => format!(
+                        "{message} (perhaps quirks = [\"{quirk}\"] is missing in the configuration of this provider)"
+                    ),
+                    None => message,
+                };
+                ModelError::Invalid { message, param, upstream_code }
+            }
+            other => other,
+        }
     }
 
     async fn whole(

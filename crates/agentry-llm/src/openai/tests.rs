@@ -77,6 +77,9 @@ async fn an_answer_arrives_or_its_failure_has_a_name() {
     let midway = sse(&format!("{HELLO}\n\nevent: error\ndata: {error}\n\n"));
     check(midway, LONG, Err("unreadable"), Err("the upstream broke off: come later")).await;
     check(String::new(), LONG, Err("cannot answer now"), Err("cannot answer now")).await;
+    let strict = r#"{"error":"unknown field stream_options"}"#;
+    let hint = "unknown field stream_options (perhaps quirks = [\"no_stream_options\"]";
+    check(http("422 No", "application/json", strict), LONG, Err(hint), Err(hint)).await;
     check(http("301 Moved", "text/html", ""), LONG, Err("base_url"), Err("base_url")).await;
 }
 

@@ -153,6 +153,27 @@ impl Quirks {
             && !self.short_ids
     }
 
+    /// The quirk that a server may have which refuses a request with such a message, if it is not yet known to have it.
+    #[must_use]
+    pub fn suspected(&self, message: &str) -> Option<&'static str> {
+        let says = |word: &str| message.contains(word);
+        if says("stream_options") && !self.no_stream_options {
+            Some("no_stream_options")
+        } else if says("reasoning_details") && self.thoughts == Thoughts::AsSent {
+            Some("no_reasoning_details")
+        } else if says("reasoning_content") && self.thoughts != Thoughts::Refused {
+            Some("no_reasoning")
+        } else if self.max_tokens != MaxTokens::AsSent {
+            None
+        } else if says("'max_tokens'") && says("'max_completion_tokens' instead") {
+            Some("max_completion_tokens")
+        } else if says("max_completion_tokens") {
+            Some("max_tokens")
+        } else {
+            None
+        }
+    }
+
     /// The request as this server takes it. A streamed answer reports its usage wherever that can be asked for: without
     /// it nobody knows what it cost.
     pub(super) fn adapt<'a>(&self, request: &'a ChatRequest) -> Cow<'a, ChatRequest> {

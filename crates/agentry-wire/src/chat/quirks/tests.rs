@@ -126,3 +126,27 @@ fn what_passes_as_it_is_brings_no_thoughts_that_are_refused() {
     let effort = Bytes::from_static(br#"{"reasoning_effort":"low","messages":[] }"#);
     assert_eq!(openai.own_thoughts(effort.clone()), effort);
 }
+
+#[test]
+fn a_refusal_tells_which_quirk_a_server_may_have() {
+    let unknown = Quirks::default();
+    for (message, expected) in [
+        ("Unrecognized request argument supplied: stream_options", Some("no_stream_options")),
+        (
+            "Extra inputs are not permitted: messages.1.reasoning_details",
+            Some("no_reasoning_details"),
+        ),
+        ("property 'reasoning_content' is unsupported", Some("no_reasoning")),
+        ("unknown field `max_completion_tokens`", Some("max_tokens")),
+        (
+            "'max_tokens' is not supported with this model. Use 'max_completion_tokens' instead.",
+            Some("max_completion_tokens"),
+        ),
+        ("the model is asleep", None),
+    ] {
+        assert_eq!(unknown.suspected(message), expected, "{message}");
+        // Who has it already refuses for another reason.
+        let known = expected.map(|name| unknown.with(name).unwrap().suspected(message));
+        assert!(known.is_none_or(|again| again.is_none()), "{message}: {known:?}");
+    }
+}
