@@ -348,6 +348,11 @@ impl Reservation {
         self.known = self.known.or(Some(self.estimate));
     }
 
+    /// The upstream has refused the attempt, or was not reached: it bills nothing for it.
+    pub fn undone(&mut self) {
+        self.known = None;
+    }
+
     /// The upstream has said so much of what it bills.
     pub fn observed(&mut self, cost: MicroUsd) {
         self.known = Some(cost.0.max(0));

@@ -132,6 +132,11 @@ async fn what_is_dropped_costs_what_is_known() {
     assert_eq!(cut.settle_as_known().amount(), MicroUsd(100));
     assert_eq!(reserve().await.settle_as_known().amount(), MicroUsd(0));
     assert_eq!(left(), 770);
+    let mut refused = reserve().await;
+    refused.dispatched();
+    refused.undone();
+    drop(refused);
+    assert_eq!(left(), 770, "the upstream did not do it");
     world.instance.stop().await;
 }
 
