@@ -126,6 +126,8 @@ struct State {
     gradient: Gradient,
     in_use: u32,
     queue: Queue<oneshot::Sender<Result<Permit, Shed>>>,
+    /// How long the queue may be, of what is usual.
+    queue_percent: u8,
     /// A moving average, in microseconds.
     call_micros: u64,
     shed: u64,
@@ -150,10 +152,16 @@ impl Limiter {
                 gradient: Gradient::new(settings),
                 in_use: 0,
                 queue: Queue::default(),
+                queue_percent: 100,
                 call_micros: 0,
                 shed: 0,
             }),
         }))
+    }
+
+    /// Lets fewer wait than usual, in percent; 100 gives everything back. Those who wait already go on waiting.
+    pub fn shorten_queue(&self, percent: u8) {
+        self.lock().queue_percent = percent.min(100);
     }
 
     pub fn has_room(&self) -> bool {
@@ -239,7 +247,8 @@ impl Limiter {
         state: &mut State,
         wish: Wish,
     ) -> Result<(Place, oneshot::Receiver<Result<Permit, Shed>>), Shed> {
-        if state.queue.len() >= state.gradient.limit() as usize * WAITING_PER_SLOT {
+        let waiting_max = state.gradient.limit() as usize * WAITING_PER_SLOT;
+        if state.queue.len() >= waiting_max * usize::from(state.queue_percent) / 100 {
             let Some(given_up) = state.queue.make_way(wish.priority, wish.caller) else {
                 return Err(state.turned_away());
             };

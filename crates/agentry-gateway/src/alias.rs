@@ -5,11 +5,13 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use agentry_balance::Strategy;
+use agentry_balance::{LimitSettings, Strategy};
 use agentry_core::MicroUsd;
 use agentry_core::chat::Usage;
 use agentry_core::embed::Embedder;
 use agentry_core::model::ChatModel;
+
+use crate::money::Rates;
 
 #[derive(Clone)]
 pub struct Alias {
@@ -63,6 +65,8 @@ pub struct Target {
     pub weight: u32,
     /// The most that the model writes, where it is known.
     pub output_tokens_max: Option<u64>,
+    /// How much may be under way there at once, for all names that lead to it: that of the first one counts.
+    pub limit: Option<LimitSettings>,
 }
 
 impl Target {
@@ -81,6 +85,7 @@ impl Target {
             price: None,
             weight: 1,
             output_tokens_max: None,
+            limit: None,
         }
     }
 
@@ -96,6 +101,8 @@ impl Target {
 pub struct Price {
     pub input: MicroUsd,
     pub cached_input: MicroUsd,
+    /// For input that the upstream keeps for later calls.
+    pub cache_write: MicroUsd,
     pub output: MicroUsd,
 }
 
@@ -103,11 +110,7 @@ impl Price {
     /// Rounded up.
     #[must_use]
     pub fn of(&self, usage: &Usage) -> MicroUsd {
-        let Self { input, cached_input, output } = *self;
-        let cached = usage.cached_input_tokens.min(usage.input_tokens);
-        MicroUsd::of_tokens(usage.input_tokens - cached, input)
-            + MicroUsd::of_tokens(cached, cached_input)
-            + MicroUsd::of_tokens(usage.output_tokens, output)
+        Rates::from(*self).of(usage)
     }
 }
 

@@ -1,8 +1,11 @@
 //! The way of one call.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use agentry_balance::Shed;
+use agentry_core::keys::Priority;
 use agentry_core::model::{Caching as Wanted, CallContext};
 use agentry_core::{Failure as _, MicroUsd, ledger};
 use tokio::time::{Instant, timeout_at};
@@ -108,8 +111,11 @@ impl<'a> Calling<'a> {
         }
     }
 
-    /// The caller's own limits. They are in memory: nobody waits here.
+    /// The caller's own limits, and whether there is memory for those who can wait. Nobody waits here.
     pub(crate) fn admit(&self, tokens: u64, settlement: &mut Settlement) -> Result<(), Error> {
+        if self.cx.priority == Priority::Low && self.inner.refuses_low.load(Ordering::Relaxed) {
+            return Err(Error::Shed(Shed { retry_after: SCARCE_AFTER }));
+        }
         if let Some(limits) = &self.allowance.limits {
             let admitted = limits.admit(tokens, Instant::now().into_std());
             settlement.admit(admitted.map_err(Error::Limited)?);
@@ -242,6 +248,9 @@ impl<'a> Calling<'a> {
         Ok(most)
     }
 }
+
+/// When a call of low priority may be tried again while memory is scarce.
+const SCARCE_AFTER: Duration = Duration::from_secs(5);
 
 /// What a model makes of one picture at most, of those whose figures are known.
 const IMAGE_TOKENS_MAX: u64 = 8_000;

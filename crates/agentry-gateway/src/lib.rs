@@ -5,6 +5,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use agentry_balance::{Dice, Settings as TargetSettings};
 use agentry_core::chat::{ChatRequest, ChatResponse};
@@ -64,6 +65,8 @@ pub(crate) struct Inner {
     observer: Arc<dyn Observer>,
     clock: Arc<dyn Clock>,
     dice: Dice,
+    /// Memory is scarce: who can wait has to.
+    refuses_low: AtomicBool,
 }
 
 /// What a gateway is made of beside its aliases.
@@ -128,6 +131,7 @@ impl Gateway {
                 observer,
                 clock,
                 dice: Dice::new(seed),
+                refuses_low: AtomicBool::new(false),
             }),
         })
     }
@@ -159,6 +163,25 @@ impl Gateway {
 }
 
 impl Gateway {
+    /// Does what is said when memory gets scarce, or there is enough again.
+    pub fn relieve(&self, action: pressure::Action) {
+        let Inner { policies, targets, refuses_low, .. } = self.inner.as_ref();
+        match action {
+            pressure::Action::Cache { percent } => {
+                if let Some(caching) = &policies.cache {
+                    caching.levels().cache().shrink(percent);
+                }
+            }
+            pressure::Action::Queues { percent } => {
+                let limiters = targets.iter().filter_map(|(_, vitals)| vitals.limiter());
+                limiters.for_each(|limiter| limiter.shorten_queue(percent));
+            }
+            pressure::Action::LowPriority { is_refused } => {
+                refuses_low.store(is_refused, Ordering::Relaxed);
+            }
+        }
+    }
+
     /// Makes vectors.
     pub async fn embed(
         &self,

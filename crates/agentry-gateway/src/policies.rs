@@ -39,7 +39,7 @@ pub struct Rule {
     pub limits: Vec<Limit>,
 }
 
-/// `None` stands for each one, with a budget of its own.
+/// `None` stands for each one that no other rule names, with a budget of its own.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Whose {
     Tenant,
@@ -124,7 +124,9 @@ impl Allowance {
                 accounts.push(books.budgets.account(Scope::Key { tenant, key: name }, &caps));
             }
             let people = (team.as_deref(), user.as_deref());
-            let rules = books.rules.iter().filter(|rule| *rule.tenant == **tenant);
+            let of_tenant = |rule: &&Rule| *rule.tenant == **tenant;
+            let named: Vec<_> = books.rules.iter().filter(of_tenant).collect();
+            let rules = named.iter().filter(|rule| !rule.is_overridden(&named, people));
             accounts.extend(rules.filter_map(|rule| rule.lasting(&books.budgets, people)));
         }
         let limits = keys.map(|limits| limits.key(&key(), rates));
@@ -141,6 +143,23 @@ impl Allowance {
 }
 
 impl Rule {
+    /// Whether it is for each one, and another of `rules` is for this one.
+    fn is_overridden(&self, rules: &[&Self], (team, user): (Option<&str>, Option<&str>)) -> bool {
+        match &self.whose {
+            Whose::Team(None) => rules.iter().any(
+                |rule| matches!(&rule.whose, Whose::Team(Some(one)) if Some(one.as_str()) == team),
+            ),
+            Whose::User(None) => rules.iter().any(
+                |rule| matches!(&rule.whose, Whose::User(Some(one)) if Some(one.as_str()) == user),
+            ),
+            Whose::Team(Some(_))
+            | Whose::User(Some(_))
+            | Whose::Tenant
+            | Whose::Session
+            | Whose::Run => false,
+        }
+    }
+
     /// Of what is known of a caller.
     fn lasting(
         &self,
@@ -174,3 +193,6 @@ impl Rule {
         Some(budgets.account(scope, limits))
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -54,7 +54,7 @@ impl Targets {
             .map(|target| Arc::new(Lane { name: target.name().into(), target: target.clone() }))
             .collect();
         let members = lanes.iter().map(|lane| Member {
-            vitals: self.vitals(&lane.name, settings, now),
+            vitals: self.vitals(lane, settings, now),
             weight: lane.target.weight,
             id: affinity(lane.name.as_bytes()),
             model: affinity(lane.target.model.as_bytes()),
@@ -70,9 +70,10 @@ impl Targets {
         })
     }
 
-    fn vitals(&mut self, name: &Arc<str>, settings: &Settings, now: Instant) -> Arc<Vitals> {
-        let new = || Arc::new(Vitals::new(*settings, now));
-        Arc::clone(self.0.entry(Arc::clone(name)).or_insert_with(new))
+    fn vitals(&mut self, lane: &Lane, settings: &Settings, now: Instant) -> Arc<Vitals> {
+        let limit = lane.target.limit.or(settings.limit);
+        let new = || Arc::new(Vitals::new(Settings { limit, ..*settings }, now));
+        Arc::clone(self.0.entry(Arc::clone(&lane.name)).or_insert_with(new))
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = (&Arc<str>, &Arc<Vitals>)> {

@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use agentry_balance::Strategy;
 use agentry_core::chat::{Event, FinishReason, Head, Message, Usage};
+use agentry_core::keys::Priority;
 use agentry_core::model::Waiting;
-use agentry_core::{Code, MicroUsd, Timestamp, ledger};
+use agentry_core::{Code, Failure as _, MicroUsd, Retry, Timestamp, ledger};
 use futures_util::{StreamExt as _, stream};
 
 use super::*;
@@ -118,6 +119,7 @@ impl Stage {
         let price = Price {
             input: MicroUsd(1_000_000),
             cached_input: MicroUsd(500_000),
+            cache_write: MicroUsd(1_000_000),
             output: MicroUsd(2_000_000),
         };
         let targets = actors.iter().enumerate().map(|(at, actor)| Target {
@@ -375,6 +377,25 @@ async fn a_model_is_named_by_alias_or_by_target() {
     let refused = "unknown model_not_found - x0 0 tokens -";
     let expected = [["p/1 success p/1 x1 13 tokens 14"].as_slice(), &[refused; 4]].concat();
     assert_eq!(stage.settled(), expected);
+}
+
+#[tokio::test]
+async fn while_memory_is_scarce_only_calls_of_low_priority_are_refused() {
+    let stage = Stage::new(vec![vec![whole("a"), whole("b")]], unchanged);
+    let call = async |priority| {
+        let cx = CallContext { priority, ..CallContext::new("1", "test") };
+        let messages = vec![Message::user("hi")];
+        let request = ChatRequest { model: "m".to_owned(), messages, ..ChatRequest::default() };
+        let refused = stage.gateway.call(&cx, request).await.err();
+        refused.map(|error| (error.code().0, error.retry()))
+    };
+    let refuse = |is_refused| stage.gateway.relieve(pressure::Action::LowPriority { is_refused });
+    refuse(true);
+    let later = Retry::After(Duration::from_secs(5));
+    assert_eq!(call(Priority::Low).await, Some(("overloaded", later)));
+    assert_eq!(call(Priority::Normal).await, None);
+    refuse(false);
+    assert_eq!(call(Priority::Low).await, None);
 }
 
 #[tokio::test]

@@ -84,6 +84,24 @@ fn when_the_queue_is_full_the_least_important_is_turned_away() {
 }
 
 #[test]
+fn a_shortened_queue_takes_nobody_new_and_lets_those_in_it_wait() {
+    block_on(async {
+        let limiter = limiter(2);
+        let _held = [limiter.try_acquire().unwrap(), limiter.try_acquire().unwrap()];
+        let wait = || Box::pin(limiter.acquire(wish(Priority::Normal, 1)));
+        let mut waiting = [wait(), wait()];
+        for one in &mut waiting {
+            assert!(is_waiting(one.as_mut()).await);
+        }
+        limiter.shorten_queue(25);
+        assert!(wait().await.is_err());
+        assert_eq!(limiter.state().waiting, 2);
+        limiter.shorten_queue(100);
+        assert!(is_waiting(wait().as_mut()).await);
+    });
+}
+
+#[test]
 fn whoever_goes_away_leaves_its_place_and_its_permit() {
     block_on(async {
         let limiter = limiter(1);

@@ -42,15 +42,15 @@ impl Rates {
 
 impl From<Price> for Rates {
     fn from(price: Price) -> Self {
-        let Price { input, cached_input, output } = price;
-        Self { input, cached_input, cache_write: input, output }
+        let Price { input, cached_input, cache_write, output } = price;
+        Self { input, cached_input, cache_write, output }
     }
 }
 
 impl From<Rates> for Price {
     fn from(rates: Rates) -> Self {
-        let Rates { input, cached_input, cache_write: _, output } = rates;
-        Self { input, cached_input, output }
+        let Rates { input, cached_input, cache_write, output } = rates;
+        Self { input, cached_input, cache_write, output }
     }
 }
 

@@ -58,6 +58,7 @@ impl Server {
             price: Some(Price {
                 input: MicroUsd(1_000_000),
                 cached_input: MicroUsd(500_000),
+                cache_write: MicroUsd(1_000_000),
                 output: MicroUsd(2_000_000),
             }),
         };
