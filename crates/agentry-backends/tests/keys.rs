@@ -8,8 +8,6 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use agentry_backends::memory::MemoryStore;
 use agentry_backends::postgres::PostgresStore;
 use agentry_backends::sqlite::SqliteStore;
-use agentry_core::audit::Record;
-use agentry_core::store::Log as _;
 use agentry_testkit::keys::Kind;
 use async_trait::async_trait;
 
@@ -26,10 +24,6 @@ impl Kind for Memory {
     /// Nothing is kept, so nothing is closed.
     async fn reopen(&self, store: MemoryStore) -> MemoryStore {
         store
-    }
-
-    async fn audit(&self, store: &MemoryStore) -> Vec<Record> {
-        store.audit(0, 1_000).await.unwrap()
     }
 }
 
@@ -61,10 +55,6 @@ impl Kind for Sqlite {
     async fn reopen(&self, store: SqliteStore) -> SqliteStore {
         drop(store);
         self.open()
-    }
-
-    async fn audit(&self, store: &SqliteStore) -> Vec<Record> {
-        store.audit(0, 1_000).await.unwrap()
     }
 }
 
@@ -109,10 +99,6 @@ impl Kind for Postgres {
     async fn reopen(&self, store: PostgresStore) -> PostgresStore {
         drop(store);
         self.open().await
-    }
-
-    async fn audit(&self, store: &PostgresStore) -> Vec<Record> {
-        store.audit_records(0, 1_000).await.unwrap()
     }
 }
 

@@ -164,6 +164,9 @@ pub trait KeyStore: Send + Sync {
     async fn change(&self, change: Change, audit: Vec<audit::Entry>) -> Result<Changed, Error>;
     /// Notes when keys were last used, never an earlier time than before. This is no change of version.
     async fn used(&self, uses: Vec<(String, Timestamp)>) -> Result<(), Error>;
+    /// The chained log in which changes stand, after the record of that number. It is that of the runs where both are kept
+    /// in one place.
+    async fn key_audit(&self, after: u64, max: usize) -> Result<Vec<audit::Record>, Error>;
 }
 
 /// A place where something is kept that belongs to a person.

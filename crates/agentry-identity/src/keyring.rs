@@ -159,6 +159,11 @@ impl KeyRing {
         changed
     }
 
+    /// What was done to the keys: see [`KeyStore::key_audit`].
+    pub async fn audit(&self, after: u64, max: usize) -> Result<Vec<audit::Record>, Error> {
+        self.store.key_audit(after, max).await
+    }
+
     /// Looks whether another instance has changed something.
     pub async fn refresh(&self) -> Result<(), Error> {
         let _turn = self.turn.lock().await;

@@ -14,7 +14,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::parameters::Parameters;
-use crate::{App, Body, Refusal};
+use crate::{App, Body, Refusal, identity};
 
 /// What this face works on.
 pub struct Approvals {
@@ -233,6 +233,17 @@ struct Span {
     #[serde(default)]
     after: u64,
     limit: Option<usize>,
+    #[serde(default)]
+    of: Of,
+}
+
+/// Keys that several instances share have a log of their own.
+#[derive(Debug, Clone, Copy, Default, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Of {
+    #[default]
+    Runs,
+    Keys,
 }
 
 async fn read_audit(
@@ -245,7 +256,10 @@ async fn read_audit(
     let max = span.limit.unwrap_or(AUDIT_MAX).clamp(1, AUDIT_MAX);
     let mut after = span.after;
     loop {
-        let records = face.log.audit(after, max).await?;
+        let records = match span.of {
+            Of::Runs => face.log.audit(after, max).await?,
+            Of::Keys => identity::ring(&app)?.audit(after, max).await?,
+        };
         let Some(last) = records.last() else { break };
         after = last.number;
         let seen: Vec<_> = records.into_iter().filter(|record| is_seen(&caller, record)).collect();

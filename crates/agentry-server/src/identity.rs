@@ -214,7 +214,7 @@ fn actor(caller: &Caller) -> Actor {
     }
 }
 
-fn ring(app: &App) -> Result<&KeyRing, Refusal> {
+pub(crate) fn ring(app: &App) -> Result<&KeyRing, Refusal> {
     app.identity
         .keys
         .as_deref()

@@ -3,7 +3,7 @@
 use std::sync::{MutexGuard, PoisonError};
 
 use agentry_core::keys::{Change, Changed, Key, KeyStore, Keys};
-use agentry_core::store::Error;
+use agentry_core::store::{Error, Log as _};
 use agentry_core::{Timestamp, audit};
 use async_trait::async_trait;
 
@@ -44,6 +44,10 @@ impl KeyStore for MemoryStore {
             }
         }
         Ok(())
+    }
+
+    async fn key_audit(&self, after: u64, max: usize) -> Result<Vec<audit::Record>, Error> {
+        self.audit(after, max).await
     }
 }
 

@@ -22,7 +22,7 @@ pub(super) struct Links {
 
 impl PostgresStore {
     /// Records after `after`, oldest first.
-    pub async fn audit_records(&self, after: u64, max: usize) -> Result<Vec<Record>, Error> {
+    pub(super) async fn audit_records(&self, after: u64, max: usize) -> Result<Vec<Record>, Error> {
         let sql =
             "SELECT number, entry, digest FROM audit WHERE number > $1 ORDER BY number LIMIT $2";
         let bound = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);

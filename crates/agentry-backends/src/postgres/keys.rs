@@ -142,4 +142,8 @@ impl KeyStore for PostgresStore {
             uses.into_iter().map(|(id, at)| (id, at.as_micros())).unzip();
         self.pool.query(sql::USED, &[&ids, &times]).await.map(drop)
     }
+
+    async fn key_audit(&self, after: u64, max: usize) -> Result<Vec<audit::Record>, Error> {
+        self.audit_records(after, max).await
+    }
 }

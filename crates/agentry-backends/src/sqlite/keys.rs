@@ -1,7 +1,7 @@
 //! API keys.
 
 use agentry_core::keys::{Change, Changed, Key, KeyStore, Keys, StoredTerms, Terms};
-use agentry_core::store::Error;
+use agentry_core::store::{Error, Log as _};
 use agentry_core::{Timestamp, audit};
 use async_trait::async_trait;
 use rusqlite::{Connection, Result, Row, params};
@@ -205,5 +205,13 @@ impl KeyStore for SqliteStore {
 
     async fn used(&self, uses: Vec<(String, Timestamp)>) -> std::result::Result<(), Error> {
         self.call(Command::Keeping(Keeping::Used(uses))).await.map(drop)
+    }
+
+    async fn key_audit(
+        &self,
+        after: u64,
+        max: usize,
+    ) -> std::result::Result<Vec<audit::Record>, Error> {
+        self.audit(after, max).await
     }
 }

@@ -224,6 +224,10 @@ impl KeyStore for Blind {
     async fn used(&self, uses: Vec<(String, Timestamp)>) -> Result<(), Error> {
         self.store.used(uses).await
     }
+
+    async fn key_audit(&self, after: u64, max: usize) -> Result<Vec<audit::Record>, Error> {
+        self.store.key_audit(after, max).await
+    }
 }
 
 #[tokio::test]
