@@ -1,19 +1,22 @@
 //! Walks the audit log, of a running instance or in its file, and checks the chain.
 
 use agentry_core::audit::{Digest, Record, Verifier};
+use agentry_core::keys::KeyStore;
 use agentry_core::store::Log;
 use anyhow::Context as _;
 use serde::Deserialize as _;
 use serde_json::{Value, json};
 
 use crate::agent::Agent;
+use crate::operate::Of;
 
 const PAGE: usize = 1_000;
 
 /// Where the log is read.
 #[derive(Clone, Copy)]
 pub(crate) enum Source<'a> {
-    Instance(&'a Agent),
+    Instance(&'a Agent, Of),
+    Keys(&'a dyn KeyStore),
     File(&'a dyn Log),
 }
 
@@ -21,8 +24,12 @@ impl Source<'_> {
     async fn page(self, after: u64) -> anyhow::Result<Vec<Record>> {
         match self {
             Self::File(log) => log.audit(after, PAGE).await.context("read the audit log"),
-            Self::Instance(agent) => agent
-                .list(&format!("/v1/audit?after={after}&limit={PAGE}"))
+            Self::Keys(keys) => keys.key_audit(after, PAGE).await.context("read the audit log"),
+            Self::Instance(agent, of) => agent
+                .list(&match of {
+                    Of::Runs => format!("/v1/audit?after={after}&limit={PAGE}"),
+                    Of::Keys => format!("/v1/audit?after={after}&limit={PAGE}&of=keys"),
+                })
                 .await?
                 .into_iter()
                 .map(|record| Record::deserialize(record).context("read an audit record"))

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use agentry_backends::sqlite::{OpenError, SqliteStore};
-use agentry_core::keys::Priority;
+use agentry_core::keys::{KeyStore, Priority};
 use agentry_core::{Clock as _, Timestamp};
 use agentry_identity::{Actor, Issued, KeyRing, Wish, WishedBudget, admin};
 use anyhow::{Context as _, anyhow};
@@ -14,9 +14,10 @@ use serde_json::{Value, json};
 use crate::agent::Agent;
 use crate::cli::{Context, Ended, Exit};
 use crate::clock::SystemClock;
-use crate::config::{Config, Storage};
-use crate::operate::{Target, agent, block};
+use crate::config::{Config, Ledger, Storage};
+use crate::operate::{Target, agent, ended, runtime};
 use crate::terminal::Terminal;
+use crate::wiring::storage;
 
 #[derive(Debug, Clone, clap::Subcommand)]
 pub(crate) enum Keys {
@@ -91,29 +92,33 @@ pub(crate) struct New {
 pub(crate) fn run(cx: &Context, target: &Target, what: Keys) -> Result<Exit, Ended> {
     let config = cx.config()?;
     let making = matches!(what, Keys::Create(_));
-    let store = match (&target.url, &config.storage) {
-        (None, Storage::Sqlite(path)) => open(path, making)?,
-        _ => None,
-    };
     let agent = agent(cx, target)?;
     let now = SystemClock.now();
-    block(async {
-        match store {
-            Some(store) => in_store(cx.terminal, &config, Arc::new(store), (what, now)).await?,
-            None => over_http(cx.terminal, &agent, what, now).await?,
-        }
-        Ok(Exit::Done)
+    runtime()?.block_on(async {
+        let store: Option<Arc<dyn KeyStore>> = match (&target.url, &config.ledger, &config.storage)
+        {
+            (None, Ledger::Postgres { url, place, .. }, _) => {
+                Some(Arc::new(storage::postgres(url, place).await?))
+            }
+            (None, Ledger::Storage, Storage::Sqlite(path)) => open(path, making)?,
+            (None, Ledger::Storage, Storage::Memory) | (Some(_), _, _) => None,
+        };
+        let done = match store {
+            Some(store) => in_store(cx.terminal, &config, store, (what, now)).await,
+            None => over_http(cx.terminal, &agent, what, now).await,
+        };
+        done.map(|()| Exit::Done).map_err(ended)
     })
 }
 
 /// Nothing when an instance has it open: that one is asked. A store is made only for a key to be kept in.
-fn open(path: &Path, making: bool) -> Result<Option<SqliteStore>, Ended> {
+fn open(path: &Path, making: bool) -> Result<Option<Arc<dyn KeyStore>>, Ended> {
     if !making && !path.is_file() {
         let error = anyhow!("there is no store {} yet, and no key in it", path.display());
         return Err(error.into());
     }
     match SqliteStore::open(path) {
-        Ok(store) => Ok(Some(store)),
+        Ok(store) => Ok(Some(Arc::new(store))),
         Err(OpenError::InUse { .. }) => Ok(None),
         Err(error) => Err(anyhow::Error::from(error).into()),
     }
@@ -123,7 +128,7 @@ fn open(path: &Path, making: bool) -> Result<Option<SqliteStore>, Ended> {
 async fn in_store(
     terminal: Terminal,
     config: &Config,
-    store: Arc<SqliteStore>,
+    store: Arc<dyn KeyStore>,
     (what, now): (Keys, Timestamp),
 ) -> anyhow::Result<()> {
     let ring = KeyRing::open(store, config.access.keys.clone()).await.context("read the keys")?;

@@ -8,8 +8,9 @@ use serde_json::{Value, json};
 use crate::agent::Agent;
 use crate::audit::{Audited, Source};
 use crate::cli::{Context, Ended, Exit};
-use crate::config::Storage;
+use crate::config::{self, Storage};
 use crate::terminal::Terminal;
+use crate::wiring::storage;
 
 /// Where the instance is; the configuration's address by default.
 #[derive(Debug, Clone, clap::Args)]
@@ -59,12 +60,25 @@ pub(crate) struct Verdict {
 pub(crate) enum Audit {
     /// Walk the whole chain; exits with 1 where it is broken
     Verify {
+        /// Which log: keys have one of their own when [ledger] is a database that instances share
+        #[arg(long, value_enum, default_value = "runs")]
+        of: Of,
         /// A head noted down earlier: the log must still contain it
         #[arg(long, value_name = "DIGEST")]
         head: Option<Digest>,
     },
     /// Every record, oldest first
-    List,
+    List {
+        /// Which log: keys have one of their own when [ledger] is a database that instances share
+        #[arg(long, value_enum, default_value = "runs")]
+        of: Of,
+    },
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Of {
+    Runs,
+    Keys,
 }
 
 pub(crate) fn incidents(cx: &Context, target: &Target, what: Incidents) -> Result<Exit, Ended> {
@@ -120,7 +134,19 @@ pub(crate) fn approvals(cx: &Context, target: &Target, what: Approvals) -> Resul
 /// Without `--url` the file is read; while an instance has it open, that instance is asked.
 pub(crate) fn audit(cx: &Context, target: &Target, what: &Audit) -> Result<Exit, Ended> {
     let terminal = cx.terminal;
-    let file = match (&target.url, cx.config()?.storage) {
+    let config = cx.config()?;
+    let of = match what {
+        Audit::Verify { of, .. } | Audit::List { of } => *of,
+    };
+    if let (None, Of::Keys, config::Ledger::Postgres { url, place, .. }) =
+        (&target.url, of, &config.ledger)
+    {
+        return runtime()?.block_on(async {
+            let store = storage::postgres(url, place).await?;
+            walk(terminal, Source::Keys(&store), what).await.map_err(ended)
+        });
+    }
+    let file = match (&target.url, config.storage) {
         (None, Storage::Sqlite(path)) if path.is_file() => match SqliteStore::open(&path) {
             Ok(store) => Some(store),
             Err(OpenError::InUse { .. }) => None,
@@ -129,16 +155,18 @@ pub(crate) fn audit(cx: &Context, target: &Target, what: &Audit) -> Result<Exit,
         _ => None,
     };
     let agent = agent(cx, target)?;
-    let source = file.as_ref().map_or(Source::Instance(&agent), |store| Source::File(store));
-    block(async {
-        match what {
-            Audit::List => {
-                source.each(|record| terminal.object(record)).await?;
-                Ok(Exit::Done)
-            }
-            Audit::Verify { head } => tell_audit(terminal, &source.verify(*head).await?),
+    let source = file.as_ref().map_or(Source::Instance(&agent, of), |store| Source::File(store));
+    block(walk(terminal, source, what))
+}
+
+async fn walk(terminal: Terminal, source: Source<'_>, what: &Audit) -> anyhow::Result<Exit> {
+    match what {
+        Audit::List { .. } => {
+            source.each(|record| terminal.object(record)).await?;
+            Ok(Exit::Done)
         }
-    })
+        Audit::Verify { head, .. } => tell_audit(terminal, &source.verify(*head).await?),
+    }
 }
 
 fn tell_audit(terminal: Terminal, audited: &Audited) -> anyhow::Result<Exit> {
@@ -166,12 +194,18 @@ pub(crate) fn agent(cx: &Context, target: &Target) -> Result<Agent, Ended> {
 }
 
 pub(crate) fn block(work: impl Future<Output = anyhow::Result<Exit>>) -> Result<Exit, Ended> {
+    runtime()?.block_on(work).map_err(ended)
+}
+
+pub(crate) fn runtime() -> Result<tokio::runtime::Runtime, Ended> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let runtime = runtime.map_err(|error| Ended::from(anyhow::Error::from(error)))?;
-    runtime.block_on(work).map_err(|error| {
-        let unreachable = error.chain().any(<dyn std::error::Error>::is::<agentry_http::Error>);
-        Ended { exit: if unreachable { Exit::Unreachable } else { Exit::Failed }, error }
-    })
+    runtime.map_err(|error| Ended::from(anyhow::Error::from(error)))
+}
+
+/// Nobody may have answered.
+pub(crate) fn ended(error: anyhow::Error) -> Ended {
+    let unreachable = error.chain().any(<dyn std::error::Error>::is::<agentry_http::Error>);
+    Ended { exit: if unreachable { Exit::Unreachable } else { Exit::Failed }, error }
 }
 
 async fn decide(

@@ -14,6 +14,7 @@ use super::outcome::Outcome;
 use super::system::System;
 use crate::audit::Source;
 use crate::clock::SystemClock;
+use crate::operate::Of;
 
 /// How long an incident is awaited after the fault; it also bounds how long `none` is watched. The first one counts.
 const QUIET: Duration = Duration::from_secs(35);
@@ -44,7 +45,7 @@ impl Round<'_> {
         self.system.shop.inject(self.fault, victim).await.context("break the shop")?;
         self.live.phase("something may be wrong by now; waiting for alerts");
         let incident = self.watching(self.incident()).await?;
-        let audit = Source::Instance(&self.system.agent)
+        let audit = Source::Instance(&self.system.agent, Of::Runs)
             .verify(None)
             .await
             .context("read the audit log")?;

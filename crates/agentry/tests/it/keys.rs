@@ -5,7 +5,7 @@ use std::path::Path;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::support::{ANSWERS, Running, agentry, finish, get, post};
+use crate::support::{ANSWERS, Running, agentry, finish, get, post, wait_for};
 
 mod tokens;
 
@@ -369,4 +369,44 @@ fn a_tenant_sees_nothing_of_another() {
         let (_, seen) = asked(&operator, &get(path));
         assert!(!seen.to_string().contains("alice"), "{path}: {seen}");
     }
+}
+
+/// Two instances, each with runs of its own, and keys that both have.
+#[test]
+fn instances_share_keys_over_postgresql() {
+    let url = std::env::var_os("AGENTRY_TEST_POSTGRES_URL").filter(|url| !url.is_empty());
+    let Some(url) = url else {
+        let mut terminal = std::io::stderr();
+        let skipped = "skipped: AGENTRY_TEST_POSTGRES_URL is not set; `cargo xtask test` sets it\n";
+        std::io::Write::write_all(&mut terminal, skipped.as_bytes()).unwrap();
+        return;
+    };
+    let url = format!("{}?schema=shared{}", url.into_string().unwrap(), std::process::id());
+    let instance = || {
+        let folder = folder();
+        std::fs::write(folder.path().join("ledger.url"), &url).unwrap();
+        let config = format!("{CONFIG}\n[ledger]\nurl = \"file:ledger.url\"\n");
+        std::fs::write(folder.path().join("agentry.toml"), config).unwrap();
+        folder
+    };
+    let (here, there) = (instance(), instance());
+    let made = keys(here.path(), &["create", "--name", "ci", "--scope", "llm:chat"]);
+    let (ci, id) = (text(&made, "secret"), text(&made, "id"));
+    let operator =
+        secret(there.path(), &["--name", "me", "--scope", "admin", "--scope", "operator"]);
+    let (here, there) = (Running::again(here), Running::again(there));
+    for server in [&here, &there] {
+        assert_eq!(told(server, &by(&ci, &chat("fast"))), "200");
+    }
+    assert_eq!(told(&there, &by(&operator, &delete(&format!("/v1/keys/{id}")))), "200");
+    assert_eq!(told(&there, &by(&ci, &chat("fast"))), "401 key_revoked", "at once");
+    wait_for("the other one to know", || {
+        (told(&here, &by(&ci, &chat("fast"))) == "401 key_revoked").then_some(())
+    });
+    let (_, log) = here.json(&by(&operator, &get("/v1/audit?of=keys")));
+    assert_eq!(log["data"].as_array().unwrap().len(), 3, "{log}");
+    let mut verify = agentry(here.folder.path());
+    verify.args(["audit", "verify", "--of", "keys", "--json"]);
+    let verified: Value = serde_json::from_slice(&finish(verify).stdout).unwrap();
+    assert_eq!((&verified["verified"], &verified["records"]), (&json!(true), &json!(3)));
 }
