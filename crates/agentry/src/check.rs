@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use crate::cli::{Context, Ended, Exit};
-use crate::config::{Error, Source, Storage};
+use crate::config::{Error, Ledger, Source, Storage};
 use crate::wiring;
 
 pub(crate) fn run(cx: &Context) -> Result<Exit, Ended> {
@@ -28,6 +28,10 @@ pub(crate) fn run(cx: &Context) -> Result<Exit, Ended> {
         Storage::Memory => "memory:".to_owned(),
         Storage::Sqlite(path) => format!("sqlite:{}", path.display()),
     };
+    let ledger = match &config.ledger {
+        Ledger::Storage => storage.clone(),
+        Ledger::Postgres { place, .. } => place.clone(),
+    };
     let sources = wiring::sources(&config).map(|(kind, source)| match source {
         Source::Prometheus(url) => format!("{kind} from {url}"),
         Source::Folder(path) => format!("{kind} from {}", path.display()),
@@ -39,6 +43,7 @@ pub(crate) fn run(cx: &Context) -> Result<Exit, Ended> {
             "file": file,
             "listen": config.server.listen.to_string(),
             "storage": storage,
+            "ledger": ledger,
             "providers": providers,
             "models": models,
             "sources": sources.collect::<Vec<_>>(),
@@ -50,6 +55,7 @@ pub(crate) fn run(cx: &Context) -> Result<Exit, Ended> {
         .data(format_args!("{} is good", file.as_deref().unwrap_or("the default configuration")));
     cx.terminal.data(format_args!("  listen     {}", config.server.listen));
     cx.terminal.data(format_args!("  storage    {storage}"));
+    cx.terminal.data(format_args!("  ledger     {ledger}"));
     cx.terminal.data(format_args!("  providers  {}", list(&providers)));
     cx.terminal.data(format_args!("  models     {}", list(&models)));
     for source in sources {

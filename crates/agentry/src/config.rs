@@ -9,25 +9,32 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use agentry_gateway::Rule;
+use agentry_guards::Guards;
 use agentry_server::{BodyLimits, Settings};
 
 mod breaker;
+mod budgets;
 mod cache;
+mod catalogue;
+mod guards;
 mod incident;
 mod keys;
 mod models;
 mod problem;
 mod providers;
 mod reader;
+mod storage;
 mod tree;
 mod value;
 
 pub(crate) use cache::Shared;
 pub(crate) use incident::{Incident, Jira, Source};
 pub(crate) use keys::{Access, JwksAt, TokenIssuer};
-pub(crate) use models::Model;
+pub(crate) use models::{Model, Target};
 pub(crate) use problem::Problems;
 pub(crate) use providers::{Kind, Provider};
+pub(crate) use storage::{Ledger, Storage};
 
 use problem::{Place, Problem};
 use reader::{Notes, Reader};
@@ -40,6 +47,7 @@ pub(crate) struct Config {
     pub(crate) file: Option<PathBuf>,
     pub(crate) server: Server,
     pub(crate) storage: Storage,
+    pub(crate) ledger: Ledger,
     /// In the order of the file.
     pub(crate) providers: Vec<Provider>,
     pub(crate) models: Vec<Model>,
@@ -48,6 +56,10 @@ pub(crate) struct Config {
     /// Nothing when answers are not kept.
     pub(crate) cache: Option<agentry_gateway::cache::Settings>,
     pub(crate) shared: Shared,
+    /// Nothing when nothing is looked for.
+    pub(crate) guards: Option<Guards>,
+    /// Budgets beside those of keys.
+    pub(crate) budgets: Vec<Rule>,
     pub(crate) incident: Incident,
     pub(crate) access: Access,
 }
@@ -55,14 +67,9 @@ pub(crate) struct Config {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Server {
     pub(crate) listen: SocketAddr,
+    /// The process gives up what it can before it uses more.
+    pub(crate) memory_max: Option<usize>,
     pub(crate) settings: Settings,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Storage {
-    /// Gone with the process.
-    Memory,
-    Sqlite(PathBuf),
 }
 
 /// Why there is no configuration.
@@ -75,6 +82,8 @@ pub(crate) enum Error {
 }
 
 const FILE: &str = "agentry.toml";
+/// With less than this it would always be scarce.
+const MEMORY_MIN: usize = 32 << 20;
 
 /// Reads `path`; without one, `agentry.toml` in `folder` when it exists, else the defaults.
 pub(crate) fn load(
@@ -129,12 +138,14 @@ fn resolve(sources: Sources<'_>) -> Result<Config, Error> {
     let mut root = Reader::root(table, &notes);
 
     let mut server = server(root.table("server"));
-    let storage = storage(root.table("storage"), &notes);
+    let storage = storage::storage(root.table("storage"), &notes);
+    let ledger = storage::ledger(root.table("ledger"), &notes);
     let mut providers = providers::read(root.table("providers"));
     if text.is_none() && providers.is_empty() {
         providers = providers::usual(environment);
     }
-    let models = models::read(root.table("models"), &providers, &notes);
+    let catalogue = catalogue::read(root.table("catalogue"), &notes);
+    let models = models::read(root.table("models"), &providers, &catalogue, &notes);
     let incident = incident::read(root.table("incident"), &models, &notes);
     let access = keys::read(root.each("keys"), root.table("auth"), &notes);
     if let Some(server) = &mut server {
@@ -144,7 +155,8 @@ fn resolve(sources: Sources<'_>) -> Result<Config, Error> {
     let targets = breaker::read(root.table("breaker"), root.table("health"));
     let cache = cache::cache(root.table("cache"), &notes);
     let shared = cache::shared(root.table("shared"));
-    root.not_yet(&["guards"], "remove the table: a later version will read it");
+    let guards = guards::read(root.table("guards"), &notes);
+    let budgets = budgets::read(root.each("budgets"));
     root.finish();
 
     let problems = notes.problems.into_inner();
@@ -155,11 +167,14 @@ fn resolve(sources: Sources<'_>) -> Result<Config, Error> {
                 file,
                 server,
                 storage,
+                ledger,
                 providers,
                 models,
                 targets,
                 cache,
                 shared,
+                guards,
+                budgets,
                 incident,
                 access,
             })
@@ -170,10 +185,14 @@ fn resolve(sources: Sources<'_>) -> Result<Config, Error> {
 
 fn server(table: Option<Reader<'_>>) -> Option<Server> {
     let defaults = Settings::default();
-    let mut server =
-        Server { listen: SocketAddr::from(([127, 0, 0, 1], 7171)), settings: defaults.clone() };
+    let mut server = Server {
+        listen: SocketAddr::from(([127, 0, 0, 1], 7171)),
+        memory_max: None,
+        settings: defaults.clone(),
+    };
     let Some(mut table) = table else { return Some(server) };
     server.listen = table.or("listen", server.listen, value::listen);
+    server.memory_max = table.read("memory_max", memory).map(|at| at.value);
     let connections_max = table.or("connections_max", 10_000, |value| match value::count(value)? {
         0 => Err(Unreadable::new("must be at least 1")),
         count => Ok(count),
@@ -198,27 +217,11 @@ fn server(table: Option<Reader<'_>>) -> Option<Server> {
     Some(server)
 }
 
-/// A relative path is meant from the configuration's folder, like every other.
-fn storage(table: Option<Reader<'_>>, notes: &Notes<'_>) -> Option<Storage> {
-    let default = Storage::Sqlite(notes.path("agentry.db"));
-    let Some(mut table) = table else { return Some(default) };
-    let storage = table.or("url", default, |value| {
-        let text = value::text(value)?;
-        let help = "write \"sqlite:agentry.db\" or \"memory:\"";
-        match text.split_once(':') {
-            Some(("memory", "")) => Ok(Storage::Memory),
-            Some(("sqlite", path)) if !path.trim_start_matches('/').is_empty() => {
-                Ok(Storage::Sqlite(notes.path(path.strip_prefix("//").unwrap_or(path))))
-            }
-            Some(("postgres" | "postgresql", _)) => {
-                Err(Unreadable::new("names PostgreSQL, which is not available yet in this version")
-                    .help(help))
-            }
-            _ => Err(Unreadable::new(format!("is no storage: \"{text}\"")).help(help)),
-        }
-    });
-    table.finish();
-    Some(storage)
+fn memory(value: &tree::Value) -> Result<usize, Unreadable> {
+    match value::size(value)? {
+        bytes if bytes < MEMORY_MIN => Err(Unreadable::new("must be at least 32MiB")),
+        bytes => Ok(bytes),
+    }
 }
 
 /// A duration that may be left to whoever uses it.

@@ -16,8 +16,8 @@ use crate::instance::{Instance, Parts};
 use crate::signals::Signals;
 use crate::terminal::Terminal;
 use crate::wiring::identity::{self, Access};
-use crate::wiring::incident::Stores;
 use crate::wiring::policies::{self, Company};
+use crate::wiring::storage::Stores;
 use crate::wiring::{self, incident};
 
 pub(crate) fn run(cx: &Context) -> Result<Exit, Ended> {
@@ -33,15 +33,17 @@ pub(crate) fn run(cx: &Context) -> Result<Exit, Ended> {
         .context("start the runtime")?;
     runtime.block_on(async {
         let listener = listen(config.server.listen).await?;
-        let Stores { runs, log, keys, ledger } = incident::stores(&config.storage)?;
-        let company = Company::open(&config, "local".to_owned()).map_err(usage)?;
+        let Stores { runs, log, keys, ledger, instance } = Stores::open(&config).await?;
+        let company = Company::open(&config, instance).map_err(usage)?;
         let access = Access::open(&config, keys, Arc::clone(&ledger), &company).await?;
         if access.is_open() && !config.server.listen.ip().is_loopback() {
             return Err(usage(identity::open_to_strangers(&config)));
         }
+        cx.terminal.note(format_args!("access         {}", access.describe(&config)));
         let (policies, background) = policies::open(&config, ledger, company).await?;
         let gateway = wiring::gateway(&config, Arc::clone(&metrics), policies).map_err(usage)?;
         let gateway = Arc::new(gateway);
+        let background = background.relieving(config.server.memory_max, &gateway);
         let ports = incident::ports(&config, &gateway).map_err(usage)?;
         let parts = Parts {
             server: config.server.settings.clone(),

@@ -3,19 +3,27 @@
 use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 use std::sync::Arc;
 
+use agentry_core::embed::Embedder;
 use agentry_core::model::ChatModel;
 use agentry_gateway::{Alias, Gateway, Policies, Surroundings, Target};
-use agentry_llm::openai::{self, OpenAi};
+use agentry_llm::anthropic::Anthropic;
+use agentry_llm::azure;
+use agentry_llm::bedrock::Bedrock;
+use agentry_llm::gemini::Gemini;
+use agentry_llm::ollama::Ollama;
+use agentry_llm::openai::OpenAi;
 use agentry_llm::scripted::Scripted;
 use agentry_server::Metrics;
 use anyhow::{Context as _, anyhow};
 
 use crate::clock::SystemClock;
-use crate::config::{Config, Kind, Model, Provider, Source};
+use crate::config::{self, Config, Kind, Model, Provider, Source};
 
 pub(crate) mod identity;
 pub(crate) mod incident;
 pub(crate) mod policies;
+pub(crate) mod pressure;
+pub(crate) mod storage;
 
 /// All models over their providers; `metrics` hears of every call.
 pub(crate) fn gateway(
@@ -26,7 +34,7 @@ pub(crate) fn gateway(
     let client = agentry_http::Client::new(&agentry_http::Settings::default());
     let mut upstreams = Vec::new();
     for provider in &config.providers {
-        let upstream = upstream(provider, &client)
+        let upstream = Upstream::open(provider, &client)
             .with_context(|| format!("set up the provider `{}`", provider.name))?;
         upstreams.push((provider.name.as_str(), upstream));
     }
@@ -40,47 +48,75 @@ pub(crate) fn gateway(
     Gateway::new(aliases, surroundings).context("set up the models")
 }
 
-fn upstream(
-    provider: &Provider,
-    client: &agentry_http::Client,
-) -> anyhow::Result<Arc<dyn ChatModel>> {
-    Ok(match &provider.kind {
-        Kind::OpenAi { base_url, api_key } => {
-            let settings = openai::Settings {
-                api_key: api_key.clone(),
-                ..openai::Settings::new(base_url.as_str())
-            };
-            Arc::new(OpenAi::new(client.clone(), settings)?)
-        }
-        Kind::Scripted { script } => Arc::new(Scripted::new(script.as_ref().clone())),
-    })
+/// What one provider answers.
+struct Upstream {
+    chat: Arc<dyn ChatModel>,
+    embedder: Option<Arc<dyn Embedder>>,
 }
 
-fn alias(model: &Model, upstreams: &[(&str, Arc<dyn ChatModel>)]) -> anyhow::Result<Alias> {
+impl Upstream {
+    fn open(provider: &Provider, client: &agentry_http::Client) -> anyhow::Result<Self> {
+        let client = client.clone();
+        Ok(match &provider.kind {
+            Kind::OpenAi(settings) => Self::both(OpenAi::new(client, settings.clone())?),
+            Kind::Azure(settings) => Self::both(azure::azure(client, settings.clone())?),
+            Kind::Gemini(settings) => Self::both(Gemini::new(client, settings.clone())?),
+            Kind::Ollama(settings) => Self::both(Ollama::new(client, settings.clone())?),
+            Kind::Anthropic(settings) => Self::chat(Anthropic::new(client, settings.clone())?),
+            Kind::Bedrock(settings) => {
+                Self::chat(Bedrock::new(client, Arc::new(SystemClock), settings.clone())?)
+            }
+            Kind::Scripted { script } => Self::chat(Scripted::new(script.as_ref().clone())),
+        })
+    }
+
+    fn chat(model: impl ChatModel + 'static) -> Self {
+        Self { chat: Arc::new(model), embedder: None }
+    }
+
+    fn both(model: impl ChatModel + Embedder + 'static) -> Self {
+        let model = Arc::new(model);
+        Self { chat: Arc::clone(&model) as Arc<_>, embedder: Some(model) }
+    }
+}
+
+fn alias(model: &Model, upstreams: &[(&str, Upstream)]) -> anyhow::Result<Alias> {
     let Model {
         name,
         targets,
+        strategy,
         fallbacks,
-        price,
+        hedge,
         retries,
         timeout,
         first_token_timeout,
         idle_timeout,
     } = model;
-    let target = |(provider, model): &(String, String)| {
+    let target = |target: &config::Target| {
+        let config::Target { provider, model, weight, price, output_tokens_max, limit } = target;
         let upstream = upstreams.iter().find(|(name, _)| name == provider);
         let (_, upstream) = upstream.ok_or_else(|| anyhow!("there is no provider `{provider}`"))?;
-        let (provider, model) = (provider.clone(), model.clone());
-        Ok(Target { price: *price, ..Target::new(provider, model, Arc::clone(upstream)) })
+        let chat = Arc::clone(&upstream.chat);
+        Ok(Target {
+            embedder: upstream.embedder.clone(),
+            price: *price,
+            weight: *weight,
+            output_tokens_max: *output_tokens_max,
+            limit: *limit,
+            ..Target::new(provider.clone(), model.clone(), chat)
+        })
     };
     let targets = targets.iter().map(target).collect::<anyhow::Result<_>>()?;
     Ok(Alias {
+        name: name.clone(),
+        targets,
+        strategy: *strategy,
         fallbacks: fallbacks.clone(),
+        hedge: *hedge,
+        retries: *retries,
         timeout: *timeout,
         first_token_timeout: *first_token_timeout,
         idle_timeout: *idle_timeout,
-        retries: *retries,
-        ..Alias::new(name, targets)
     })
 }
 

@@ -137,7 +137,8 @@ fn limits(table: &mut Reader<'_>) -> Wish {
         let words = table.list(key, value::text).map(|list| list.value).unwrap_or_default();
         words.into_iter().map(|word| word.value).collect::<Vec<_>>()
     };
-    let count = |table: &mut Reader<'_>, key| table.read(key, value::at_least_one).map(|at| at.value);
+    let count =
+        |table: &mut Reader<'_>, key| table.read(key, value::at_least_one).map(|at| at.value);
     Wish {
         scopes: words(table, "scopes"),
         models: words(table, "models"),
@@ -163,7 +164,7 @@ pub(super) fn budget(table: &mut Reader<'_>) -> Option<Vec<Limit>> {
     match wish.terms(NEVER) {
         Ok(terms) => {
             let limit = |budget: &Budget| Limit { per: budget.per, cap: budget.cap };
-            Some(terms.limits.budgets.iter().map(limit).collect())
+            Some(terms.budgets.iter().map(limit).collect())
         }
         Err(bad) => {
             table.report(format!("`budget` {}", bad.reason));

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
+use agentry_balance::{LimitSettings, Strategy};
 use agentry_gateway::Price;
+use agentry_gateway::money::catalogue::Catalogue;
 
 use super::problem;
 use super::providers::Provider;
@@ -10,31 +12,47 @@ use super::reader::{At, Notes, Reader};
 use super::tree::Value;
 use super::value::{self, Unreadable};
 
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Model {
     pub(crate) name: String,
-    /// Provider and its model, in the order in which they are asked.
-    pub(crate) targets: Vec<(String, String)>,
+    pub(crate) targets: Vec<Target>,
+    pub(crate) strategy: Strategy,
     /// Other models that are asked when none of the targets can answer, in order.
     pub(crate) fallbacks: Vec<String>,
-    pub(crate) price: Option<Price>,
+    /// Whether a second target may be asked when the first takes long.
+    pub(crate) hedge: bool,
     pub(crate) retries: u32,
     pub(crate) timeout: Duration,
     pub(crate) first_token_timeout: Duration,
     pub(crate) idle_timeout: Duration,
 }
 
+/// One model of one provider, as far as it is known.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Target {
+    pub(crate) provider: String,
+    pub(crate) model: String,
+    pub(crate) weight: u32,
+    pub(crate) price: Option<Price>,
+    /// The most that it writes.
+    pub(crate) output_tokens_max: Option<u64>,
+    /// How much may be under way there at once.
+    pub(crate) limit: Option<LimitSettings>,
+}
+
 /// Used by agents that name no other.
 const DEFAULT: &str = "default";
 const RETRIES_MAX: u32 = 20;
+const WEIGHT_MAX: u32 = 1_000;
 
 impl Model {
-    fn new(name: &str, targets: Vec<(String, String)>) -> Self {
+    fn new(name: &str, targets: Vec<Target>) -> Self {
         Self {
             name: name.to_owned(),
             targets,
+            strategy: Strategy::default(),
             fallbacks: Vec::new(),
-            price: None,
+            hedge: false,
             retries: 2,
             timeout: Duration::from_secs(60),
             first_token_timeout: Duration::from_secs(15),
@@ -43,9 +61,30 @@ impl Model {
     }
 }
 
+impl Target {
+    fn new(provider: &str, model: &str) -> Self {
+        let (provider, model) = (provider.to_owned(), model.to_owned());
+        Self { provider, model, weight: 1, price: None, output_tokens_max: None, limit: None }
+    }
+
+    /// What nobody has said is taken from the catalogue.
+    fn complete(&mut self, providers: &[Provider], catalogue: &Catalogue) {
+        let vendor = providers.iter().find(|known| known.name == self.provider);
+        let vendor = vendor.and_then(Provider::vendor);
+        let names = [Some(self.provider.as_str()), vendor].into_iter().flatten();
+        let known = names.into_iter().find_map(|name| catalogue.find(name, &self.model));
+        if let Some(known) = known {
+            self.price = self.price.or_else(|| Some(known.rates.into()));
+            // An embedder writes nothing.
+            self.output_tokens_max = self.output_tokens_max.or(Some(known.output_tokens_max));
+        }
+    }
+}
+
 pub(super) fn read(
     table: Option<Reader<'_>>,
     providers: &[Provider],
+    catalogue: &Catalogue,
     notes: &Notes<'_>,
 ) -> Vec<Model> {
     let tables = table.map(Reader::tables).unwrap_or_default();
@@ -61,11 +100,11 @@ pub(super) fn read(
             model
         })
         .collect();
-    if let Some(provider) = providers.first()
+    let everyday = providers.first().and_then(|one| one.everyday_model().zip(Some(&one.name)));
+    if let Some((model, provider)) = everyday
         && models.iter().all(|model| model.name != DEFAULT)
     {
-        let target = (provider.name.clone(), provider.everyday_model().to_owned());
-        models.push(Model::new(DEFAULT, vec![target]));
+        models.push(Model::new(DEFAULT, vec![Target::new(provider, model)]));
     }
     for (name, fallbacks) in fallbacks {
         for At { place, value: fallback } in fallbacks {
@@ -78,6 +117,9 @@ pub(super) fn read(
             notes.report(problem(&place, message).help(format!("there are {}", known.join(", "))));
         }
     }
+    for target in models.iter_mut().flat_map(|model| &mut model.targets) {
+        target.complete(providers, catalogue);
+    }
     models
 }
 
@@ -86,24 +128,29 @@ fn model(mut table: Reader<'_>, providers: &[Provider], notes: &Notes<'_>) -> Mo
     if !table.has("targets") {
         table.required("targets", "[\"openai/gpt-4o-mini\"]", value::text);
     }
-    let targets = table.list("targets", target).map(|at| (at.place, at.value));
-    if let Some((place, targets)) = targets {
+    let targets = table.list_or_tables("targets", written, target);
+    if let Some(At { place, value: targets }) = targets {
         if targets.is_empty() {
             let message = format!("`models.{}.targets` names nobody", model.name);
             notes.report(problem(&place, message).help("add one, as in \"openai/gpt-4o-mini\""));
         }
-        for At { place, value: (provider, name) } in targets {
-            if providers.iter().all(|known| known.name != provider) {
+        for At { place, value: target } in targets {
+            if providers.iter().all(|known| known.name != target.provider) {
                 let known: Vec<_> = providers.iter().map(|known| known.name.as_str()).collect();
-                let message = format!("there is no provider `{provider}`");
+                let message = format!("there is no provider `{}`", target.provider);
                 notes.report(problem(&place, message).help(match known.as_slice() {
-                    [] => format!("add a table [providers.{provider}]"),
+                    [] => format!("add a table [providers.{}]", target.provider),
                     known => format!("there are {}", known.join(", ")),
                 }));
             }
-            model.targets.push((provider, name));
+            model.targets.push(target);
         }
     }
+    model.strategy = table.or("strategy", model.strategy, |value| {
+        let text = value::text(value)?;
+        text.parse().map_err(|unknown| Unreadable::new(format!("is unknown: {unknown}")))
+    });
+    model.hedge = table.or("hedge", model.hedge, value::flag);
     model.retries = table.or("retries", model.retries, |value| match value::count(value)? {
         retries if retries > RETRIES_MAX => {
             Err(Unreadable::new(format!("must be at most {RETRIES_MAX}")))
@@ -114,41 +161,76 @@ fn model(mut table: Reader<'_>, providers: &[Provider], notes: &Notes<'_>) -> Mo
     model.first_token_timeout =
         table.or("first_token_timeout", model.first_token_timeout, value::duration);
     model.idle_timeout = table.or("idle_timeout", model.idle_timeout, value::duration);
-    model.price = table.table("price").and_then(price);
-    table.not_yet(&["strategy"], "remove it: the target that is likely to answer first is asked");
+    let price = table.table("price").and_then(price);
+    let output_tokens_max = table.read("output_tokens_max", tokens).map(|at| at.value);
+    let limit = table.table("limit").map(limit);
+    for target in &mut model.targets {
+        target.price = target.price.or(price);
+        target.output_tokens_max = target.output_tokens_max.or(output_tokens_max);
+        target.limit = target.limit.or(limit);
+    }
     table.finish();
     model
 }
 
-/// `"provider/model"`, or a table with that as `target`.
-fn target(value: &Value) -> Result<(String, String), Unreadable> {
-    let text = match value {
-        Value::Table(table) => {
-            if let Some(other) = table.entries.keys().find(|key| *key != "target") {
-                return Err(Unreadable::new(format!(
-                    "has a target with `{other}`, which is not available yet in this version"
-                ))
-                .help("write it as \"provider/model\""));
-            }
-            let target = table.entries.get("target").map(|entry| &entry.node.value);
-            value::text(target.ok_or_else(|| Unreadable::new("has a table without `target`"))?)?
-        }
-        other => value::text(other)?,
-    };
+/// `"provider/model"`.
+fn written(value: &Value) -> Result<Target, Unreadable> {
+    let text = value::text(value)?;
     match text.split_once('/') {
         Some((provider, model)) if !provider.is_empty() && !model.is_empty() => {
-            Ok((provider.to_owned(), model.to_owned()))
+            Ok(Target::new(provider, model))
         }
         _ => Err(Unreadable::new(format!("has \"{text}\", which is no target"))
             .help("write it as \"provider/model\", as in \"openai/gpt-4o-mini\"")),
     }
 }
 
+/// The same with what is special about it.
+fn target(mut table: Reader<'_>) -> Option<Target> {
+    let target = table.required("target", "\"openai/gpt-4o-mini\"", written);
+    let weight = table.or("weight", 1, |value| match value::at_least_one(value)? {
+        weight if weight > WEIGHT_MAX => {
+            Err(Unreadable::new(format!("must be at most {WEIGHT_MAX}")))
+        }
+        weight => Ok(weight),
+    });
+    let price = table.table("price").and_then(price);
+    let output_tokens_max = table.read("output_tokens_max", tokens).map(|at| at.value);
+    let limit = table.table("limit").map(limit);
+    table.finish();
+    Some(Target { weight, price, output_tokens_max, limit, ..target?.value })
+}
+
+fn tokens(value: &Value) -> Result<u64, Unreadable> {
+    value::at_least_one(value).map(u64::from)
+}
+
 fn price(mut table: Reader<'_>) -> Option<Price> {
     let input = table.required("input", "0.15", value::price);
     let output = table.required("output", "0.60", value::price);
     let cached = table.read("cached_input", value::price);
+    let written = table.read("cache_write", value::price);
     table.finish();
     let (input, output) = (input?.value, output?.value);
-    Some(Price { input, output, cached_input: cached.map_or(input, |cached| cached.value) })
+    Some(Price {
+        input,
+        output,
+        cached_input: cached.map_or(input, |at| at.value),
+        cache_write: written.map_or(input, |at| at.value),
+    })
+}
+
+fn limit(mut table: Reader<'_>) -> LimitSettings {
+    let defaults = LimitSettings::default();
+    let limit = LimitSettings {
+        initial: table.or("initial", defaults.initial, value::at_least_one),
+        min: table.or("min", defaults.min, value::at_least_one),
+        max: table.or("max", defaults.max, value::at_least_one),
+    };
+    if limit.min > limit.initial || limit.initial > limit.max {
+        let LimitSettings { initial, min, max } = limit;
+        table.report(format!("the limit begins with {initial}, which is not from {min} to {max}"));
+    }
+    table.finish();
+    limit
 }

@@ -146,6 +146,47 @@ impl<'a> Reader<'a> {
         Some(At { value: items.collect(), place: node.place.clone() })
     }
 
+    /// The items of a list whose tables are read by `read_table` and whose other values by `read`.
+    pub(super) fn list_or_tables<T>(
+        &mut self,
+        key: &'static str,
+        mut read: impl FnMut(&Value) -> Result<T, Unreadable>,
+        mut read_table: impl FnMut(Self) -> Option<T>,
+    ) -> Option<At<Vec<At<T>>>> {
+        let Node { place, value } = self.take(key)?.node;
+        let Value::List(items) = value else {
+            let node = Node { place, value };
+            self.understand::<()>(key, &node, |value| Err(value::not("a list", value)));
+            return None;
+        };
+        let mut known = Vec::new();
+        for (number, node) in items.into_iter().enumerate() {
+            if let Value::Table(_) = node.value {
+                let place = node.place.clone();
+                let entry = Entry { key: place.clone(), node };
+                let table = self.descend(&format!("{key}[{number}]"), entry);
+                let value = table.and_then(&mut read_table);
+                known.extend(value.map(|value| At { place, value }));
+            } else {
+                known.extend(self.understand(key, &node, &mut read));
+            }
+        }
+        Some(At { place, value: known })
+    }
+
+    /// All values of a table whose keys are not known beforehand, those that `read` understands.
+    pub(super) fn all<T>(
+        mut self,
+        mut read: impl FnMut(&Value) -> Result<T, Unreadable>,
+    ) -> Vec<(String, At<T>)> {
+        let entries = std::mem::take(&mut self.left).into_iter();
+        let read = entries.filter_map(|(key, entry)| {
+            let value = self.understand(&key, &entry.node, &mut read)?;
+            Some((key, value))
+        });
+        read.collect()
+    }
+
     /// `key` from `env:NAME` or `file:PATH`.
     pub(super) fn secret(&mut self, key: &'static str) -> Option<At<SecretString>> {
         let notes = self.notes;

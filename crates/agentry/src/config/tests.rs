@@ -89,12 +89,11 @@ fn a_mistake_is_named_and_so_is_its_mend() {
     check("[server]\ndrain = \"99999999999999999999s\"", &["is not understood"]);
     check("[server]\ndrain = \"0s\"", &["longer than nothing"]);
     check("server = 5", &["`server` must be a table, not a number"]);
-    check("[storage]\nurl = \"postgres://a/b\"", &["PostgreSQL", "not available yet", "sqlite:"]);
+    check("[storage]\nurl = \"postgres://a/b\"", &["PostgreSQL", "[ledger] url"]);
     check("[storage]\nurl = \"agentry.db\"", &["is no storage", "\"sqlite:agentry.db\""]);
     check("[sever]\n", &["unknown table `sever`", "did you mean `server`?"]);
-    check("[guards]\npii = \"redact\"", &["`guards` is not available yet", "remove the table"]);
     check("[providers.a]", &["`providers.a` needs `kind`", "add kind = \"openai\""]);
-    check("[providers.a]\nkind = \"anthropic\"", &["anthropic", "not available yet"]);
+    check("[providers.a]\nkind = \"anthropic\"", &["needs `api_key`", "env:ANTHROPIC_API_KEY"]);
     check("[providers.a]\nkind = \"opena\"", &["did you mean \"openai\"?"]);
     check("[providers.a]\nkind = \"openai\"", &["needs `api_key`", "env:OPENAI_API_KEY"]);
     check(
@@ -114,13 +113,11 @@ fn a_mistake_is_named_and_so_is_its_mend() {
     check("[models.a]\n", &["`models.a` needs `targets`"]);
     check("[models.a]\ntargets = []", &["names nobody"]);
     check("[models.a]\ntargets = \"x/y\"", &["must be a list, not a string"]);
+    check("[models.a]\ntargets = [{ target = \"x/y\", weight = 0 }]", &["must be at least 1"]);
+    check("[models.a]\ntargets = [{ weight = 2 }]", &["`models.a.targets[0]` needs `target`"]);
     check(
-        "[models.a]\ntargets = [{ target = \"x/y\", weight = 2 }]",
-        &["`weight`", "not available yet"],
-    );
-    check(
-        "[models.a]\ntargets = [\"x/y\"]\nstrategy = \"random\"",
-        &["`strategy` is not available yet"],
+        "[models.a]\ntargets = [\"x/y\"]\nstrategy = \"fastest\"",
+        &["no strategy `fastest`", "peak_ewma"],
     );
     check("[models.a]\ntargets = []\nfallbacks = [\"b\"]", &["no model `b` to fall back to"]);
     check("[models.a]\ntargets = []\nfallbacks = [\"a\"]", &["its own fallback"]);
@@ -176,7 +173,9 @@ fn variables_lie_over_the_file() {
     assert_eq!(config.storage, Storage::Memory);
     let names: Vec<_> = config.models.iter().map(|model| model.name.as_str()).collect();
     assert_eq!(names, ["fast", "default"]);
-    assert!(matches!(&config.providers[0].kind, Kind::OpenAi { api_key: Some(_), .. }));
+    assert!(
+        matches!(&config.providers[0].kind, Kind::OpenAi(settings) if settings.api_key.is_some())
+    );
 
     check_with(
         "",
@@ -204,7 +203,9 @@ fn without_a_file_the_usual_variables_count() {
     let keyed = load(None, folder.path(), &environment(&[("OPENAI_API_KEY", "x")])).unwrap();
     assert_eq!(keyed.providers[0].variable, Some("OPENAI_API_KEY"));
     assert_eq!(keyed.models[0].name, "default");
-    assert_eq!(keyed.models[0].targets, [("openai".to_owned(), "gpt-4o-mini".to_owned())]);
+    let target = &keyed.models[0].targets[0];
+    assert_eq!((target.provider.as_str(), target.model.as_str()), ("openai", "gpt-4o-mini"));
+    assert!(target.price.is_some(), "the catalogue knows it");
 
     fs::write(folder.path().join(FILE), "[storage]\nurl = \"memory:\"").unwrap();
     let found = load(None, folder.path(), &environment(&[("OPENAI_API_KEY", "x")])).unwrap();

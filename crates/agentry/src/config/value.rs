@@ -6,7 +6,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use agentry_core::MicroUsd;
-use secrecy::SecretString;
+use secrecy::{ExposeSecret as _, SecretString};
 use url::Url;
 
 use super::tree::Value;
@@ -193,6 +193,21 @@ pub(super) fn price(value: &Value) -> Result<MicroUsd, Unreadable> {
         return Err(Unreadable::new("must be between 0 and a million dollars"));
     }
     Ok(MicroUsd((dollars * 1e6).round() as i64))
+}
+
+/// What may stand in the file, and may as well be named like a secret.
+pub(super) fn text_or_named(
+    value: &Value,
+    environment: &BTreeMap<String, String>,
+    folder: &Path,
+) -> Result<String, Unreadable> {
+    let text = text(value)?;
+    match text.split_once(':') {
+        Some(("env" | "file", _)) => {
+            secret(value, environment, folder).map(|secret| secret.expose_secret().to_owned())
+        }
+        _ => Ok(text),
+    }
 }
 
 pub(super) fn secret(

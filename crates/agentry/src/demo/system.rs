@@ -20,8 +20,8 @@ use super::actuator::Deployer;
 use crate::agent::Agent;
 use crate::config::{Config, Storage};
 use crate::instance::{Instance, Parts};
-use crate::wiring::incident::Stores;
 use crate::wiring::policies::Background;
+use crate::wiring::storage::Stores;
 use crate::wiring::{self, incident};
 
 const PAGE_VIEWS_PER_SECOND: f64 = 35.0;
@@ -89,7 +89,7 @@ fn parts(plan: &Plan, config: &Config, deployer: Deployer) -> anyhow::Result<Par
         std::fs::create_dir_all(folder(kind))
             .with_context(|| format!("create {}", folder(kind).display()))?;
     }
-    let Stores { runs, log, .. } = incident::stores(&Storage::Sqlite(folder("agentry.db")))?;
+    let Stores { runs, log, .. } = Stores::local(&Storage::Sqlite(folder("agentry.db")))?;
     let metrics = Arc::new(Metrics::new());
     let gateway = Arc::new(wiring::gateway(config, Arc::clone(&metrics), Policies::default())?);
     let alias = config

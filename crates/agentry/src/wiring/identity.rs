@@ -20,7 +20,7 @@ use tokio_util::sync::CancellationToken;
 use url::Url;
 
 use crate::clock::SystemClock;
-use crate::config::{Config, JwksAt, Storage, TokenIssuer};
+use crate::config::{self, Config, JwksAt, Storage, TokenIssuer};
 use crate::wiring::policies::Company;
 
 /// Everybody who is known here.
@@ -76,6 +76,16 @@ impl Access {
         self.authenticator.is_open()
     }
 
+    /// For whoever starts it.
+    pub(crate) fn describe(&self, config: &Config) -> String {
+        if self.is_open() {
+            return "everybody on this machine: `agentry keys create` makes the first key"
+                .to_owned();
+        }
+        let (keys, issuers) = (self.keys.keys().len(), config.access.issuers.len());
+        format!("{keys} keys, {issuers} issuers of tokens")
+    }
+
     /// For the server; `store` takes the audit log.
     pub(crate) fn face(&self, store: Arc<dyn RunStore>) -> Identity {
         let (authenticator, keys) = (Arc::clone(&self.authenticator), Arc::clone(&self.keys));
@@ -96,7 +106,7 @@ pub(crate) fn nobody_can_be_known(config: &Config) -> bool {
     let stored = match &config.storage {
         Storage::Memory => false,
         Storage::Sqlite(path) => path.exists(),
-    };
+    } || matches!(config.ledger, config::Ledger::Postgres { .. });
     !config.server.listen.ip().is_loopback()
         && config.access.keys.is_empty()
         && config.access.issuers.is_empty()

@@ -1,4 +1,4 @@
-//! What the incident agent is made of: where it reads, whom it tells, what it may do, where it keeps its state.
+//! What the incident agent is made of: where it reads, whom it tells, what it may do.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -8,47 +8,21 @@ use std::time::Duration;
 use agentry_backends::actuator::{FileActuator, WebhookActuator};
 use agentry_backends::file_sink::{FileMessages, FileTickets};
 use agentry_backends::jira::{JiraTickets, Login};
-use agentry_backends::memory::MemoryStore;
 use agentry_backends::slack::SlackMessages;
 use agentry_backends::sources::{self, Sources};
-use agentry_backends::sqlite::SqliteStore;
-use agentry_core::keys::KeyStore;
-use agentry_core::ledger::Ledger;
 use agentry_core::outbound::{Actuator, Error, Messages, Order, Receipt, Tickets};
-use agentry_core::store::{Log, RunStore};
 use agentry_gateway::Gateway;
 use agentry_http::Client;
 use agentry_incident::handling::{self, Deliberation};
 use anyhow::{Context as _, bail};
 use async_trait::async_trait;
 
-use crate::config::{Config, Jira, Source, Storage};
+use crate::config::{Config, Jira, Source};
 
 /// How long a model may deliberate; the reactive answer waits for it.
 const DELIBERATION_DEADLINE: Duration = Duration::from_secs(60);
 const DELIBERATION_STEPS_MAX: u32 = 8;
 const DELIBERATION_TOKENS_MAX: u64 = 60_000;
-
-/// One product behind all ports.
-pub(crate) struct Stores {
-    pub(crate) runs: Arc<dyn RunStore>,
-    pub(crate) log: Arc<dyn Log>,
-    pub(crate) keys: Arc<dyn KeyStore>,
-    pub(crate) ledger: Arc<dyn Ledger>,
-}
-
-pub(crate) fn stores(storage: &Storage) -> anyhow::Result<Stores> {
-    Ok(match storage {
-        Storage::Memory => {
-            let store = Arc::new(MemoryStore::new());
-            Stores { runs: store.clone(), log: store.clone(), keys: store.clone(), ledger: store }
-        }
-        Storage::Sqlite(path) => {
-            let store = Arc::new(SqliteStore::open(path)?);
-            Stores { runs: store.clone(), log: store.clone(), keys: store.clone(), ledger: store }
-        }
-    })
-}
 
 pub(crate) fn ports(config: &Config, gateway: &Arc<Gateway>) -> anyhow::Result<handling::Ports> {
     let client = Client::new(&agentry_http::Settings::default());

@@ -9,7 +9,7 @@ use agentry_core::shared::Shared;
 use agentry_gateway::cache::{Cache, FarSettings, Levels, Upkeep};
 use agentry_gateway::limit::{Exchange, ExchangeSettings, Limits};
 use agentry_gateway::money::{self, Bookkeeper, Event, Watcher};
-use agentry_gateway::{Books, Caching, Policies};
+use agentry_gateway::{Books, Caching, Gateway, Policies};
 use anyhow::Context as _;
 use secrecy::ExposeSecret as _;
 use tokio_util::sync::CancellationToken;
@@ -17,6 +17,7 @@ use tracing::{debug, error, info, warn};
 
 use crate::clock::SystemClock;
 use crate::config::{self, Config};
+use crate::wiring::pressure::Pressed;
 
 /// What must run for as long as calls are made. It belongs to the instance.
 #[derive(Default)]
@@ -25,12 +26,19 @@ pub(crate) struct Background {
     exchange: Option<Exchange>,
     upkeep: Option<Upkeep>,
     link: Option<redis::Keeper>,
+    relief: Option<Pressed>,
 }
 
 impl Background {
+    /// With a watch on the memory, if it is bounded.
+    pub(crate) fn relieving(self, bytes_max: Option<usize>, gateway: &Arc<Gateway>) -> Self {
+        let relief = bytes_max.map(|bytes_max| Pressed::new(bytes_max, Arc::clone(gateway)));
+        Self { relief, ..self }
+    }
+
     /// Until told to stop, and then until all usage is stored.
     pub(crate) async fn run(self, shutdown: CancellationToken) {
-        let Self { books, exchange, upkeep, link } = self;
+        let Self { books, exchange, upkeep, link, relief } = self;
         let stop_link = CancellationToken::new();
         let users = async {
             tokio::join!(
@@ -48,6 +56,11 @@ impl Background {
                 async {
                     if let Some(upkeep) = upkeep {
                         upkeep.run(shutdown.clone()).await;
+                    }
+                },
+                async {
+                    if let Some(relief) = relief {
+                        relief.run(shutdown.clone()).await;
                     }
                 },
             );
@@ -127,11 +140,11 @@ pub(crate) async fn open(
     };
     let policies = Policies {
         limits: Some(Arc::new(limits)),
-        books: Some(Books { budgets, usage, rules: Vec::new() }),
-        guards: None,
+        books: Some(Books { budgets, usage, rules: config.budgets.clone() }),
+        guards: config.guards.clone(),
         cache,
     };
-    Ok((policies, Background { books: Some(books), exchange, upkeep, link }))
+    Ok((policies, Background { books: Some(books), exchange, upkeep, link, relief: None }))
 }
 
 fn levels(local: Arc<Cache>, shared: Option<Arc<dyn Shared>>) -> (Levels, Option<Upkeep>) {

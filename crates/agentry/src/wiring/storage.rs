@@ -1,0 +1,112 @@
+//! Where state is kept: runs in one place, money and keys there too or in a database that instances share.
+
+use std::fs::OpenOptions;
+use std::io::{ErrorKind, Write as _};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use agentry_backends::memory::MemoryStore;
+use agentry_backends::postgres::{OpenError, PostgresStore};
+use agentry_backends::sqlite::SqliteStore;
+use agentry_core::keys::KeyStore;
+use agentry_core::ledger::Ledger;
+use agentry_core::store::{Log, RunStore};
+use anyhow::Context as _;
+use secrecy::{ExposeSecret as _, SecretString};
+
+use crate::cli::{Ended, Exit};
+use crate::config::{self, Config, Storage};
+
+/// One product behind all ports, or two.
+pub(crate) struct Stores {
+    pub(crate) runs: Arc<dyn RunStore>,
+    pub(crate) log: Arc<dyn Log>,
+    pub(crate) keys: Arc<dyn KeyStore>,
+    pub(crate) ledger: Arc<dyn Ledger>,
+    /// What this instance is called by the ledger; the same after a restart, where it keeps anything at all.
+    pub(crate) instance: String,
+}
+
+/// The only one there.
+const ALONE: &str = "local";
+
+impl Stores {
+    pub(crate) async fn open(config: &Config) -> Result<Self, Ended> {
+        let stores = Self::local(&config.storage)?;
+        let config::Ledger::Postgres { url, place, instance } = &config.ledger else {
+            return Ok(stores);
+        };
+        let store = postgres(url, place).await?;
+        let instance = match instance {
+            Some(name) => name.clone(),
+            None => instance_of(&config.storage)?,
+        };
+        let store = Arc::new(store);
+        Ok(Self { keys: Arc::clone(&store) as Arc<_>, ledger: store, instance, ..stores })
+    }
+
+    /// Everything in one place, for one instance.
+    pub(crate) fn local(storage: &Storage) -> anyhow::Result<Self> {
+        Ok(match storage {
+            Storage::Memory => Self::in_one(MemoryStore::new()),
+            Storage::Sqlite(path) => Self::in_one(SqliteStore::open(path)?),
+        })
+    }
+
+    fn in_one<S>(store: S) -> Self
+    where
+        S: RunStore + Log + KeyStore + Ledger + 'static,
+    {
+        let store = Arc::new(store);
+        Self {
+            runs: Arc::clone(&store) as Arc<_>,
+            log: Arc::clone(&store) as Arc<_>,
+            keys: Arc::clone(&store) as Arc<_>,
+            ledger: store,
+            instance: ALONE.to_owned(),
+        }
+    }
+}
+
+/// The database of money and keys.
+pub(crate) async fn postgres(url: &SecretString, place: &str) -> Result<PostgresStore, Ended> {
+    PostgresStore::open(url.expose_secret()).await.map_err(|error| {
+        let exit = match error {
+            OpenError::Unreachable { .. } => Exit::Unreachable,
+            OpenError::Url(_) => Exit::Usage,
+            OpenError::Newer { .. } | OpenError::Unusable { .. } => Exit::Failed,
+        };
+        Ended { exit, error: anyhow::Error::from(error).context(format!("open {place}")) }
+    })
+}
+
+/// Runs that outlive the process name it: its file has a companion with the name. Others have a new one each time, and what
+/// they held is free again when its lease is over.
+fn instance_of(storage: &Storage) -> anyhow::Result<String> {
+    match storage {
+        Storage::Memory => Ok(super::random_id()),
+        Storage::Sqlite(path) => {
+            let mut name = path.as_os_str().to_owned();
+            name.push(".instance");
+            let path = PathBuf::from(name);
+            named(&path).with_context(|| format!("keep this instance's name in {}", path.display()))
+        }
+    }
+}
+
+fn named(path: &Path) -> anyhow::Result<String> {
+    match OpenOptions::new().write(true).create_new(true).open(path) {
+        Ok(mut file) => {
+            let name = super::random_id();
+            file.write_all(name.as_bytes())?;
+            file.sync_all()?;
+            Ok(name)
+        }
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => {
+            let name = std::fs::read_to_string(path)?.trim().to_owned();
+            anyhow::ensure!(!name.is_empty(), "it is empty: remove it");
+            Ok(name)
+        }
+        Err(error) => Err(error.into()),
+    }
+}
