@@ -80,6 +80,8 @@ pub struct Frame {
 
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Marks {
+    /// Something of the answer itself is in it: from here on nobody else can be asked.
+    pub says: bool,
     /// As far as it is known here; of several the last one counts.
     pub usage: Option<Box<Usage>>,
     /// Of the choice that ended least well.

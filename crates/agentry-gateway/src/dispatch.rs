@@ -148,6 +148,7 @@ impl<Q: Question> Attempting<'_, Q> {
             Ok(asked) => Ok(Landed { asked, picked, idle: self.route.alias.idle_timeout }),
             Err(error) => {
                 picked.fail(now(), Blame::of(&error));
+                settlement.failed_attempt(&error);
                 let target = lane.name.to_string();
                 Err(Error::Model { target, attempts: settlement.attempts(), error })
             }

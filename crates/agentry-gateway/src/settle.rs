@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use agentry_core::chat::Usage;
 use agentry_core::ledger::{self, Tokens, UsageId, UsageRecord};
-use agentry_core::model::CallContext;
+use agentry_core::model::{CallContext, ModelError, Waiting};
 use agentry_core::{Code, Failure as _, MicroUsd};
 use tokio::time::Instant;
 
@@ -78,6 +78,27 @@ impl Settlement {
         self.attempts += 1;
         if let Some(reservation) = self.held.as_mut().and_then(|held| held.reservation.as_mut()) {
             reservation.dispatched();
+        }
+    }
+
+    /// The attempt has failed: what was surely not answered is not billed.
+    pub(crate) fn failed_attempt(&mut self, error: &ModelError) {
+        let is_free = match error {
+            ModelError::Invalid { .. }
+            | ModelError::UnknownModel { .. }
+            | ModelError::Unauthorized { .. }
+            | ModelError::RateLimited { .. }
+            | ModelError::QuotaExhausted { .. }
+            | ModelError::Unavailable { .. }
+            | ModelError::Internal { .. } => true,
+            ModelError::TimedOut { waiting, .. } => *waiting == Waiting::Connect,
+            ModelError::BrokeOff { .. } | ModelError::Truncated | ModelError::Malformed { .. } => {
+                false
+            }
+        };
+        let reservation = self.held.as_mut().and_then(|held| held.reservation.as_mut());
+        if let Some(reservation) = reservation.filter(|_| is_free) {
+            reservation.undone();
         }
     }
 

@@ -41,7 +41,7 @@ impl Piece for Event {
 
 impl Piece for Frame {
     fn is_head(&self) -> bool {
-        false
+        !self.marks.says && !self.marks.done
     }
 
     fn usage(&self) -> Option<&Usage> {
@@ -61,6 +61,9 @@ pub(crate) struct Opening<P> {
     rest: Pieces<P>,
 }
 
+/// Whoever clears his throat more often has begun to speak.
+const HEADS_MAX: usize = 16;
+
 /// Waits for the first piece that carries anything. Until then a failure may be mended by asking again.
 pub(crate) async fn open<P: Piece>(mut stream: Pieces<P>) -> Result<Opening<P>, ModelError> {
     let mut said = VecDeque::new();
@@ -68,7 +71,7 @@ pub(crate) async fn open<P: Piece>(mut stream: Pieces<P>) -> Result<Opening<P>, 
         let piece = stream.next().await.ok_or(ModelError::Truncated)??;
         let is_head = piece.is_head();
         said.push_back(piece);
-        if !is_head || said.len() > 1 {
+        if !is_head || said.len() >= HEADS_MAX {
             return Ok(Opening { said, rest: stream });
         }
     }

@@ -150,7 +150,8 @@ fn streamed(whole: ChatResponse) -> RawAnswer {
     for event in whole.into_events() {
         stream.encode(event, &mut bytes);
     }
-    let frame = Frame { bytes: bytes.into(), marks: Marks { usage, finish, done: true } };
+    let frame =
+        Frame { bytes: bytes.into(), marks: Marks { says: true, usage, finish, done: true } };
     RawAnswer::Streamed(stream::iter([Ok(frame)]).boxed())
 }
 

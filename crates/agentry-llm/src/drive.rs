@@ -10,7 +10,7 @@ use bytes::Bytes;
 use futures_util::{StreamExt as _, stream};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, header};
 use secrecy::{ExposeSecret as _, SecretString};
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
 mod frames;
 
@@ -19,6 +19,8 @@ pub(crate) use frames::frames;
 /// A whole answer is not longer than this, the report of an error not longer than that.
 pub(crate) const ANSWER_BYTES_MAX: usize = 64 << 20;
 const ERROR_BYTES_MAX: usize = 64 << 10;
+/// How long an answer whose every choice has ended waits for what comes after: the bill, the word that says so.
+pub(crate) const LAST_WORD: Duration = Duration::from_secs(5);
 /// For calls without a deadline of their own.
 const TOTAL: Duration = Duration::from_secs(600);
 
@@ -103,7 +105,13 @@ pub(crate) fn events(body: BodyStream, decoder: impl Decode + 'static) -> ChatSt
         if !goes_on {
             return None;
         }
-        let events = match body.next().await {
+        // What lacks only its last word does not wait for it for long.
+        let next = if decoder.is_complete() {
+            timeout(LAST_WORD, body.next()).await.unwrap_or(None)
+        } else {
+            body.next().await
+        };
+        let events = match next {
             Some(Ok(bytes)) => decoder.push(&bytes),
             Some(Err(error)) => decoder.end(Some(from_http_midway(&error))),
             None => decoder.end(None),

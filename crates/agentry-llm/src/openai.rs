@@ -260,7 +260,8 @@ fn streamed(whole: ChatResponse, mut encoder: impl Encode) -> RawAnswer {
     for event in whole.into_events() {
         encoder.encode(event, &mut bytes);
     }
-    let frame = Frame { bytes: bytes.into(), marks: Marks { usage, finish, done: true } };
+    let frame =
+        Frame { bytes: bytes.into(), marks: Marks { says: true, usage, finish, done: true } };
     RawAnswer::Streamed(stream::iter([Ok(frame)]).boxed())
 }
 

@@ -35,6 +35,11 @@ pub trait Decode: Send {
 
     /// Whether the last event, or the error that ends everything, was told.
     fn is_over(&self) -> bool;
+
+    /// Whether nothing is missing any more but the upstream's last word: every choice has ended.
+    fn is_complete(&self) -> bool {
+        false
+    }
 }
 
 /// Writes a streamed answer for a caller.
@@ -57,5 +62,7 @@ pub struct Asked {
 /// Keeps proxies and clients from giving up while a model thinks.
 pub const KEEP_ALIVE: &[u8] = b": keep-alive\n\n";
 
+#[cfg(test)]
+mod matrix;
 #[cfg(test)]
 mod testing;

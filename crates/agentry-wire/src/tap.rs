@@ -12,12 +12,20 @@ pub trait Read: Send {
 
     /// Whether the answer is complete although the upstream never said so: every choice has ended.
     fn is_complete(&self) -> bool;
+
+    /// What callers wait for when the upstream leaves it out at the end of a complete answer.
+    fn closing(&self) -> &'static [u8] {
+        b""
+    }
 }
 
 /// Whether an event is the caller's business.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Pass {
+    /// It belongs to the answer.
     On,
+    /// It passes on, but says nothing yet: the answer begins, the connection is kept alive.
+    Preface,
     /// We asked for it, the caller did not.
     Withheld,
 }
@@ -37,6 +45,12 @@ impl<R: Read> Tap<R> {
     #[must_use]
     pub fn new(reader: R) -> Self {
         Self { reader, held: BytesMut::new(), over: false }
+    }
+
+    /// Whether nothing is missing any more but the upstream's last word.
+    #[must_use]
+    pub fn is_complete(&self) -> bool {
+        !self.over && self.reader.is_complete()
     }
 
     /// Whether the end was told.
@@ -59,7 +73,11 @@ impl<R: Read> Tap<R> {
         {
             let event = bytes.get(run.end..run.end + length).unwrap_or_default();
             match self.event(event, &mut run.marks) {
-                Ok(Pass::On) => run.end += length,
+                Ok(Pass::On) => {
+                    run.marks.says = true;
+                    run.end += length;
+                }
+                Ok(Pass::Preface) => run.end += length,
                 Ok(Pass::Withheld) => run.skip(&bytes, length, frames),
                 Err(error) => {
                     run.flush(&bytes, frames);
@@ -93,11 +111,13 @@ impl<R: Read> Tap<R> {
         if !held.is_empty() && is_whole(&held) {
             let mut closed = BytesMut::from(held.as_ref());
             closed.extend_from_slice(b"\n\n");
-            if self.event(&closed, &mut marks)? == Pass::On {
-                bytes = closed.freeze();
+            match self.event(&closed, &mut marks)? {
+                Pass::On | Pass::Preface => bytes = closed.freeze(),
+                Pass::Withheld => {}
             }
         }
         if self.reader.is_complete() {
+            let bytes = [&*bytes, self.reader.closing()].concat().into();
             return Ok(Frame { bytes, marks });
         }
         Err(error.unwrap_or(ModelError::Truncated))
@@ -114,7 +134,8 @@ impl<R: Read> Tap<R> {
             }
         }
         match lines {
-            0 => Ok(Pass::On),
+            // A comment.
+            0 => Ok(Pass::Preface),
             1 => self.reader.read(name, data, marks),
             _ => {
                 let joined: Vec<&[u8]> = event

@@ -18,6 +18,10 @@ mod signals;
 mod terminal;
 mod wiring;
 
+/// Gives memory back after a burst, which the system's does not, and takes less time.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     // The environment and the working folder are read here and nowhere else.
     let environment = std::env::vars_os().map(|(name, value)| {

@@ -8,13 +8,14 @@ use agentry_core::relay::{Frame, FrameStream};
 use agentry_http::BodyStream;
 use agentry_wire::tap::{Read, Tap};
 use futures_util::Stream;
+use tokio::time::{Sleep, sleep};
 
-use super::from_http_midway;
+use super::{LAST_WORD, from_http_midway};
 
 /// Passes on what arrives, event by event, until `reader` has seen the last.
 pub(crate) fn frames(body: BodyStream, reader: impl Read + Unpin + 'static) -> FrameStream {
     let tap = Tap::new(reader);
-    Box::pin(Frames { body, tap, ready: Vec::new(), taken: 0, error: None })
+    Box::pin(Frames { body, tap, ready: Vec::new(), taken: 0, error: None, last_word: None })
 }
 
 struct Frames<R> {
@@ -25,6 +26,8 @@ struct Frames<R> {
     taken: usize,
     /// Comes after what is ready.
     error: Option<ModelError>,
+    /// Runs once nothing but the last word is missing.
+    last_word: Option<Pin<Box<Sleep>>>,
 }
 
 impl<R: Read + Unpin> Stream for Frames<R> {
@@ -45,7 +48,15 @@ impl<R: Read + Unpin> Stream for Frames<R> {
             }
             this.ready.clear();
             this.taken = 0;
-            let ended = match ready!(Pin::new(&mut this.body).poll_next(cx)) {
+            let next = match Pin::new(&mut this.body).poll_next(cx) {
+                Poll::Pending if this.tap.is_complete() => {
+                    let alarm = this.last_word.get_or_insert_with(|| Box::pin(sleep(LAST_WORD)));
+                    ready!(alarm.as_mut().poll(cx));
+                    None
+                }
+                next => ready!(next),
+            };
+            let ended = match next {
                 Some(Ok(bytes)) => this.tap.push(bytes, &mut this.ready),
                 Some(Err(error)) => {
                     this.tap.end(Some(from_http_midway(&error))).map(|frame| this.ready.push(frame))

@@ -217,8 +217,12 @@ async fn relayed_as(raw: Raw, answer: String) -> Result<Frame, ModelError> {
     assert!(head.starts_with(&format!("post {path} ")), "{head}");
     let mut frames = match answer {
         RawAnswer::Whole(whole) => {
-            let marks =
-                Marks { usage: whole.usage.map(Box::new), finish: whole.finish, done: true };
+            let marks = Marks {
+                says: true,
+                usage: whole.usage.map(Box::new),
+                finish: whole.finish,
+                done: true,
+            };
             return Ok(Frame { bytes: whole.body, marks });
         }
         RawAnswer::Streamed(frames) => frames,
@@ -232,6 +236,7 @@ async fn relayed_as(raw: Raw, answer: String) -> Result<Frame, ModelError> {
         all.usage = marks.usage.or(all.usage);
         all.finish = worse(all.finish, marks.finish);
         all.done = marks.done;
+        all.says |= marks.says;
     }
     Ok(Frame { bytes: seen.into(), marks: all })
 }
@@ -239,6 +244,7 @@ async fn relayed_as(raw: Raw, answer: String) -> Result<Frame, ModelError> {
 #[tokio::test]
 async fn what_passes_as_it_is_is_not_changed_and_is_paid_for() {
     let marks = |usage: Option<Usage>| Marks {
+        says: true,
         usage: usage.map(Box::new),
         finish: Some(FinishReason::Stop),
         done: true,
@@ -254,7 +260,7 @@ async fn what_passes_as_it_is_is_not_changed_and_is_paid_for() {
     // Without the last word the bill counts, too.
     let unended = body.strip_suffix(done).unwrap();
     let found = relayed(sse(unended), true, false).await;
-    assert_eq!(found, frame(unended, marks(bill)));
+    assert_eq!(found, frame(&body, marks(bill)));
     let found = relayed(http("200 OK", "application/json", WHOLE), false, false).await;
     assert_eq!(found, frame(WHOLE, marks(None)));
 }
@@ -302,6 +308,7 @@ async fn responses_pass_as_they_are() {
          {{\"type\":\"response.completed\",\"response\":{response}}}\n\n"
     );
     let marks = Marks {
+        says: true,
         usage: Some(Box::new(Usage::new(3, 2))),
         finish: Some(FinishReason::Stop),
         done: true,

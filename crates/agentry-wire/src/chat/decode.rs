@@ -64,6 +64,10 @@ impl Decode for Decoder {
         self.over
     }
 
+    fn is_complete(&self) -> bool {
+        !self.over && !self.choices.is_empty() && self.choices.iter().all(|(_, ended)| *ended)
+    }
+
     fn push(&mut self, bytes: &[u8]) -> Vec<Step> {
         let mut steps = Vec::new();
         let mut frames = Vec::new();
@@ -91,8 +95,7 @@ impl Decode for Decoder {
         });
         self.read(&frames, &mut steps);
         if !self.over {
-            let complete = !self.choices.is_empty() && self.choices.iter().all(|(_, ended)| *ended);
-            if complete {
+            if self.is_complete() {
                 self.finish(&mut steps);
             } else {
                 self.fail(error.unwrap_or(ModelError::Truncated), &mut steps);

@@ -6,7 +6,7 @@ use agentry_core::relay::{Marks, RawWhole};
 use bytes::Bytes;
 use memchr::memmem;
 use serde::Deserialize;
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use crate::error::{Report, from_good_status};
 use crate::tap::{Pass, Read, worse};
@@ -16,6 +16,8 @@ use crate::tap::{Pass, Read, worse};
 pub struct Reader {
     /// Choices that have begun, and whether they have ended.
     choices: Vec<(u32, bool)>,
+    /// Something was said: before that, every chunk is looked at.
+    said: bool,
     /// The caller did not ask for it.
     withholds_usage: bool,
     /// How many choices were asked for.
@@ -45,6 +47,8 @@ struct Ending {
     index: u32,
     #[serde(default)]
     finish_reason: Option<String>,
+    #[serde(default)]
+    delta: Option<Map<String, Value>>,
 }
 
 impl Read for Reader {
@@ -57,7 +61,7 @@ impl Read for Reader {
             let report = Report::from_bytes(data);
             return Err(ModelError::BrokeOff { message: report.message });
         }
-        if !self.choices.is_empty() && is_plain(data) {
+        if self.said && is_plain(data) {
             return Ok(Pass::On);
         }
         let chunk: Chunk = serde_json::from_slice(data)
@@ -70,7 +74,8 @@ impl Read for Reader {
         let only_usage = choices.is_empty() && chunk.usage.is_some();
         // Some servers repeat it in every chunk: the last one counts.
         marks.usage = chunk.usage.map(Box::new).or_else(|| marks.usage.take());
-        for Ending { index, finish_reason } in choices {
+        for Ending { index, finish_reason, delta } in choices {
+            self.said |= finish_reason.is_some() || delta.is_some_and(|delta| says(&delta));
             let reason = finish_reason.filter(|reason| !reason.is_empty());
             match self.choices.iter_mut().find(|(known, _)| *known == index) {
                 Some((_, ended)) => *ended |= reason.is_some(),
@@ -79,13 +84,32 @@ impl Read for Reader {
             let reason = reason.map(|reason| FinishReason::from(reason.as_str()));
             marks.finish = worse(marks.finish.take(), reason);
         }
-        if only_usage && self.withholds_usage { Ok(Pass::Withheld) } else { Ok(Pass::On) }
+        Ok(match (only_usage && self.withholds_usage, self.said) {
+            (true, _) => Pass::Withheld,
+            (false, true) => Pass::On,
+            (false, false) => Pass::Preface,
+        })
     }
 
     fn is_complete(&self) -> bool {
         self.choices.len() >= self.choices_max.max(1)
             && self.choices.iter().all(|(_, ended)| *ended)
     }
+
+    fn closing(&self) -> &'static [u8] {
+        b"data: [DONE]\n\n"
+    }
+}
+
+/// Whether a delta has more in it than whose turn it is.
+fn says(delta: &Map<String, Value>) -> bool {
+    delta.iter().any(|(name, value)| match value {
+        _ if name == "role" => false,
+        Value::Null => false,
+        Value::String(text) => !text.is_empty(),
+        Value::Array(items) => !items.is_empty(),
+        Value::Object(_) | Value::Bool(_) | Value::Number(_) => true,
+    })
 }
 
 /// Whether a chunk can be passed on unread: it ends nothing, bills nothing and reports nothing.

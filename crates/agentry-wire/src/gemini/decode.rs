@@ -89,6 +89,10 @@ impl Decode for Decoder {
     fn is_over(&self) -> bool {
         self.over
     }
+
+    fn is_complete(&self) -> bool {
+        !self.over && self.told.is_complete()
+    }
 }
 
 /// A whole answer.

@@ -78,11 +78,10 @@ struct Answer {
 
 impl Read for Reader {
     fn read(&mut self, event: &[u8], data: &[u8], marks: &mut Marks) -> Result<Pass, ModelError> {
-        if matches!(
-            event,
-            b"content_block_delta" | b"content_block_start" | b"content_block_stop" | b"ping"
-        ) {
-            return Ok(Pass::On);
+        match event {
+            b"content_block_delta" | b"content_block_stop" => return Ok(Pass::On),
+            b"content_block_start" | b"ping" => return Ok(Pass::Preface),
+            _ => {}
         }
         if data == b"[DONE]" {
             return Ok(Pass::On);
@@ -93,6 +92,7 @@ impl Read for Reader {
             "message_start" => {
                 self.started = true;
                 self.account(read.message.and_then(|message| message.usage), marks);
+                return Ok(Pass::Preface);
             }
             "message_delta" => {
                 self.account(read.usage, marks);
@@ -113,6 +113,10 @@ impl Read for Reader {
 
     fn is_complete(&self) -> bool {
         self.finished
+    }
+
+    fn closing(&self) -> &'static [u8] {
+        b"event: message_stop\ndata: {\"type\":\"message_stop\"}\n\n"
     }
 }
 

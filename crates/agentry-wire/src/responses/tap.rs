@@ -54,7 +54,7 @@ struct Item {
 impl Read for Reader {
     fn read(&mut self, event: &[u8], data: &[u8], marks: &mut Marks) -> Result<Pass, ModelError> {
         if !may_be_last(event, data) {
-            return Ok(Pass::On);
+            return Ok(if is_preface(event) { Pass::Preface } else { Pass::On });
         }
         let last: Last = serde_json::from_slice(data)
             .map_err(|error| ModelError::Malformed { reason: format!("an event: {error}") })?;
@@ -85,6 +85,18 @@ impl Read for Reader {
     fn is_complete(&self) -> bool {
         false
     }
+}
+
+/// Announces what is to come.
+fn is_preface(event: &[u8]) -> bool {
+    matches!(
+        event,
+        b"response.created"
+            | b"response.queued"
+            | b"response.in_progress"
+            | b"response.output_item.added"
+            | b"response.content_part.added"
+    )
 }
 
 /// Whether this may be one of the events that end a response. Some servers name their events in the data alone.

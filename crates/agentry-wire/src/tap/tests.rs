@@ -31,12 +31,13 @@ fn run<'a>(withholds_usage: bool, pieces: impl IntoIterator<Item = &'a [u8]>) ->
     }
     let mut passed = Vec::new();
     let mut marks = Marks::default();
-    for Frame { bytes, marks: Marks { usage, finish, done } } in frames {
+    for Frame { bytes, marks: Marks { says, usage, finish, done } } in frames {
         assert!(!marks.done, "something after the end");
         passed.extend_from_slice(&bytes);
         marks.usage = usage.or(marks.usage);
         marks.finish = worse(marks.finish.take(), finish);
         marks.done |= done;
+        marks.says |= says;
     }
     (String::from_utf8(passed).unwrap(), marks, error)
 }
@@ -45,9 +46,13 @@ fn usage() -> Usage {
     serde_json::from_str(r#"{"prompt_tokens":3,"completion_tokens":2}"#).unwrap()
 }
 
+fn said() -> Marks {
+    Marks { says: true, ..Marks::default() }
+}
+
 fn done(billed: bool) -> Marks {
     let usage = billed.then(|| Box::new(usage()));
-    Marks { usage, finish: Some(FinishReason::Stop), done: true }
+    Marks { says: true, usage, finish: Some(FinishReason::Stop), done: true }
 }
 
 #[test]
@@ -65,9 +70,10 @@ fn a_bill_that_only_we_asked_for_is_withheld() {
 #[test]
 fn a_stream_that_lacks_only_its_last_word_is_complete() {
     let input = [TEXT, END].concat();
-    assert_eq!(run(false, [input.as_bytes()]), (input.clone(), done(false), None));
+    let told = input.clone() + DONE;
+    assert_eq!(run(false, [input.as_bytes()]), (told.clone(), done(false), None));
     let unclosed = input.trim_end();
-    assert_eq!(run(false, [unclosed.as_bytes()]), (input.clone(), done(false), None));
+    assert_eq!(run(false, [unclosed.as_bytes()]), (told, done(false), None));
 }
 
 #[test]
@@ -76,7 +82,7 @@ fn a_cut_stream_is_truncated_and_nothing_half_passes() {
     let cut = input.get(..input.len() - 9).unwrap();
     assert_eq!(
         run(false, [cut.as_bytes()]),
-        (TEXT.to_owned(), Marks::default(), Some(ModelError::Truncated))
+        (TEXT.to_owned(), said(), Some(ModelError::Truncated))
     );
 }
 
@@ -87,10 +93,7 @@ fn an_error_event_ends_the_stream_and_does_not_pass() {
     let inline = "data: {\"error\":{\"message\":\"full\"}}\n\n";
     for error in [named, inline] {
         let input = [TEXT, error, TEXT].concat();
-        assert_eq!(
-            run(false, [input.as_bytes()]),
-            (TEXT.to_owned(), Marks::default(), Some(broke.clone()))
-        );
+        assert_eq!(run(false, [input.as_bytes()]), (TEXT.to_owned(), said(), Some(broke.clone())));
     }
 }
 
@@ -128,5 +131,16 @@ proptest! {
             }
             prop_assert!(tap.is_over());
         }
+    }
+}
+
+#[test]
+fn whose_turn_it_is_says_nothing_yet() {
+    let role = "data: {\"choices\":[{\"index\":0,\"delta\":{\"role\":\"assistant\",\"content\":\"\"}}]}\n\n";
+    let cut = Some(ModelError::Truncated);
+    for head in [role, ": ping\n\n"] {
+        assert_eq!(run(false, [head.as_bytes()]), (head.to_owned(), Marks::default(), cut.clone()));
+        let input = [head, TEXT].concat();
+        assert_eq!(run(false, [input.as_bytes()]), (input.clone(), said(), cut.clone()));
     }
 }

@@ -55,6 +55,17 @@ fn thoughts_text_and_calls_are_told_with_their_signatures() {
 }
 
 #[test]
+fn an_answer_that_has_ended_only_waits_for_its_bill() {
+    let mut decoder = Decoder::new();
+    for (chunk, complete) in STREAM.split_inclusive("\r\n\r\n").zip([false, false, true]) {
+        decoder.push(chunk.as_bytes());
+        assert_eq!((decoder.is_complete(), decoder.is_over()), (complete, false), "{chunk}");
+    }
+    decoder.end(None);
+    assert_eq!((decoder.is_complete(), decoder.is_over()), (false, true));
+}
+
+#[test]
 fn every_end_has_its_word() {
     for (reason, expected) in [
         ("STOP", FinishReason::Stop),
