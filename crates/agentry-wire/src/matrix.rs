@@ -1,6 +1,7 @@
 //! Whatever an upstream says, a caller of any dialect understands the same.
 
-use agentry_core::chat::{Assembly, ChatResponse, Event, FinishReason, Usage};
+use agentry_core::chat::{Assembly, ChatRequest, ChatResponse, Event, FinishReason, Usage};
+use agentry_core::model::ModelError;
 use agentry_core::relay::Dialect;
 use bytes::Bytes;
 use serde_json::Value;
@@ -88,6 +89,62 @@ fn every_recorded_answer_reaches_callers_of_every_dialect() {
             };
             if events.last() == Some(&Event::Done) {
                 check(&exchange.name, events);
+            }
+        }
+    }
+}
+
+/// What among the recordings cannot be said to whom.
+const REFUSED: [(&str, &str); 7] = [
+    ("Gemini", "tools[0]"),
+    ("Messages", "logprobs"),
+    ("Messages", "web_search_options"),
+    ("Ollama", "messages[3].content[1]"),
+    ("Ollama", "tool_choice"),
+    ("Ollama", "tools[0]"),
+    ("Ollama", "web_search_options"),
+];
+
+/// What upstreams of other vendors are sent, or the parameter that they cannot be sent.
+fn sent(request: &ChatRequest) -> Vec<(&'static str, Result<Bytes, ModelError>)> {
+    vec![
+        ("chat completions", chat::body(request, &chat::Quirks::default())),
+        ("Responses", responses::body(request)),
+        ("Messages", messages::body(request, 4_096)),
+        ("Gemini", gemini::body(request)),
+        ("Ollama", ollama::body(request)),
+    ]
+}
+
+#[test]
+fn every_recorded_request_is_sent_to_every_upstream_or_refused_by_a_name() {
+    for (vendor, dialect) in [
+        ("openai_chat", Dialect::ChatCompletions),
+        ("openai_responses", Dialect::Responses),
+        ("anthropic", Dialect::Messages),
+    ] {
+        for exchange in exchanges(vendor) {
+            let body = exchange.request.body.as_deref().unwrap_or_default();
+            let Ok(request) = ingress::request(dialect, body.as_bytes()) else { continue };
+            for (upstream, sent) in sent(&request) {
+                match sent {
+                    Ok(sent) => {
+                        let sent: Value = serde_json::from_slice(&sent).unwrap();
+                        let text = request.last_user_text();
+                        let words = Value::from(text.as_str()).to_string();
+                        let words = words.trim_matches('"');
+                        assert!(
+                            sent.to_string().contains(words),
+                            "{} to {upstream}",
+                            exchange.name
+                        );
+                    }
+                    Err(ModelError::Invalid { param: Some(param), .. }) => {
+                        let known = REFUSED.contains(&(upstream, param.as_str()));
+                        assert!(known, "{} to {upstream}: {param}", exchange.name);
+                    }
+                    Err(error) => panic!("{} to {upstream}: {error}", exchange.name),
+                }
             }
         }
     }

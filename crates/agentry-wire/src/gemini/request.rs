@@ -19,7 +19,7 @@ const REFUSED: [(&str, &str); 4] = [
 /// The model is not in the body: it is in the path.
 pub fn body(request: &ChatRequest) -> Result<Bytes, ModelError> {
     for (param, reason) in REFUSED {
-        if request.extra.get(param).is_some_and(|value| !value.is_null()) {
+        if asked(request, param).is_some() {
             return Err(refused(param, reason));
         }
     }
@@ -51,6 +51,10 @@ pub fn body(request: &ChatRequest) -> Result<Bytes, ModelError> {
         .map_err(|error| ModelError::Internal { reason: error.to_string() })
 }
 
+fn asked<'a>(request: &'a ChatRequest, name: &str) -> Option<&'a Value> {
+    request.extra.get(name).filter(|value| !value.is_null())
+}
+
 fn tools(request: &ChatRequest) -> Result<Vec<Value>, ModelError> {
     let mut declared = Vec::new();
     let mut own = Vec::new();
@@ -72,6 +76,10 @@ fn tools(request: &ChatRequest) -> Result<Vec<Value>, ModelError> {
             ToolDefinition::Other(fields) if !fields.contains_key("type") => {
                 own.push(Value::Object(fields.clone()));
             }
+            // Searching goes by one name or another everywhere.
+            ToolDefinition::Other(fields) if searches(fields) => {
+                own.push(json!({ "googleSearch": {} }));
+            }
             ToolDefinition::Other(_) => {
                 let reason =
                     "this upstream takes functions, and its own like {\"googleSearch\": {}}";
@@ -79,10 +87,18 @@ fn tools(request: &ChatRequest) -> Result<Vec<Value>, ModelError> {
             }
         }
     }
+    if asked(request, "web_search_options").is_some() {
+        own.push(json!({ "googleSearch": {} }));
+    }
     if !declared.is_empty() {
         own.insert(0, json!({ "functionDeclarations": declared }));
     }
     Ok(own)
+}
+
+fn searches(tool: &Map<String, Value>) -> bool {
+    let kind = tool.get("type").and_then(Value::as_str).unwrap_or_default();
+    kind.starts_with("web_search") || kind == "google_search"
 }
 
 fn tool_config(request: &ChatRequest) -> Result<Option<Value>, ModelError> {
@@ -130,6 +146,7 @@ fn generation(request: &ChatRequest) -> Result<Map<String, Value>, ModelError> {
             Stop::Many(texts) => json!(texts),
         }),
     );
+    set("responseModalities", modalities(request));
     set("responseLogprobs", extra("logprobs").filter(|wanted| *wanted == Value::Bool(true)));
     set("logprobs", extra("top_logprobs"));
     set("thinkingConfig", extra("thinking_config").or_else(|| thinking(request)));
@@ -153,6 +170,14 @@ fn generation(request: &ChatRequest) -> Result<Map<String, Value>, ModelError> {
         }
     }
     Ok(config)
+}
+
+/// Text is what it writes anyway.
+fn modalities(request: &ChatRequest) -> Option<Value> {
+    let asked = asked(request, "modalities")?.as_array()?;
+    let words: Vec<String> =
+        asked.iter().filter_map(Value::as_str).map(str::to_ascii_uppercase).collect();
+    words.iter().any(|word| word != "TEXT").then(|| words.into())
 }
 
 /// Newer models take a level, older ones a number of tokens.

@@ -11,9 +11,10 @@ use serde_json::{Map, Value, json};
 use crate::messages::data_uri;
 
 /// What would change the answer and cannot be asked for.
-const REFUSED: [(&str, &str); 4] = [
+const REFUSED: [(&str, &str); 5] = [
     ("logit_bias", "this upstream takes no biases"),
     ("audio", "this upstream does not speak"),
+    ("web_search_options", "this upstream searches nothing"),
     ("functions", "use `tools`, which took the place of `functions`"),
     ("function_call", "use `tool_choice`, which took the place of `function_call`"),
 ];

@@ -41,7 +41,13 @@ pub fn body(request: &ChatRequest) -> Result<Bytes, ModelError> {
     };
     set("model", Some(request.model.as_str().into()));
     set("input", Some(input(request)?.into()));
-    let tools: Vec<Value> = request.tools.iter().map(tool).collect();
+    let search = request.extra.get("web_search_options").and_then(Value::as_object);
+    let search = search.map(|options| {
+        let mut tool = object(json!({ "type": "web_search" }));
+        tool.extend(options.clone());
+        Value::Object(tool)
+    });
+    let tools: Vec<Value> = request.tools.iter().map(tool).chain(search).collect();
     set("tools", (!tools.is_empty()).then(|| tools.into()));
     set("tool_choice", request.tool_choice.as_ref().map(tool_choice));
     set("parallel_tool_calls", request.parallel_tool_calls.map(Value::from));

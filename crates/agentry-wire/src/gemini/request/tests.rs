@@ -166,12 +166,21 @@ fn tools_are_declared_and_chosen() {
         ask(json!({ "tools": [{ "googleSearch": {} }] })),
         Ok(asked(json!({ "tools": [{ "googleSearch": {} }] }))),
     );
+    check(
+        ask(json!({ "tools": [{ "type": "web_search_preview", "search_context_size": "low" }] })),
+        Ok(asked(json!({ "tools": [{ "googleSearch": {} }] }))),
+    );
+    check(
+        ask(json!({ "web_search_options": {}, "modalities": ["text", "image"] })),
+        Ok(asked(json!({ "tools": [{ "googleSearch": {} }],
+                         "generationConfig": { "responseModalities": ["TEXT", "IMAGE"] } }))),
+    );
 }
 
 #[test]
 fn what_cannot_be_asked_is_refused_by_its_name() {
     check(ask(json!({ "logit_bias": { "1": 2 } })), Err("logit_bias"));
-    check(ask(json!({ "tools": [{ "type": "web_search" }] })), Err("tools[0]"));
+    check(ask(json!({ "tools": [{ "type": "code_interpreter" }] })), Err("tools[0]"));
     let said =
         |message: Value| ask(json!({ "messages": [{ "role": "user", "content": "hi" }, message] }));
     let call = |kind: &str, body: Value| {

@@ -48,6 +48,10 @@ fn parameters_have_their_names_and_places() {
             ],
             "tool_choice": { "type": "function", "name": "f" } })),
     );
+    check(
+        json!({ "web_search_options": { "search_context_size": "low" } }),
+        Ok(json!({ "tools": [{ "type": "web_search", "search_context_size": "low" }] })),
+    );
     check(json!({ "n": 2 }), Err("n"));
     check(json!({ "stop": "x" }), Err("stop"));
     check(json!({ "logit_bias": {} }), Err("logit_bias"));
