@@ -17,6 +17,7 @@ use model::Model;
 
 pub use shared::MemoryShared;
 
+mod batches;
 mod idempotency;
 mod keys;
 mod ledger;
@@ -28,6 +29,7 @@ pub struct MemoryStore {
     model: Mutex<Model>,
     books: Mutex<ledger::Books>,
     requests: Mutex<idempotency::Requests>,
+    batches: Mutex<batches::Kept>,
     keys: Mutex<Keys>,
 }
 

@@ -23,6 +23,7 @@ use writer::Queue;
 
 pub use schema::OpenError;
 
+mod batches;
 mod command;
 mod idempotency;
 mod keys;

@@ -4,6 +4,7 @@
 //! clock, knows a vendor's name or depends on an async runtime.
 
 pub mod audit;
+pub mod batches;
 pub mod caller;
 pub mod chat;
 pub mod embed;
@@ -22,9 +23,11 @@ pub mod store;
 pub mod telemetry;
 pub mod time;
 pub mod tool;
+pub mod trace;
 
 pub use caller::Caller;
 pub use failure::{Code, Failure, Fault, Retry};
 pub use id::RunId;
 pub use money::MicroUsd;
 pub use time::{Clock, Timestamp};
+pub use trace::Trace;

@@ -8,6 +8,7 @@
     reason = "a test fails by panicking, and this crate is only used by tests"
 )]
 
+pub mod batches;
 pub mod clock;
 pub mod crash;
 pub mod effects;

@@ -6,6 +6,7 @@ use agentry_core::store::{Claim, Error, Intake, Signal, Signalled, Submitted};
 use agentry_core::{RunId, Timestamp, audit, run};
 use serde::Serialize;
 
+use super::batches::{Batched, Batching};
 use super::idempotency::{Answered, Answering};
 use super::keys::Keeping;
 use super::ledger::{Booked, Bookkeeping};
@@ -24,6 +25,7 @@ pub(super) enum Command {
     Cancel { run: RunId, reason: String, audit: Vec<audit::Entry> },
     Bookkeeping(Bookkeeping),
     Answering(Answering),
+    Batching(Batching),
     Keeping(Keeping),
 }
 
@@ -37,6 +39,7 @@ pub(super) enum Outcome {
     Signalled(Signalled),
     Booked(Booked),
     Answered(Answered),
+    Batched(Batched),
     Kept(Changed),
     Refused(String),
 }
@@ -220,6 +223,7 @@ impl Command {
             Self::Message { message, .. } => ROW + message.payload.len(),
             Self::Bookkeeping(bookkeeping) => bookkeeping.bytes(),
             Self::Answering(answering) => answering.bytes(),
+            Self::Batching(batching) => batching.bytes(),
             Self::Keeping(keeping) => keeping.bytes(),
             Self::Claim(_)
             | Self::Renew { .. }

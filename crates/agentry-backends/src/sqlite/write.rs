@@ -88,6 +88,7 @@ impl Transaction<'_> {
             Command::Answering(answering) => {
                 answering.apply(self.connection).map(Outcome::Answered)
             }
+            Command::Batching(batching) => batching.apply(self.connection).map(Outcome::Batched),
             Command::Keeping(keeping) => {
                 let changed = keeping.apply(self.connection)?;
                 if let Changed::Done(_) = changed {
