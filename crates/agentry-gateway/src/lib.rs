@@ -141,6 +141,12 @@ impl Gateway {
         self.inner.aliases.iter().map(|route| &route.alias)
     }
 
+    /// How long a call for `model`, an alias or a target, takes at most.
+    #[must_use]
+    pub fn timeout(&self, model: &str) -> Option<std::time::Duration> {
+        self.inner.routes.get(model).map(|route| route.alias.timeout)
+    }
+
     #[must_use]
     pub fn policies(&self) -> &Policies {
         &self.inner.policies

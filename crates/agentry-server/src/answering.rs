@@ -8,7 +8,7 @@ use agentry_core::chat::Event;
 use agentry_core::model::{CallContext, ChatStream, ModelError};
 use agentry_core::relay::{Dialect, FrameStream};
 use agentry_gateway::limit::Standings;
-use agentry_gateway::{Answer, Error, Outcome};
+use agentry_gateway::{Answer, Error, Gateway, Outcome};
 use agentry_wire::{Asked, Encode, KEEP_ALIVE, ingress};
 use axum::body::Body;
 use axum::response::{IntoResponse, Response};
@@ -18,7 +18,8 @@ use http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use http::{HeaderMap, HeaderName, HeaderValue};
 use tokio::time::timeout;
 
-use crate::{App, Refusal};
+use crate::Refusal;
+use crate::question::Complete;
 
 /// Silence in a stream that has begun before a comment shows that it is alive.
 const KEEP_ALIVE_EVERY: Duration = Duration::from_secs(15);
@@ -28,22 +29,38 @@ const X_ATTEMPTS: HeaderName = HeaderName::from_static("x-agentry-attempts");
 const X_CACHE: HeaderName = HeaderName::from_static("x-agentry-cache");
 const X_COST: HeaderName = HeaderName::from_static("x-agentry-cost-usd");
 
-pub(crate) fn response(outcome: Outcome, dialect: Dialect, asked: &Asked) -> Response {
+/// `complete` is told when the last of the answer is handed out.
+pub(crate) fn response(
+    outcome: Outcome,
+    dialect: Dialect,
+    asked: &Asked,
+    complete: Option<Complete>,
+) -> Response {
     let Outcome { answer, target, attempts, cost, found } = outcome;
+    let whole = |bytes: Bytes| {
+        mark(complete.as_ref());
+        json_bytes(bytes)
+    };
     let mut response = match answer {
-        Answer::WholeBytes(bytes) => json_bytes(bytes),
-        Answer::Whole(response) => json_bytes(ingress::whole(dialect, *response, asked).into()),
+        Answer::WholeBytes(bytes) => whole(bytes),
+        Answer::Whole(response) => whole(ingress::whole(dialect, *response, asked).into()),
         Answer::StreamedBytes(frames) => {
-            event_stream(frames_body(frames, ingress::encoder(dialect, asked)))
+            event_stream(frames_body((frames, ingress::encoder(dialect, asked)), complete))
         }
         Answer::Streamed(events) => {
-            event_stream(events_body(events, ingress::encoder(dialect, asked)))
+            event_stream(events_body((events, ingress::encoder(dialect, asked)), complete))
         }
     };
     let headers = response.headers_mut();
     headers.insert(X_CACHE, HeaderValue::from_static(found.as_str()));
     attribute(headers, &target, (attempts, cost));
     response
+}
+
+fn mark(complete: Option<&Complete>) {
+    if let Some(complete) = complete {
+        complete.mark();
+    }
 }
 
 fn event_stream(
@@ -58,11 +75,11 @@ fn event_stream(
 
 /// The stream as server-sent events. Dropping it drops the upstream's.
 fn events_body(
-    stream: ChatStream,
-    encoder: Box<dyn Encode>,
+    answer: (ChatStream, Box<dyn Encode>),
+    complete: Option<Complete>,
 ) -> impl Stream<Item = Result<Bytes, Infallible>> + Send {
-    stream::unfold(Some((stream, encoder)), |state| async {
-        let (mut stream, mut encoder) = state?;
+    stream::unfold(Some((answer, complete)), |state| async {
+        let ((mut stream, mut encoder), complete) = state?;
         let mut out = Vec::new();
         while out.is_empty() {
             match timeout(KEEP_ALIVE_EVERY, stream.next()).await {
@@ -71,33 +88,39 @@ fn events_body(
                     let done = event == Event::Done;
                     encoder.encode(event, &mut out);
                     if done {
+                        mark(complete.as_ref());
                         return Some((Ok(out.into()), None));
                     }
                 }
                 Ok(broken) => return Some((Ok(told(broken, encoder.as_mut())), None)),
             }
         }
-        Some((Ok(out.into()), Some((stream, encoder))))
+        Some((Ok(out.into()), Some(((stream, encoder), complete))))
     })
 }
 
 /// The frames as they come. The encoder only says that they broke off, if they do.
 fn frames_body(
-    stream: FrameStream,
-    encoder: Box<dyn Encode>,
+    answer: (FrameStream, Box<dyn Encode>),
+    complete: Option<Complete>,
 ) -> impl Stream<Item = Result<Bytes, Infallible>> + Send {
-    stream::unfold(Some((stream, encoder)), |state| async {
-        let (mut stream, mut encoder) = state?;
+    stream::unfold(Some((answer, complete)), |state| async {
+        let ((mut stream, mut encoder), complete) = state?;
         loop {
             match timeout(KEEP_ALIVE_EVERY, stream.next()).await {
                 Err(_) => {
                     let comment = Bytes::from_static(KEEP_ALIVE);
-                    return Some((Ok(comment), Some((stream, encoder))));
+                    return Some((Ok(comment), Some(((stream, encoder), complete))));
                 }
-                Ok(Some(Ok(frame))) if frame.marks.done => return Some((Ok(frame.bytes), None)),
+                Ok(Some(Ok(frame))) if frame.marks.done => {
+                    mark(complete.as_ref());
+                    return Some((Ok(frame.bytes), None));
+                }
                 // Only marks: nothing to send.
                 Ok(Some(Ok(frame))) if frame.bytes.is_empty() => {}
-                Ok(Some(Ok(frame))) => return Some((Ok(frame.bytes), Some((stream, encoder)))),
+                Ok(Some(Ok(frame))) => {
+                    return Some((Ok(frame.bytes), Some(((stream, encoder), complete))));
+                }
                 Ok(broken) => return Some((Ok(told(broken, encoder.as_mut())), None)),
             }
         }
@@ -113,7 +136,12 @@ fn told<T>(broken: Option<Result<T, ModelError>>, encoder: &mut dyn Encode) -> B
 }
 
 /// Why a call was not answered, in the caller's dialect.
-pub(crate) fn refuse(app: &App, cx: &CallContext, error: &Error, dialect: Dialect) -> Response {
+pub(crate) fn refuse(
+    gateway: &Gateway,
+    cx: &CallContext,
+    error: &Error,
+    dialect: Dialect,
+) -> Response {
     let (refusal, asked) = match error {
         Error::UnknownModel { .. } => (Refusal::of(error).param("model"), None),
         Error::Invalid(invalid) => (Refusal::of(error).param(&invalid.param), None),
@@ -139,7 +167,7 @@ pub(crate) fn refuse(app: &App, cx: &CallContext, error: &Error, dialect: Dialec
     if let Some((target, attempts)) = asked {
         attribute(headers, target, (attempts, None));
     }
-    tell_limits(headers, app.gateway.standings(&cx.caller));
+    tell_limits(headers, gateway.standings(&cx.caller));
     response
 }
 
@@ -185,8 +213,12 @@ pub(crate) fn attribute(
     set(headers, X_TARGET, target);
     headers.insert(X_ATTEMPTS, HeaderValue::from(attempts));
     if let Some(cost) = cost {
-        set(headers, X_COST, &cost.to_string());
+        self::cost(headers, cost);
     }
+}
+
+pub(crate) fn cost(headers: &mut HeaderMap, cost: MicroUsd) {
+    set(headers, X_COST, &cost.to_string());
 }
 
 /// Where the caller stands with its limits, in the words that clients know.

@@ -4,18 +4,24 @@ use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use agentry_core::idempotency::Idempotency;
 use agentry_core::{Clock, Timestamp};
 use agentry_gateway::Gateway;
 use async_trait::async_trait;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::idempotent::Once;
 use crate::metrics::Metrics;
+use crate::question::Answers;
 use crate::{Approvals, Identity, IncidentDesk, Settings};
 
 /// Everything that requests need. Build it, let faces add theirs, hand it to [`crate::serve`].
 pub struct App {
     pub(crate) gateway: Arc<Gateway>,
+    pub(crate) answers: Answers,
+    /// Makes calls with an idempotency key; without it there are none.
+    pub(crate) once: Option<Once>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) started: Timestamp,
     pub(crate) clock: Arc<dyn Clock>,
@@ -45,8 +51,12 @@ impl App {
     /// `metrics` is the observer that the gateway was built with.
     #[must_use]
     pub fn new(gateway: Arc<Gateway>, metrics: Arc<Metrics>, clock: Arc<dyn Clock>) -> Self {
+        metrics.show(&gateway);
+        let answers = Answers { gateway: Arc::clone(&gateway), clock: Arc::clone(&clock) };
         Self {
             gateway,
+            answers,
+            once: None,
             metrics,
             started: clock.now(),
             clock,
@@ -64,6 +74,14 @@ impl App {
     #[must_use]
     pub fn settings(mut self, settings: Settings) -> Self {
         self.settings = Arc::new(settings);
+        self
+    }
+
+    /// Keeps the answers to calls that name a key, so that they are made once.
+    #[must_use]
+    pub fn idempotency(mut self, store: Arc<dyn Idempotency>) -> Self {
+        let (clock, tracker) = (Arc::clone(&self.clock), self.tracker.clone());
+        self.once = Some(Once { store, clock, tracker });
         self
     }
 

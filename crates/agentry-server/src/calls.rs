@@ -2,13 +2,10 @@
 
 use std::sync::Arc;
 
-use agentry_core::chat::Head;
 use agentry_core::keys::Priority;
 use agentry_core::model::{Caching, CallContext};
 use agentry_core::relay::Dialect;
-use agentry_gateway::Wire;
 use agentry_identity::Caller;
-use agentry_wire::{Asked, head};
 use axum::extract::{Request, State};
 use axum::response::Response;
 use axum::routing::post;
@@ -16,7 +13,9 @@ use axum::{Extension, Router};
 use http::HeaderMap;
 
 use crate::edge::RequestId;
-use crate::{App, Refusal, answering, body};
+use crate::idempotent::{self, Asking};
+use crate::question::{Endpoint, Question};
+use crate::{App, Refusal, body};
 
 pub(crate) fn routes() -> Router<Arc<App>> {
     Router::new()
@@ -27,7 +26,7 @@ pub(crate) fn routes() -> Router<Arc<App>> {
 
 pub(crate) const PATHS: &[&str] = &["/v1/chat/completions", "/v1/responses", "/v1/messages"];
 
-type Shared = (State<Arc<App>>, Extension<RequestId>, Extension<Arc<Caller>>);
+pub(crate) type Shared = (State<Arc<App>>, Extension<RequestId>, Extension<Arc<Caller>>);
 
 async fn chat_completions(shared: Shared, request: Request) -> Response {
     answer(Dialect::ChatCompletions, shared, request).await
@@ -42,51 +41,40 @@ async fn messages(shared: Shared, request: Request) -> Response {
 }
 
 async fn answer(dialect: Dialect, shared: Shared, request: Request) -> Response {
-    let (State(app), Extension(id), Extension(caller)) = shared;
-    let refuse = |refusal: Refusal| refusal.into_response_in(dialect, id.as_str());
-    let cx = match context(&caller, &id, (dialect.as_str(), request.headers())) {
-        Ok(cx) => cx,
-        Err(refusal) => return refuse(refusal),
-    };
-    let body = match body::read(request).await {
-        Ok(body) => body,
-        Err(refusal) => return refuse(refusal),
-    };
-    let head = match head::Head::read(dialect, &body) {
-        Ok(head) => head,
-        Err(refused) => return refuse(body::no_request(&body, refused)),
-    };
-    if let Err(denied) = caller.may_use(&head.model) {
-        return refuse(Refusal::of(&denied).param("model"));
-    }
-    let asked = Asked { fallback: fallback(&app, &id, (dialect, &head.model)), body: body.clone() };
-    match app.gateway.call(&cx, Wire::new(dialect, head, body)).await {
-        Ok(outcome) => {
-            let mut response = answering::response(outcome, dialect, &asked);
-            answering::tell_limits(response.headers_mut(), app.gateway.standings(&cx.caller));
-            response
-        }
-        Err(error) => answering::refuse(&app, &cx, &error, dialect),
-    }
+    call(Endpoint::Chat(dialect), shared, request).await
 }
 
-/// Stands in for what an upstream leaves out.
-fn fallback(app: &App, id: &RequestId, (dialect, model): (Dialect, &str)) -> Head {
-    let prefix = match dialect {
-        Dialect::ChatCompletions => "chatcmpl-",
-        Dialect::Responses => "resp_",
-        Dialect::Messages => "msg_",
+/// One call, from its headers to its answer.
+pub(crate) async fn call(endpoint: Endpoint, shared: Shared, request: Request) -> Response {
+    let (State(app), Extension(id), Extension(caller)) = shared;
+    let called = called(&app, (endpoint, &id, &caller), request).await;
+    called.unwrap_or_else(|refusal| refusal.into_response_in(endpoint.dialect(), id.as_str()))
+}
+
+async fn called(
+    app: &App,
+    (endpoint, id, caller): (Endpoint, &RequestId, &Caller),
+    request: Request,
+) -> Result<Response, Refusal> {
+    let cx = context(caller, id, (endpoint.label(), request.headers()))?;
+    let key = idempotent::key(request.headers())?.map(|key| format!("call:{key}"));
+    let body = body::read(request).await?;
+    let request = key.as_ref().map(|_| endpoint.digest(&body));
+    let question = Question::read(endpoint, body)?;
+    caller.may_use(question.model()).map_err(|denied| Refusal::of(&denied).param("model"))?;
+    let Some((key, request)) = key.zip(request) else {
+        return Ok(app.answers.answer(&cx, question, None).await);
     };
-    Head {
-        id: format!("{prefix}{}", id.as_str()),
-        model: model.to_owned(),
-        created: app.clock.now().as_millis() / 1000,
-        ..Head::default()
-    }
+    let once = app.once.as_ref().ok_or_else(idempotent::off)?;
+    let timeout = app.answers.timeout(question.model());
+    let asking = Asking { tenant: caller.tenant.to_string(), key, request, timeout };
+    let answers = app.answers.clone();
+    let call = |complete| async move { answers.answer(&cx, question, Some(complete)).await };
+    once.answer(asking, call).await
 }
 
 /// What the headers of a call say about it.
-pub(crate) fn context(
+fn context(
     caller: &Caller,
     id: &RequestId,
     (endpoint, headers): (&'static str, &HeaderMap),
