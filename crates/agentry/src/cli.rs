@@ -9,7 +9,7 @@ use clap::{ArgAction, Parser, Subcommand};
 
 use crate::config::{self, Config};
 use crate::terminal::Terminal;
-use crate::{check, demo, keys, logging, operate, serve};
+use crate::{check, demo, init, keys, logging, operate, serve};
 
 #[derive(Debug, Parser)]
 #[command(
@@ -43,6 +43,8 @@ enum Command {
     Demo(demo::Options),
     /// Answer on every HTTP face until told to stop
     Serve,
+    /// Write a configuration to begin with
+    Init(init::Options),
     /// Read the configuration and report all that is wrong with it
     Check,
     /// Incidents of a running instance
@@ -141,6 +143,11 @@ pub(crate) struct Context {
 }
 
 impl Context {
+    /// A path of the command line.
+    pub(crate) fn at(&self, path: &Path) -> PathBuf {
+        self.folder.join(path)
+    }
+
     pub(crate) fn config(&self) -> Result<Config, config::Error> {
         config::load(self.config.as_deref(), &self.folder, &self.environment)
     }
@@ -164,6 +171,7 @@ pub(crate) fn run(
     let cx = Context { terminal, environment, folder, config };
     let ended = match command {
         Command::Serve => serve::run(&cx),
+        Command::Init(options) => init::run(&cx, &options),
         Command::Check => check::run(&cx),
         Command::Demo(options) => demo::run(&cx, options),
         Command::Incidents { target, what } => operate::incidents(&cx, &target, what),

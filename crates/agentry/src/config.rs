@@ -101,6 +101,17 @@ pub(crate) fn load(
     resolve(Sources { path, name, text: text.as_deref(), folder, environment })
 }
 
+/// Reads `text` as if it were the file in `folder`.
+#[cfg(test)]
+pub(crate) fn read_text(
+    text: &str,
+    folder: &Path,
+    environment: &BTreeMap<String, String>,
+) -> Result<Config, Error> {
+    let path = Some(folder.join(FILE));
+    resolve(Sources { path, name: FILE.to_owned(), text: Some(text), folder, environment })
+}
+
 fn read_file(path: &Path, name: &str) -> Result<String, Error> {
     let unreadable = |reason: String| Error::Unreadable { path: name.to_owned(), reason };
     let bytes = fs::read(path).map_err(|error| match error.kind() {

@@ -9,6 +9,7 @@ mod cli;
 mod clock;
 mod config;
 mod demo;
+mod init;
 mod instance;
 mod keys;
 mod logging;

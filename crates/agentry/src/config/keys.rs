@@ -160,7 +160,8 @@ pub(super) fn budget(table: &mut Reader<'_>) -> Option<Vec<Limit>> {
         table.report("`budget` has no period");
         return None;
     }
-    let wish = Wish { name: "budget".to_owned(), budgets, ..Wish::default() };
+    let scopes = vec!["llm:chat".to_owned()];
+    let wish = Wish { name: "budget".to_owned(), scopes, budgets, ..Wish::default() };
     match wish.terms(NEVER) {
         Ok(terms) => {
             let limit = |budget: &Budget| Limit { per: budget.per, cap: budget.cap };

@@ -39,6 +39,8 @@ pub(super) struct Reader<'a> {
     notes: &'a Notes<'a>,
     /// As in `models.fast`; empty at the root.
     name: String,
+    /// Its last part, which may have dots of its own.
+    key: String,
     place: Place,
     left: BTreeMap<String, Entry>,
     asked: Vec<&'static str>,
@@ -46,8 +48,8 @@ pub(super) struct Reader<'a> {
 
 impl<'a> Reader<'a> {
     pub(super) fn root(table: Table, notes: &'a Notes<'a>) -> Self {
-        let (name, place) = (String::new(), Place::Nowhere);
-        Self { notes, name, place, left: table.entries, asked: Vec::new() }
+        let (name, key, place) = (String::new(), String::new(), Place::Nowhere);
+        Self { notes, name, key, place, left: table.entries, asked: Vec::new() }
     }
 
     pub(super) fn notes(&self) -> &'a Notes<'a> {
@@ -56,7 +58,7 @@ impl<'a> Reader<'a> {
 
     /// The table's own name: `fast` in `models.fast`.
     pub(super) fn key(&self) -> &str {
-        self.name.rsplit('.').next().unwrap_or_default()
+        &self.key
     }
 
     pub(super) fn report(&self, message: impl Into<String>) {
@@ -227,8 +229,8 @@ impl<'a> Reader<'a> {
         };
         match node.value {
             Value::Table(table) => {
-                let (notes, left) = (self.notes, table.entries);
-                Some(Self { notes, name, place, left, asked: Vec::new() })
+                let (notes, key, left) = (self.notes, key.to_owned(), table.entries);
+                Some(Self { notes, name, key, place, left, asked: Vec::new() })
             }
             value => {
                 let node = Node { place: node.place, value };

@@ -9,6 +9,8 @@ mod demo;
 #[cfg(test)]
 mod faults;
 #[cfg(test)]
+mod gateway;
+#[cfg(test)]
 mod incidents;
 #[cfg(test)]
 mod keys;

@@ -187,6 +187,14 @@ impl Running {
         assert!(health.starts_with("HTTP/1.1 200 "), "after {after}: {health}");
     }
 
+    /// Waits for the end, which must be a good one; the folder stays for the next one.
+    pub(crate) fn end_and_keep(mut self) -> TempDir {
+        let folder = std::mem::replace(&mut self.folder, tempfile::tempdir().unwrap());
+        let (code, said) = self.end();
+        assert_eq!(code, Some(0), "{said}");
+        folder
+    }
+
     /// Waits for the end; answers with the exit code and what was said on stderr.
     pub(crate) fn end(mut self) -> (Option<i32>, String) {
         let begun = Instant::now();
