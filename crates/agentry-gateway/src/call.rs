@@ -36,7 +36,7 @@ pub(crate) async fn call(
     let route = match inner.route(request.model()) {
         Ok(route) => Arc::clone(route),
         Err(error) => {
-            observe::refused(inner.observer.as_ref(), cx.endpoint, error.code());
+            observe::refused(inner.observer.as_ref(), cx, error.code());
             return Err(error);
         }
     };
@@ -83,8 +83,10 @@ impl<'a> Calling<'a> {
         settlement.or_fail(screened)?;
         // 4 recall
         let Some((caching, key)) = self.key(&request) else {
+            settlement.finds(Found::Off);
             return self.fetch(request, settlement).await;
         };
+        settlement.finds(Found::Miss);
         let ticket = match caching.levels.get(&key) {
             Lookup::Hit(kept) => return hit::outcome(&kept, &request, settlement),
             Lookup::Miss(ticket) => ticket,
@@ -128,7 +130,10 @@ impl<'a> Calling<'a> {
         let guards = self.inner.policies.guards.as_ref().filter(|guards| !guards.is_idle());
         let Some(guards) = guards else { return Ok(()) };
         let mut value = request.value().map_err(Error::Invalid)?.clone();
-        let report = guards.screen(&mut value).map_err(Error::Blocked)?;
+        let report = guards.screen(&mut value).map_err(|blocked| {
+            self.inner.observer.blocked(&self.cx, &blocked);
+            Error::Blocked(blocked)
+        })?;
         if !report.is_empty() {
             self.inner.observer.screened(&self.cx, &report);
         }
@@ -242,7 +247,10 @@ impl<'a> Calling<'a> {
                 let unbounded = || Error::Unbounded { model: route.name.to_string() };
                 let written = written.ok_or_else(unbounded)?;
                 let written = written.saturating_mul(u64::from(cost.choices));
-                most = most.max(worst_cost(&price.into(), read, written));
+                let asked = if route.alias.hedge { 2 } else { 1 };
+                most = most.max(MicroUsd(
+                    worst_cost(&price.into(), read, written).0.saturating_mul(asked),
+                ));
             }
         }
         Ok(most)

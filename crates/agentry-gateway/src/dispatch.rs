@@ -3,15 +3,18 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use agentry_balance::{Ask, Attempts, Blame, Means, Mode, Next, Picked, Priority, Wish, affinity};
+use agentry_balance::{
+    Ask, Attempts, Blame, Hedge, Means, Mode, Next, Picked, Priority, Shed, Targets, Wish, affinity,
+};
 use agentry_core::keys;
 use agentry_core::model::{CallContext, ModelError, Waiting};
-use tokio::time::{Instant, timeout_at};
+use futures_util::future::{Either, select};
+use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::Inner;
 use crate::alias::Target;
 use crate::error::Error;
-use crate::route::Route;
+use crate::route::{Lane, Route};
 use crate::settle::Settlement;
 
 /// Something that a target can be asked.
@@ -52,6 +55,7 @@ impl<Q> Copy for Call<'_, Q> {}
 pub(crate) struct Landed<A> {
     pub(crate) asked: A,
     pub(crate) picked: Picked,
+    pub(crate) lane: Arc<Lane>,
     /// Of the alias that answered.
     pub(crate) idle: Duration,
 }
@@ -83,6 +87,7 @@ impl<Q: Question> Call<'_, Q> {
                 (Tried::Fallback(error), Some(next)) => {
                     let (call_id, to) = (&*self.cx.call_id, &*next.name);
                     tracing::info!(call_id, from = &*route.name, to, %error, "falling back");
+                    settlement.falls_back();
                     route = next;
                 }
             }
@@ -129,30 +134,77 @@ impl<Q: Question> Attempting<'_, Q> {
         }
     }
 
+    /// One attempt and, where the alias says so, a second one beside it when the first takes long to begin.
     async fn attempt(
         &self,
-        mut picked: Picked,
+        picked: Picked,
         settlement: &mut Settlement,
     ) -> Result<Landed<Q::Answer>, Error> {
+        let at = picked.target();
+        settlement.asks(self.lane(at)?);
+        let first = self.one(picked);
+        let Some(wait) = self.hedge_after() else {
+            return told(first.await, settlement);
+        };
+        tokio::pin!(first);
+        if let Ok(ended) = timeout(wait, first.as_mut()).await {
+            return told(ended, settlement);
+        }
+        let Some(other) = self.second(at) else {
+            return told(first.await, settlement);
+        };
+        settlement.hedges(self.lane(other.target())?);
+        let second = self.one(other);
+        tokio::pin!(second);
+        // The one that loses is dropped, and with it its call.
+        let ended = match select(first, second).await {
+            Either::Left((Ok(landed), _)) | Either::Right((Ok(landed), _)) => Ok(landed),
+            Either::Left((Err(_), second)) => second.await,
+            Either::Right((Err(_), first)) => first.await,
+        };
+        told(ended, settlement)
+    }
+
+    async fn one(&self, mut picked: Picked) -> Result<Landed<Q::Answer>, Missed> {
         let Call { cx, end, .. } = self.call;
-        let internal = Error::Internal { reason: "a pool is larger than its alias" };
-        let lane = self.route.lane(picked.target()).ok_or(internal)?;
+        let lane = self.lane(picked.target()).map_err(Missed::Defect)?;
         let wish = Wish {
             priority: priority(cx.priority),
             caller: affinity(cx.caller.tenant.as_bytes()),
             deadline: Some(end.into_std()),
         };
-        picked.admit(wish).await.map_err(Error::Shed)?;
-        settlement.asks(lane);
+        picked.admit(wish).await.map_err(Missed::Shed)?;
         match self.ask(&lane.target).await {
-            Ok(asked) => Ok(Landed { asked, picked, idle: self.route.alias.idle_timeout }),
+            Ok(asked) => {
+                let (lane, idle) = (Arc::clone(lane), self.route.alias.idle_timeout);
+                Ok(Landed { asked, picked, lane, idle })
+            }
             Err(error) => {
-                picked.fail(now(), Blame::of(&error));
-                settlement.failed_attempt(&error);
-                let target = lane.name.to_string();
-                Err(Error::Model { target, attempts: settlement.attempts(), error })
+                if let Some(cause) = picked.fail(now(), Blame::of(&error)) {
+                    tracing::warn!(target = &*lane.name, ?cause, %error, "a target is left alone");
+                }
+                Err(Missed::Failed(Arc::clone(lane), error))
             }
         }
+    }
+
+    /// How long a first word may take before somebody else is asked too.
+    fn hedge_after(&self) -> Option<Duration> {
+        let hedge = self.route.hedge.as_ref().filter(|_| self.call.question.is_streamed())?;
+        hedge.after(&self.route.pool, now())
+    }
+
+    /// Somebody else, if the hedge can be afforded.
+    fn second(&self, first: usize) -> Option<Picked> {
+        let mut asked = Targets::NONE;
+        asked.insert(first);
+        let ask = Ask { tried: asked, ..self.wanted(&Attempts::new(0)) };
+        let other = self.route.pool.pick(now(), ask).ok()?;
+        self.route.hedge.as_ref().is_some_and(Hedge::spend).then_some(other)
+    }
+
+    fn lane(&self, at: usize) -> Result<&Arc<Lane>, Error> {
+        self.route.lane(at).ok_or(Error::Internal { reason: "a pool is larger than its alias" })
     }
 
     async fn ask(&self, target: &Target) -> Result<Q::Answer, ModelError> {
@@ -214,6 +266,36 @@ impl<Q: Question> Attempting<'_, Q> {
     /// Everybody is left alone for now.
     fn nobody(&self) -> Error {
         Error::NobodyOpen { model: self.route.name.to_string() }
+    }
+}
+
+/// How an attempt failed.
+enum Missed {
+    Failed(Arc<Lane>, ModelError),
+    /// It was not made.
+    Shed(Shed),
+    Defect(Error),
+}
+
+fn told<A>(
+    ended: Result<Landed<A>, Missed>,
+    settlement: &mut Settlement,
+) -> Result<Landed<A>, Error> {
+    match ended {
+        Ok(landed) => {
+            settlement.answered_by(&landed.lane);
+            Ok(landed)
+        }
+        Err(Missed::Failed(lane, error)) => {
+            settlement.failed_attempt(&error);
+            let target = lane.name.to_string();
+            Err(Error::Model { target, attempts: settlement.attempts(), error })
+        }
+        Err(Missed::Shed(shed)) => {
+            settlement.not_asked();
+            Err(Error::Shed(shed))
+        }
+        Err(Missed::Defect(error)) => Err(error),
     }
 }
 

@@ -34,7 +34,7 @@ pub(crate) async fn embed(
     let route = match inner.route(&request.model) {
         Ok(route) => Arc::clone(route),
         Err(error) => {
-            observe::refused(inner.observer.as_ref(), cx.endpoint, error.code());
+            observe::refused(inner.observer.as_ref(), cx, error.code());
             return Err(error);
         }
     };

@@ -59,6 +59,8 @@ struct Flying {
     target: Arc<str>,
     attempts: u32,
     price: Option<Price>,
+    /// Who hears of what guards find in a stream.
+    hears: (Arc<Inner>, CallContext),
     body: Body,
     ready: VecDeque<Piece>,
     keeping: Option<Keeping>,
@@ -96,7 +98,7 @@ async fn depart(departure: Departure) -> Step {
     };
     ready.extend(whole);
     let begun = Piece::Begun(Begun { target: Arc::clone(&target), attempts, cost });
-    let flying = Flying { target, attempts, price, body, ready, keeping };
+    let flying = Flying { target, attempts, price, hears: (inner, cx), body, ready, keeping };
     (Ok(begun), State::Flying(Box::new(flying)))
 }
 
@@ -123,7 +125,7 @@ fn read(
     mut settlement: Settlement,
     (end, guards): (Instant, Option<&Guards>),
 ) -> Result<Beginning, Blocked> {
-    let Landed { asked, mut picked, idle } = landed;
+    let Landed { asked, mut picked, idle, lane: _ } = landed;
     let now = Instant::now().into_std();
     match asked {
         Asked::Whole(mut response) => {
@@ -131,6 +133,7 @@ fn read(
             settlement.uses_if_known(response.usage.as_ref());
             if let Some(guards) = guards {
                 let report = guards.screen_response(&mut response);
+                settlement.screened(&report);
                 report.inspect_err(|blocked| settlement.fail(blocked.code()))?;
             }
             let cost = settlement.finish();
@@ -173,7 +176,7 @@ async fn fly(mut flying: Box<Flying>) -> Option<Step> {
             }
             return Some((Ok(piece), State::Over));
         }
-        match flying.body.next(&mut flying.ready).await {
+        match flying.body.next(&mut flying.ready, &flying.hears).await {
             Some(Ok(())) => {}
             Some(Err(error)) => {
                 let Flying { target, attempts, .. } = *flying;
@@ -202,7 +205,11 @@ impl Body {
     }
 
     /// Adds what comes next; perhaps nothing yet.
-    async fn next(&mut self, ready: &mut VecDeque<Piece>) -> Option<Result<(), Broken>> {
+    async fn next(
+        &mut self,
+        ready: &mut VecDeque<Piece>,
+        (inner, cx): &(Arc<Inner>, CallContext),
+    ) -> Option<Result<(), Broken>> {
         let is_end = match self {
             Self::Whole => return None,
             Self::Frames(frames) => {
@@ -225,7 +232,11 @@ impl Body {
                     None => passed.push(event),
                     Some(guard) => {
                         if let Err(blocked) = guard.push(event, &mut passed) {
+                            inner.observer.blocked(cx, &blocked);
                             return Some(Err(Broken::Blocked(blocked)));
+                        }
+                        if is_end && !guard.report().is_empty() {
+                            inner.observer.screened(cx, guard.report());
                         }
                     }
                 }

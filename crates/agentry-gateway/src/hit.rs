@@ -22,6 +22,7 @@ pub(crate) fn outcome(
 ) -> Result<Outcome, Error> {
     settlement.comes_from(ledger::Cache::Hit);
     settlement.uses_if_known(kept.usage());
+    settlement.saves(kept.cost_saved());
     let answer = answer(kept, request);
     let answer = settlement.or_fail(answer)?;
     settlement.finish();

@@ -36,13 +36,15 @@ mod reading;
 mod request;
 mod route;
 mod settle;
+pub mod status;
 mod watch;
+pub mod watchdog;
 
 pub use alias::{Alias, Misconfigured, Price, Target};
 pub use answer::{Answer, Found, Outcome};
 pub use embed::Embedded;
 pub use error::Error;
-pub use observe::{Call, Observer, Settled, Status};
+pub use observe::{Call, Failed, Observer, Settled, Status};
 pub use policies::{Books, Caching, Policies, Rule, Whose};
 pub use request::{Request, Wire};
 

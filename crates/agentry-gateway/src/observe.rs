@@ -1,11 +1,14 @@
 //! What a call took, told exactly once.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use agentry_core::chat::Usage;
 use agentry_core::model::CallContext;
 use agentry_core::{Code, MicroUsd, ledger};
-use agentry_guards::Report;
+use agentry_guards::{Blocked, Report};
+
+use crate::answer::Found;
 
 /// Who hears of calls. It is called on the path of every call, and must not block.
 pub trait Observer: Send + Sync {
@@ -13,9 +16,14 @@ pub trait Observer: Send + Sync {
     fn started(&self, call: &Call<'_>);
     fn settled(&self, settled: &Settled<'_>);
 
-    /// Guards found something in a request that went on.
+    /// Guards found something in a request or an answer that went on.
     fn screened(&self, cx: &CallContext, report: &Report) {
         let _ = (cx, report);
+    }
+
+    /// Guards let a request or an answer not go on.
+    fn blocked(&self, cx: &CallContext, blocked: &Blocked) {
+        let _ = (cx, blocked);
     }
 }
 
@@ -64,11 +72,34 @@ pub struct Settled<'a> {
     pub first_token: Option<Duration>,
     /// Where the answer came from.
     pub source: ledger::Cache,
+    /// On whose behalf.
+    pub cx: &'a CallContext,
+    /// What the cache had; nothing when the call ended before it was its turn.
+    pub found: Option<Found>,
+    /// What an answer that was there already did cost, where that is known.
+    pub saved: Option<MicroUsd>,
+    /// From the call to its last attempt.
+    pub asked_after: Duration,
+    /// In the order in which they were made.
+    pub failed: &'a [Failed],
+    /// How often it was the next alias's turn.
+    pub fallbacks: u32,
+}
+
+/// An attempt that came to nothing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Failed {
+    /// `provider/model`.
+    pub target: Arc<str>,
+    /// Both from the beginning of the call.
+    pub began: Duration,
+    pub ended: Duration,
+    pub code: Code,
 }
 
 /// A call that was turned away before it was one.
-pub(crate) fn refused(observer: &dyn Observer, endpoint: &'static str, code: Code) {
-    let call = Call { model: UNKNOWN, endpoint };
+pub(crate) fn refused(observer: &dyn Observer, cx: &CallContext, code: Code) {
+    let call = Call { model: UNKNOWN, endpoint: cx.endpoint };
     observer.started(&call);
     observer.settled(&Settled {
         call,
@@ -80,5 +111,11 @@ pub(crate) fn refused(observer: &dyn Observer, endpoint: &'static str, code: Cod
         latency: Duration::ZERO,
         first_token: None,
         source: ledger::Cache::Miss,
+        cx,
+        found: None,
+        saved: None,
+        asked_after: Duration::ZERO,
+        failed: &[],
+        fallbacks: 0,
     });
 }

@@ -47,6 +47,9 @@ impl Reading {
             }
             Err(_) => return Err(Error::TooLate),
         };
+        if let Some(settlement) = &mut self.settlement {
+            settlement.saves(cost);
+        }
         // A target says its first word before anything is told of it, so this is no wait.
         let first =
             self.next().await.unwrap_or(Err(Error::Internal { reason: "an answer is empty" }))?;

@@ -7,14 +7,16 @@ use agentry_core::chat::Usage;
 use agentry_core::ledger::{self, Tokens, UsageId, UsageRecord};
 use agentry_core::model::{CallContext, ModelError, Waiting};
 use agentry_core::{Code, Failure as _, MicroUsd};
+use agentry_guards::{Blocked, Report};
 use tokio::time::Instant;
 
 use crate::Inner;
 use crate::alias::Price;
+use crate::answer::Found;
 use crate::error::Error;
 use crate::limit::Admitted;
 use crate::money::{Charges, Place, Reservation};
-use crate::observe::{Call, Settled, Status};
+use crate::observe::{Call, Failed, Settled, Status};
 use crate::route::{Lane, Route};
 
 /// Everything that a call holds until it is over. Dropped unsettled, the caller went away.
@@ -24,10 +26,18 @@ pub(crate) struct Settlement {
     route: Arc<Route>,
     start: Instant,
     lane: Option<Arc<Lane>>,
+    /// Was asked at the same time, in vain.
+    beside: Option<Arc<Lane>>,
     attempts: u32,
     first_token: Option<Duration>,
     usage: Option<Usage>,
     source: ledger::Cache,
+    found: Option<Found>,
+    saved: Option<MicroUsd>,
+    /// From the start to the last attempt.
+    asked_after: Duration,
+    failed: Vec<Failed>,
+    fallbacks: u32,
     /// The caller's place, and the tokens that are counted for it.
     admitted: Option<Admitted>,
     held: Option<Held>,
@@ -49,10 +59,16 @@ impl Settlement {
             route: Arc::clone(route),
             start: Instant::now(),
             lane: None,
+            beside: None,
             attempts: 0,
             first_token: None,
             usage: None,
             source: ledger::Cache::Miss,
+            found: None,
+            saved: None,
+            asked_after: Duration::ZERO,
+            failed: Vec::new(),
+            fallbacks: 0,
             admitted: None,
             held: None,
             settled: false,
@@ -70,19 +86,80 @@ impl Settlement {
     /// The answer is not this call's own.
     pub(crate) fn comes_from(&mut self, source: ledger::Cache) {
         self.source = source;
+        match source {
+            ledger::Cache::Miss => {}
+            ledger::Cache::Hit => self.finds(Found::Hit),
+            ledger::Cache::Join => self.finds(Found::Join),
+        }
+    }
+
+    /// What the cache had.
+    pub(crate) fn finds(&mut self, found: Found) {
+        self.found = Some(found);
+    }
+
+    /// What somebody has paid for the answer before.
+    pub(crate) fn saves(&mut self, cost: Option<MicroUsd>) {
+        self.saved = cost;
+    }
+
+    /// It is the next alias's turn.
+    pub(crate) fn falls_back(&mut self) {
+        self.fallbacks += 1;
+    }
+
+    /// Guards have read the answer.
+    pub(crate) fn screened(&self, read: &Result<Report, Blocked>) {
+        match read {
+            Ok(report) if report.is_empty() => {}
+            Ok(report) => self.inner.observer.screened(&self.cx, report),
+            Err(blocked) => self.inner.observer.blocked(&self.cx, blocked),
+        }
     }
 
     /// A target is asked, and may bill it.
     pub(crate) fn asks(&mut self, lane: &Arc<Lane>) {
         self.lane = Some(Arc::clone(lane));
         self.attempts += 1;
+        self.asked_after = self.start.elapsed();
         if let Some(reservation) = self.held.as_mut().and_then(|held| held.reservation.as_mut()) {
             reservation.dispatched();
         }
     }
 
+    /// A second target is asked beside the one that was asked last. Both may bill the request.
+    pub(crate) fn hedges(&mut self, lane: &Arc<Lane>) {
+        self.beside = self.lane.clone();
+        self.asks(lane);
+    }
+
+    /// This one's answer it is.
+    pub(crate) fn answered_by(&mut self, lane: &Arc<Lane>) {
+        if let Some(beside) = self.beside.as_mut().filter(|beside| Arc::ptr_eq(beside, lane))
+            && let Some(last) = self.lane.replace(Arc::clone(lane))
+        {
+            *beside = last;
+        }
+    }
+
+    /// There was no room at the target.
+    pub(crate) fn not_asked(&mut self) {
+        self.attempts = self.attempts.saturating_sub(1);
+        if let Some(reservation) = self.held.as_mut().and_then(|held| held.reservation.as_mut()) {
+            reservation.undone();
+        }
+    }
+
     /// The attempt has failed: what was surely not answered is not billed.
     pub(crate) fn failed_attempt(&mut self, error: &ModelError) {
+        if let Some(lane) = &self.lane {
+            self.failed.push(Failed {
+                target: Arc::clone(&lane.name),
+                began: self.asked_after,
+                ended: self.start.elapsed(),
+                code: error.code(),
+            });
+        }
         let is_free = match error {
             ModelError::Invalid { .. }
             | ModelError::UnknownModel { .. }
@@ -151,8 +228,11 @@ impl Settlement {
         if self.source != ledger::Cache::Miss {
             return Some(MicroUsd(0));
         }
-        let price = self.price();
-        price.zip(self.usage.as_ref()).map(|(price, usage)| price.of(usage))
+        let (price, usage) = self.price().zip(self.usage.as_ref())?;
+        // Who was asked beside has read the request, and its answer was not waited for.
+        let read = Usage { input_tokens: usage.input_tokens, ..Usage::default() };
+        let beside = self.beside.as_ref().and_then(|lane| lane.target.price);
+        Some(price.of(usage) + beside.map_or(MicroUsd(0), |price| price.of(&read)))
     }
 
     pub(crate) fn price(&self) -> Option<Price> {
@@ -187,6 +267,12 @@ impl Settlement {
             latency,
             first_token: self.first_token,
             source: self.source,
+            cx: &self.cx,
+            found: self.found,
+            saved: self.saved,
+            asked_after: self.asked_after,
+            failed: &self.failed,
+            fallbacks: self.fallbacks,
         });
     }
 

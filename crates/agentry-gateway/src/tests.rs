@@ -72,8 +72,18 @@ impl Observer for Book {
     }
 
     fn settled(&self, settled: &Settled<'_>) {
-        let Settled { call, status, target, attempts, usage, cost, latency, first_token, source } =
-            settled;
+        let Settled {
+            call,
+            status,
+            target,
+            attempts,
+            usage,
+            cost,
+            latency,
+            first_token,
+            source,
+            ..
+        } = settled;
         assert_eq!(*source, ledger::Cache::Miss);
         assert!(first_token.is_none_or(|first| first <= *latency));
         let status = match status {
@@ -429,4 +439,25 @@ fn everything_that_is_wrong_with_the_models_is_said_at_once() {
             "the model ``: idle_timeout is zero, so nothing could answer",
         ]
     );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_target_that_takes_long_to_begin_gets_company() {
+    let answers = |last| (0..15).map(|_| whole("hello")).chain([last]).collect::<Vec<_>>();
+    let lines = vec![answers(Line::Hangs), answers(whole("hello"))];
+    let stage = Stage::new(lines, |alias| alias.hedge = true);
+    let told = async || {
+        let Answer::Streamed(stream) = stage.call("m", true).await.unwrap().answer else {
+            panic!("answered whole")
+        };
+        agentry_core::model::collect(stream).await.unwrap().text()
+    };
+    for _ in 0..30 {
+        assert_eq!(told().await, "hello");
+    }
+    // What is usual is worked out anew every second.
+    tokio::time::advance(Duration::from_secs(2)).await;
+    assert_eq!(told().await, "hello");
+    // Ten tokens read by the one that was asked in vain are paid for as well.
+    assert_eq!(stage.settled().last().unwrap(), "m success p/1 x2 13 tokens 24");
 }

@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::idempotent::Once;
+use crate::body::Reading;
 use crate::metrics::Metrics;
 use crate::question::Answers;
 use crate::{Approvals, Identity, IncidentDesk, Settings};
@@ -111,6 +112,12 @@ impl App {
     pub fn dependency(mut self, dependency: Arc<dyn Dependency>) -> Self {
         self.dependencies.push(dependency);
         self
+    }
+}
+
+impl App {
+    pub(crate) fn reading(&self) -> Reading {
+        Reading { limits: self.settings.body, tracker: self.tracker.clone() }
     }
 }
 

@@ -7,12 +7,12 @@ use agentry_core::model::{Caching, CallContext};
 use agentry_core::relay::Dialect;
 use agentry_identity::Caller;
 use axum::extract::{Request, State};
-use axum::response::Response;
+use axum::response::{IntoResponse as _, Response};
 use axum::routing::post;
 use axum::{Extension, Router};
-use http::HeaderMap;
+use http::{HeaderMap, Method, StatusCode};
 
-use crate::edge::RequestId;
+use crate::edge::{self, RequestId};
 use crate::idempotent::{self, Asking};
 use crate::question::{Endpoint, Question};
 use crate::{App, Refusal, body};
@@ -42,6 +42,42 @@ async fn messages(shared: Shared, request: Request) -> Response {
 
 async fn answer(dialect: Dialect, shared: Shared, request: Request) -> Response {
     call(Endpoint::Chat(dialect), shared, request).await
+}
+
+/// Whether a request is a call to a model, which nothing but the path decides: most of them are, and need no router.
+pub(crate) fn short_cut<B>(request: &http::Request<B>) -> Option<Dialect> {
+    if request.method() != Method::POST {
+        return None;
+    }
+    match request.uri().path() {
+        "/v1/chat/completions" => Some(Dialect::ChatCompletions),
+        "/v1/responses" => Some(Dialect::Responses),
+        "/v1/messages" => Some(Dialect::Messages),
+        _ => None,
+    }
+}
+
+/// The same as through the router.
+pub(crate) async fn direct(app: &Arc<App>, dialect: Dialect, mut request: Request) -> Response {
+    let route = match dialect {
+        Dialect::ChatCompletions => "/v1/chat/completions",
+        Dialect::Responses => "/v1/responses",
+        Dialect::Messages => "/v1/messages",
+    };
+    request.extensions_mut().insert(app.reading());
+    edge::through(app, request, route, |mut request| async move {
+        let id = request.extensions_mut().remove::<RequestId>();
+        let caller = request.extensions_mut().remove::<Arc<Caller>>();
+        match id.zip(caller) {
+            Some((id, caller)) => {
+                let shared = (State(Arc::clone(app)), Extension(id), Extension(caller));
+                call(Endpoint::Chat(dialect), shared, request).await
+            }
+            None => Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "nobody was let in")
+                .into_response(),
+        }
+    })
+    .await
 }
 
 /// One call, from its headers to its answer.

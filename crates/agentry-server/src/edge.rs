@@ -32,26 +32,33 @@ impl RequestId {
     }
 }
 
-pub(crate) async fn guard(
-    State(app): State<Arc<App>>,
-    mut request: Request,
-    next: Next,
-) -> Response {
-    let begun = Instant::now();
-    let id = request_id(&app, &request);
-    let method = method_label(request.method());
+/// What is behind the router.
+pub(crate) async fn guard(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
     let route = request.extensions().get::<MatchedPath>().cloned();
     let route = route.as_ref().map_or("unmatched", MatchedPath::as_str);
-    let path = request.uri().path().to_owned();
+    through(&app, request, route, |request| next.run(request)).await
+}
+
+/// What every request goes through on its way to `next`.
+pub(crate) async fn through<F: Future<Output = Response>>(
+    app: &App,
+    mut request: Request,
+    route: &str,
+    next: impl FnOnce(Request) -> F,
+) -> Response {
+    let begun = Instant::now();
+    let id = request_id(app, &request);
+    let method = method_label(request.method());
+    let path = tracing::enabled!(tracing::Level::DEBUG).then(|| request.uri().path().to_owned());
     request.extensions_mut().insert(id.clone());
     let origin = headers::welcome_origin(&request, &app.settings.origins);
 
     let checked = check(&request)
         .and_then(|()| check_name(&request, &app.settings.hosts))
-        .and_then(|()| admit(&app, route));
+        .and_then(|()| admit(app, route));
     let mut response = match checked {
-        Err(refusal) => refuse(refusal, &request),
-        Ok(()) => match AssertUnwindSafe(enter(&app, request, next)).catch_unwind().await {
+        Err(refusal) => refuse(refusal, route, &id),
+        Ok(()) => match AssertUnwindSafe(enter(app, request, (route, &id), next)).catch_unwind().await {
             Ok(response) => in_shape(response).await,
             Err(_) => {
                 error!(request_id = id.as_str(), route, "a request handler panicked");
@@ -85,29 +92,30 @@ pub(crate) async fn guard(
 }
 
 /// Behind the door: who is it, and may that one do this?
-async fn enter(app: &App, mut request: Request, next: Next) -> Response {
+async fn enter<F: Future<Output = Response>>(
+    app: &App,
+    mut request: Request,
+    (route, id): (&str, &RequestId),
+    next: impl FnOnce(Request) -> F,
+) -> Response {
     if let Some(answer) = headers::preflight(&request, &app.settings.origins) {
         return answer;
     }
-    match identity::enter(app, &mut request).await {
-        Ok(()) => next.run(request).await,
+    match identity::enter(app, &mut request, route).await {
+        Ok(()) => next(request).await,
         Err(refusal) => {
-            let told = refuse(refusal, &request);
             body::leave(request, &app.tracker);
-            told
+            refuse(refusal, route, id)
         }
     }
 }
 
 /// In the shape that callers of this path can read.
-fn refuse(refusal: Refusal, request: &Request) -> Response {
-    let route = request.extensions().get::<MatchedPath>().map_or("", MatchedPath::as_str);
-    match request.extensions().get::<RequestId>() {
-        Some(id) if route.starts_with("/v1/messages") => {
-            refusal.into_response_in(Dialect::Messages, id.as_str())
-        }
-        Some(_) | None => refusal.into_response(),
+fn refuse(refusal: Refusal, route: &str, id: &RequestId) -> Response {
+    if route.starts_with("/v1/messages") {
+        return refusal.into_response_in(Dialect::Messages, id.as_str());
     }
+    refusal.into_response()
 }
 
 /// The framework refuses paths and queries that it cannot read in plain text: callers get the one shape for all.

@@ -13,7 +13,7 @@ use agentry_core::store::{self, Intake, RunStore};
 use agentry_core::{Timestamp, audit};
 use agentry_identity::{Actor, Authenticator, Caller, KeyRing, Kind, Scope, Scopes};
 use axum::Router;
-use axum::extract::{MatchedPath, Request};
+use axum::extract::Request;
 use axum::routing::{delete, get, post};
 use http::{Method, StatusCode};
 use serde_json::json;
@@ -160,7 +160,7 @@ fn need(method: &Method, route: &str) -> Need {
 }
 
 /// Puts the caller beside the request, or turns it away.
-pub(crate) async fn enter(app: &App, request: &mut Request) -> Result<(), Refusal> {
+pub(crate) async fn enter(app: &App, request: &mut Request, route: &str) -> Result<(), Refusal> {
     if headers::is_foreign_write(request, &app.settings.origins) {
         return Err(Refusal::new(
             StatusCode::FORBIDDEN,
@@ -168,7 +168,6 @@ pub(crate) async fn enter(app: &App, request: &mut Request) -> Result<(), Refusa
             "a web page of another origin may not do this: add its origin to `origins` in [server]",
         ));
     }
-    let route = request.extensions().get::<MatchedPath>().map_or("unmatched", MatchedPath::as_str);
     let need = match need(request.method(), route) {
         Need::Any(_) if route == "/metrics" && app.settings.metrics_open => Need::Nothing,
         need => need,

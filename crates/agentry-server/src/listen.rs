@@ -68,6 +68,7 @@ const REFUSALS_MAX: usize = 256;
 
 /// What every connection shares.
 struct Door {
+    app: Arc<App>,
     router: Router,
     settings: Arc<Settings>,
     metrics: Arc<Metrics>,
@@ -106,9 +107,11 @@ impl Door {
             .initial_connection_window_size(1024 * 1024)
             .keep_alive_interval(settings.ping)
             .keep_alive_timeout(settings.ping);
+        let app = Arc::new(app);
         Self {
             metrics: Arc::clone(&app.metrics),
-            router: router(app),
+            router: router(Arc::clone(&app)),
+            app,
             http1,
             http2,
             permits: Arc::new(Semaphore::new(affordable(settings.connections_max))),

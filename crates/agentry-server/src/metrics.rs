@@ -1,20 +1,24 @@
 //! What `/metrics` shows. Labels come from closed sets, never from callers.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use agentry_gateway::{Call, Observer, Settled};
-use prometheus_client::encoding::EncodeLabelSet;
+use agentry_core::model::CallContext;
+use agentry_gateway::money::{Event, Watcher};
+use agentry_gateway::{Call, Gateway, Observer, Settled};
+use agentry_guards::{Blocked, Report};
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
-use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
-use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
 mod calls;
 mod classic;
+mod events;
 mod incidents;
 mod process;
+mod requests;
+mod state;
 
 /// All metrics of one server.
 pub struct Metrics {
@@ -22,22 +26,11 @@ pub struct Metrics {
     connections: Counter,
     connections_refused: Counter,
     connections_open: Gauge,
-    requests: Family<RequestLabels, Counter>,
-    request_seconds: Family<RouteLabels, Histogram, fn() -> Histogram>,
+    requests: requests::Requests,
     calls: calls::Calls,
+    events: events::Events,
     incidents: incidents::Incidents,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct RequestLabels {
-    route: String,
-    method: &'static str,
-    status: u16,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct RouteLabels {
-    route: String,
+    state: state::State,
 }
 
 /// From a cache hit to a long answer.
@@ -51,9 +44,6 @@ impl Metrics {
         let connections = Counter::default();
         let connections_refused = Counter::default();
         let connections_open = Gauge::default();
-        let requests = Family::default();
-        let request_seconds: Family<_, _, fn() -> Histogram> =
-            Family::new_with_constructor(|| Histogram::new(SECONDS));
         registry.register("agentry_http_connections", "Connections accepted", connections.clone());
         registry.register(
             "agentry_http_connections_refused",
@@ -65,14 +55,12 @@ impl Metrics {
             "Connections that are open now",
             connections_open.clone(),
         );
-        registry.register("agentry_http_requests", "Requests answered", requests.clone());
-        registry.register(
-            "agentry_http_request_seconds",
-            "From the end of a request's head to the head of its answer",
-            request_seconds.clone(),
-        );
+        let requests = requests::Requests::register(&mut registry);
         let calls = calls::Calls::register(&mut registry);
+        let events = events::Events::register(&mut registry);
         let incidents = incidents::Incidents::register(&mut registry);
+        let state = state::State::default();
+        registry.register_collector(Box::new(state.clone()));
         registry.register_collector(Box::new(process::Process));
         Self {
             registry,
@@ -80,10 +68,16 @@ impl Metrics {
             connections_refused,
             connections_open,
             requests,
-            request_seconds,
             calls,
+            events,
             incidents,
+            state,
         }
+    }
+
+    /// From now on the state of this gateway is shown.
+    pub(crate) fn show(&self, gateway: &Arc<Gateway>) {
+        self.state.of(gateway);
     }
 
     /// Alerts were acknowledged; `decision` is one of the few things that can become of them.
@@ -129,11 +123,7 @@ impl Metrics {
         status: u16,
         elapsed: Duration,
     ) {
-        let route = route.to_owned();
-        self.request_seconds
-            .get_or_create(&RouteLabels { route: route.clone() })
-            .observe(elapsed.as_secs_f64());
-        self.requests.get_or_create(&RequestLabels { route, method, status }).inc();
+        self.requests.answered((route, method), status, elapsed);
     }
 }
 
@@ -152,4 +142,22 @@ impl Observer for Metrics {
     fn settled(&self, settled: &Settled<'_>) {
         self.calls.settled(settled);
     }
+
+    fn screened(&self, _cx: &CallContext, report: &Report) {
+        self.events.screened(report);
+    }
+
+    fn blocked(&self, _cx: &CallContext, blocked: &Blocked) {
+        self.events.blocked(blocked);
+    }
 }
+
+/// The books tell us of budgets.
+impl Watcher for Metrics {
+    fn happened(&self, event: &Event<'_>) {
+        self.events.of_budget(event);
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -6,15 +6,13 @@ use axum::extract::{Request, State};
 use axum::{Extension, Router, middleware};
 use http::StatusCode;
 
-use crate::body::Reading;
 use crate::{
     App, Refusal, approvals, calls, edge, embeddings, identity, incidents, models, operate,
 };
 
 /// All faces behind what every request goes through. A new face is one line here and one in `faces`.
-pub fn router(app: App) -> Router {
-    let reading = Reading { limits: app.settings.body, tracker: app.tracker.clone() };
-    let app = Arc::new(app);
+pub fn router(app: Arc<App>) -> Router {
+    let reading = app.reading();
     Router::new()
         .merge(calls::routes())
         .merge(embeddings::routes())

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use agentry_core::ledger::{Ask, Ledger, Scope};
+use agentry_core::ledger::{Ask, Ledger, Per, Scope};
 use agentry_core::store::Error;
 use agentry_core::{Clock, MicroUsd, Timestamp};
 use tokio::sync::mpsc;
@@ -222,6 +222,26 @@ impl Drop for Waiting<'_> {
     }
 }
 
+/// A budget as this instance knows it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Standing {
+    /// As in `key:main/ci`.
+    pub account: Arc<str>,
+    pub per: Per,
+    pub cap: MicroUsd,
+    /// By all instances, as of the last answer of the ledger. What calls in flight may cost is part of it.
+    pub used: MicroUsd,
+    pub resets_at: Option<Timestamp>,
+}
+
+impl Standing {
+    /// Of the cap.
+    #[must_use]
+    pub fn used_percent(&self) -> f64 {
+        if self.cap.0 <= 0 { 100.0 } else { self.used.0 as f64 * 100.0 / self.cap.0 as f64 }
+    }
+}
+
 enum Failed {
     Dry(Arc<Slice>),
     Refused(Refused),
@@ -295,6 +315,31 @@ impl Budgets {
             account.slices(now, |slice| shared.open(slice), &shared.settings.holder)
         });
         MicroUsd(slices.map(|slice| slice.pot().rest().left).min().unwrap_or(i64::MAX))
+    }
+
+    /// What this instance spends of, and how much of it is used, as far as it knows without asking.
+    #[must_use]
+    pub fn standings(&self) -> Vec<Standing> {
+        let now = self.shared.clock.now();
+        let slices: Vec<_> = self.shared.slices().clone();
+        let current = |slice: &&Arc<Slice>| {
+            let is_over = slice.period().end().is_some_and(|end| end <= now);
+            !is_over && slice.cap() < i64::MAX && slice.pot().is_open()
+        };
+        let mut standings: Vec<Standing> = slices
+            .iter()
+            .filter(current)
+            .map(|slice| Standing {
+                account: Arc::clone(&slice.id.account),
+                per: slice.period().per(),
+                cap: MicroUsd(slice.cap()),
+                used: MicroUsd(slice.pot().used(slice.cap()).max(0)),
+                resets_at: slice.period().end(),
+            })
+            .collect();
+        standings
+            .sort_by(|left, right| (&left.account, left.per).cmp(&(&right.account, right.per)));
+        standings
     }
 
     fn hold(

@@ -167,9 +167,14 @@ impl Pot {
 
     /// What is used, for the first time that it is at least `percent` of the cap.
     pub(super) fn warns(&mut self, cap: i64, percent: u8) -> Option<i64> {
-        let used = cap - self.free - self.available();
+        let used = self.used(cap);
         let reached = i128::from(used) * 100 >= i128::from(cap) * i128::from(percent);
         (reached && !std::mem::replace(&mut self.warned, reached)).then_some(used)
+    }
+
+    /// Of the cap, by anybody, as of the last answer of the ledger; what calls in flight may cost is part of it.
+    pub(super) fn used(&self, cap: i64) -> i64 {
+        cap - self.free - self.available()
     }
 
     /// Takes out what is to be given back: all that is left over.

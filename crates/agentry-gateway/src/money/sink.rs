@@ -86,6 +86,12 @@ impl UsageSink {
     pub fn waiting(&self) -> usize {
         self.records.max_capacity() - self.records.capacity()
     }
+
+    /// How many may.
+    #[must_use]
+    pub fn waiting_max(&self) -> usize {
+        self.records.max_capacity()
+    }
 }
 
 impl Place {

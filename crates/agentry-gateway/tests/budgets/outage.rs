@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use agentry_backends::memory::MemoryStore;
 use agentry_core::ledger::{
-    Ask, Balance, Entry, Grant, Holder, Ledger, Per, Period, Reclaim, Report, ReportQuery, Scope,
-    SliceId,
+    Ask, Balance, By, Entry, Grant, Holder, Ledger, Per, Period, Reclaim, Report, ReportQuery,
+    Scope, SliceId, Spent,
 };
 use agentry_core::store::Error;
 use agentry_core::{Failure as _, Fault, MicroUsd, Timestamp};
@@ -77,6 +77,10 @@ impl Ledger for Unreliable {
 
     async fn report(&self, query: ReportQuery) -> Result<Report, Error> {
         self.inner.report(query).await
+    }
+
+    async fn spending(&self, query: ReportQuery, by: By) -> Result<Vec<Spent>, Error> {
+        self.inner.spending(query, by).await
     }
 
     async fn forget_user(&self, tenant: &str, user: &str) -> Result<u64, Error> {

@@ -18,6 +18,7 @@ use tower_service::Service as _;
 use tracing::debug;
 
 use super::Door;
+use crate::calls;
 use super::activity::{Activity, Counted};
 use super::opening::{self, Protocol};
 use super::wire::{Finding, Patience, Wire};
@@ -104,9 +105,15 @@ fn service(
         {
             request.extensions_mut().insert(flawed.flaw);
         }
-        let mut router = door.router.clone();
+        let door = Arc::clone(&door);
         Box::pin(async move {
-            let Ok(response) = router.call(request.map(Body::new)).await;
+            let response = match calls::short_cut(&request) {
+                Some(endpoint) => calls::direct(&door.app, endpoint, request.map(Body::new)).await,
+                None => {
+                    let Ok(response) = door.router.clone().call(request.map(Body::new)).await;
+                    response
+                }
+            };
             Ok(response.map(|body| Counted::new(body, in_flight)))
         })
     }

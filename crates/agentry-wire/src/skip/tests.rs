@@ -101,6 +101,9 @@ proptest! {
             text.remove(at);
             text.insert(at, with);
         }
-        prop_assert_eq!(is_json(&text), serde_json::from_str::<Value>(&text).is_ok(), "{}", text);
+        let parsed = serde_json::from_str::<Value>(&text);
+        // A number that no float can hold is well written all the same.
+        let too_large = parsed.as_ref().is_err_and(|error| error.to_string().starts_with("number out of range"));
+        prop_assert!(is_json(&text) == parsed.is_ok() || too_large, "{}", text);
     }
 }
