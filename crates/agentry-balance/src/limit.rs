@@ -138,6 +138,8 @@ pub struct LimitState {
     pub limit: u32,
     pub in_use: u32,
     pub waiting: usize,
+    /// As many may wait as long as the limit is what it is.
+    pub waiting_max: usize,
     /// How many calls were turned away.
     pub shed: u64,
 }
@@ -231,6 +233,7 @@ impl Limiter {
             limit: state.gradient.limit(),
             in_use: state.in_use,
             waiting: state.queue.len(),
+            waiting_max: state.waiting_max(),
             shed: state.shed,
         }
     }
@@ -247,8 +250,7 @@ impl Limiter {
         state: &mut State,
         wish: Wish,
     ) -> Result<(Place, oneshot::Receiver<Result<Permit, Shed>>), Shed> {
-        let waiting_max = state.gradient.limit() as usize * WAITING_PER_SLOT;
-        if state.queue.len() >= waiting_max * usize::from(state.queue_percent) / 100 {
+        if state.queue.len() >= state.waiting_max() {
             let Some(given_up) = state.queue.make_way(wish.priority, wish.caller) else {
                 return Err(state.turned_away());
             };
@@ -297,6 +299,11 @@ impl Limiter {
 }
 
 impl State {
+    fn waiting_max(&self) -> usize {
+        let usual = self.gradient.limit() as usize * WAITING_PER_SLOT;
+        usual * usize::from(self.queue_percent) / 100
+    }
+
     /// By the time the queue has gone through, there may be room.
     fn turned_away(&mut self) -> Shed {
         self.shed += 1;

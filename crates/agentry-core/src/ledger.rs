@@ -20,7 +20,8 @@ mod usage;
 
 pub use period::{Per, Period};
 pub use usage::{
-    Cache, Charge, Entry, Report, ReportQuery, ReportRow, Sums, Tokens, UsageId, UsageRecord,
+    By, Cache, Charge, Entry, Report, ReportQuery, ReportRow, Spent, Sums, Tokens, UnknownGrouping,
+    UsageId, UsageRecord,
 };
 
 /// Whose budget it is. Written as the name of its account: `key:main/ci`.
@@ -166,6 +167,8 @@ pub trait Ledger: Send + Sync {
     /// Stores records and what they charge. A record whose id is there already is left as it is, and charges nothing.
     async fn append_usage(&self, entries: Vec<Entry>) -> Result<(), Error>;
     async fn report(&self, query: ReportQuery) -> Result<Report, Error>;
+    /// The same usage in groups, those that cost most first; at most `query.rows_max` of them.
+    async fn spending(&self, query: ReportQuery, by: By) -> Result<Vec<Spent>, Error>;
     /// Takes a person out of usage and accounts; what was spent stays known. Says from how many records.
     async fn forget_user(&self, tenant: &str, user: &str) -> Result<u64, Error>;
 }

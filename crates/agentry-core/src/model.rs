@@ -11,7 +11,7 @@ use futures_util::{Stream, StreamExt as _};
 use crate::chat::{Assembly, ChatRequest, ChatResponse, Event};
 use crate::keys::Priority;
 use crate::relay::{Dialect, Raw, RawAnswer};
-use crate::{Caller, Code, Failure, Fault, Retry};
+use crate::{Caller, Code, Failure, Fault, Retry, Trace};
 
 /// For whom a call is made, and until when.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,6 +29,8 @@ pub struct CallContext {
     pub run: Option<Arc<str>>,
     pub priority: Priority,
     pub caching: Caching,
+    /// The call's own span, when calls are traced. Whoever is asked is told of it.
+    pub trace: Option<Trace>,
 }
 
 /// Whether an answer may come from, and go to, the cache.
@@ -59,6 +61,7 @@ impl CallContext {
             session: None,
             run: None,
             caching: Caching::Allowed,
+            trace: None,
         }
     }
 }

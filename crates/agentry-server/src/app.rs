@@ -5,14 +5,17 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use agentry_core::idempotency::Idempotency;
+use agentry_core::ledger::Ledger;
 use agentry_core::{Clock, Timestamp};
 use agentry_gateway::Gateway;
+use agentry_gateway::money::catalogue::Catalogue;
+use agentry_gateway::watchdog;
 use async_trait::async_trait;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::idempotent::Once;
 use crate::body::Reading;
+use crate::idempotent::Once;
 use crate::metrics::Metrics;
 use crate::question::Answers;
 use crate::{Approvals, Identity, IncidentDesk, Settings};
@@ -36,6 +39,15 @@ pub struct App {
     pub(crate) incidents: Option<Arc<dyn IncidentDesk>>,
     pub(crate) approvals: Option<Approvals>,
     pub(crate) identity: Identity,
+    /// What is shown on `/v1/status` beside the dependencies: without them the work goes on.
+    pub(crate) companions: Vec<Arc<dyn Dependency>>,
+    /// Says what is wrong.
+    pub(crate) watchdog: watchdog::Handle,
+    /// What was used; without it nobody can ask.
+    pub(crate) ledger: Option<Arc<dyn Ledger>>,
+    pub(crate) catalogue: Arc<Catalogue>,
+    /// Whether calls are traced.
+    pub(crate) is_traced: bool,
 }
 
 /// Something that the server cannot do its work without.
@@ -69,6 +81,11 @@ impl App {
             incidents: None,
             approvals: None,
             identity: Identity::open(),
+            companions: Vec::new(),
+            watchdog: watchdog::Handle::default(),
+            ledger: None,
+            catalogue: Arc::new(Catalogue::embedded().unwrap_or_default()),
+            is_traced: false,
         }
     }
 
@@ -104,6 +121,41 @@ impl App {
     #[must_use]
     pub fn identity(mut self, identity: Identity) -> Self {
         self.identity = identity;
+        self
+    }
+
+    /// Shows `companion` on `/v1/status`, and goes on without it.
+    #[must_use]
+    pub fn companion(mut self, companion: Arc<dyn Dependency>) -> Self {
+        self.companions.push(companion);
+        self
+    }
+
+    /// Shows which alerts are firing, and lets people acknowledge them.
+    #[must_use]
+    pub fn watchdog(mut self, watchdog: watchdog::Handle) -> Self {
+        self.watchdog = watchdog;
+        self
+    }
+
+    /// Opens the face for what was used.
+    #[must_use]
+    pub fn ledger(mut self, ledger: Arc<dyn Ledger>) -> Self {
+        self.ledger = Some(ledger);
+        self
+    }
+
+    /// What is known of models, where it is not what comes with this version.
+    #[must_use]
+    pub fn catalogue(mut self, catalogue: Catalogue) -> Self {
+        self.catalogue = Arc::new(catalogue);
+        self
+    }
+
+    /// Gives each call a span, below that of the caller if it names one.
+    #[must_use]
+    pub fn traced(mut self) -> Self {
+        self.is_traced = true;
         self
     }
 

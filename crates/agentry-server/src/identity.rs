@@ -67,6 +67,12 @@ impl Identity {
         self
     }
 
+    /// Writes down what an administrator did.
+    pub(crate) async fn acted(&self, entry: audit::Entry) -> Result<(), store::Error> {
+        let Some(store) = &self.store else { return Ok(()) };
+        store.intake(Intake { audit: vec![entry], ..Intake::default() }).await.map(|_| ())
+    }
+
     /// Writes down that `caller` has looked at what belongs to others: once for all looks of a few minutes.
     pub(crate) async fn accessed(
         &self,
@@ -144,7 +150,7 @@ fn need(method: &Method, route: &str) -> Need {
     let second = steps.next().unwrap_or_default();
     match (first, second) {
         ("health" | "ready", "") => Need::Nothing,
-        ("metrics", _) | ("v1", "status") => Need::Any(SEE),
+        ("metrics", _) | ("v1", "status" | "usage") => Need::Any(SEE),
         ("v1", "models") | ("unmatched" | ".well-known" | "openapi.json", _) => Need::Caller,
         ("v1", "chat" | "completions" | "responses" | "messages" | "batches") => Need::Any(CHAT),
         ("v1", "embeddings") => Need::Any(Scope::LlmEmbed.alone()),
@@ -205,7 +211,7 @@ pub(crate) fn routes() -> Router<Arc<App>> {
 
 pub(crate) const PATHS: &[&str] = &["/v1/keys"];
 
-fn actor(caller: &Caller) -> Actor {
+pub(crate) fn actor(caller: &Caller) -> Actor {
     Actor {
         name: caller.actor(),
         tenant: caller.tenant.to_string(),

@@ -21,9 +21,12 @@ mod models;
 mod operate;
 mod parameters;
 mod question;
+mod recommend;
 mod refusal;
 mod router;
 mod settings;
+mod status;
+mod usage;
 
 pub use app::{App, Dependency};
 pub use approvals::Approvals;

@@ -32,8 +32,7 @@ async fn health() -> Response {
 
 /// Whether to send work here.
 async fn ready(State(app): State<Arc<App>>) -> Response {
-    let checks = app.dependencies.iter().map(|dependency| check(dependency.as_ref()));
-    let checks = join_all(checks).await;
+    let checks = checks(&app.dependencies).await;
     let stopping = app.stopping.is_cancelled();
     let good = !stopping && checks.iter().all(|(_, result)| result.is_ok());
     let mut shown = Map::new();
@@ -51,6 +50,13 @@ async fn ready(State(app): State<Arc<App>>) -> Response {
     };
     let code = if good { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     answer(code, &json!({ "status": status, "checks": shown }))
+}
+
+/// What each of them says, in their order.
+pub(crate) async fn checks(
+    dependencies: &[Arc<dyn Dependency>],
+) -> Vec<(String, Result<String, String>)> {
+    join_all(dependencies.iter().map(|dependency| check(dependency.as_ref()))).await
 }
 
 async fn check(dependency: &dyn Dependency) -> (String, Result<String, String>) {

@@ -8,6 +8,7 @@ use http::StatusCode;
 
 use crate::{
     App, Refusal, approvals, calls, edge, embeddings, identity, incidents, models, operate,
+    recommend, status, usage,
 };
 
 /// All faces behind what every request goes through. A new face is one line here and one in `faces`.
@@ -20,6 +21,9 @@ pub fn router(app: Arc<App>) -> Router {
         .merge(incidents::routes())
         .merge(approvals::routes())
         .merge(operate::routes())
+        .merge(recommend::routes())
+        .merge(status::routes())
+        .merge(usage::routes())
         .merge(identity::routes())
         .fallback(unknown_path)
         .method_not_allowed_fallback(wrong_method)
@@ -36,6 +40,9 @@ fn paths() -> impl Iterator<Item = &'static str> {
         incidents::PATHS,
         approvals::PATHS,
         operate::PATHS,
+        recommend::PATHS,
+        status::PATHS,
+        usage::PATHS,
         identity::PATHS,
     ]
     .into_iter()

@@ -19,7 +19,10 @@ pub use modelled::{
     any_sequence_of_commands_ends_as_in_the_model, parallel_askers_never_exceed_the_cap,
     parallel_commands_lose_no_micro_dollar,
 };
-pub use reporting::{a_forgotten_user_is_in_no_record, usage_is_summed_by_day_key_and_model};
+pub use reporting::{
+    a_forgotten_user_is_in_no_record, spending_is_grouped_by_what_is_asked,
+    usage_is_summed_by_day_key_and_model,
+};
 pub use slicing::{
     a_cap_holds_for_all_who_ask, a_slice_whose_holder_is_gone_is_worth_its_records,
     accounts_and_periods_are_apart, more_than_was_foreseen_is_taken_from_everybody,
@@ -45,6 +48,7 @@ macro_rules! for_each_ledger_test {
         $each! {
             a_cap_holds_for_all_who_ask
             a_forgotten_user_is_in_no_record
+            spending_is_grouped_by_what_is_asked
             a_slice_whose_holder_is_gone_is_worth_its_records
             accounts_and_periods_are_apart
             any_sequence_of_commands_ends_as_in_the_model

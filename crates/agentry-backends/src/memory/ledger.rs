@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use agentry_core::ledger::{
-    Ask, Balance, Entry, Grant, Holder, Ledger, Period, Reclaim, Report, ReportQuery, ReportRow,
-    Scope, SliceId, UsageId, UsageRecord,
+    Ask, Balance, By, Entry, Grant, Holder, Ledger, Period, Reclaim, Report, ReportQuery,
+    ReportRow, Scope, SliceId, Spent, Sums, UsageId, UsageRecord,
 };
 use agentry_core::store::Error;
 use agentry_core::{MicroUsd, Timestamp};
@@ -137,6 +137,18 @@ impl Books {
         report
     }
 
+    fn spending(&self, query: &ReportQuery, by: By) -> Vec<Spent> {
+        let mut groups: BTreeMap<Option<String>, Sums> = BTreeMap::new();
+        for record in self.usage.values().filter(|record| query.covers(record)) {
+            groups.entry(by.of(record)).or_default().add(record);
+        }
+        let mut spent: Vec<Spent> =
+            groups.into_iter().map(|(name, sums)| Spent { name, sums }).collect();
+        spent.sort_by_key(|group| std::cmp::Reverse(group.sums.cost));
+        spent.truncate(query.rows_max);
+        spent
+    }
+
     fn forget(&mut self, tenant: &str, user: &str) -> u64 {
         let account = Scope::User { tenant, user }.to_string();
         self.settled.retain(|(name, _), _| **name != *account);
@@ -210,6 +222,10 @@ impl Ledger for MemoryStore {
 
     async fn report(&self, query: ReportQuery) -> Result<Report, Error> {
         Ok(self.books().report(&query))
+    }
+
+    async fn spending(&self, query: ReportQuery, by: By) -> Result<Vec<Spent>, Error> {
+        Ok(self.books().spending(&query, by))
     }
 
     async fn forget_user(&self, tenant: &str, user: &str) -> Result<u64, Error> {

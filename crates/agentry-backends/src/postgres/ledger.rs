@@ -3,8 +3,8 @@
 use std::collections::HashSet;
 
 use agentry_core::ledger::{
-    Ask, Balance, Entry, Grant, Holder, Ledger, Period, Reclaim, Report, ReportQuery, ReportRow,
-    Scope, SliceId, Sums, Tokens,
+    Ask, Balance, By, Entry, Grant, Holder, Ledger, Period, Reclaim, Report, ReportQuery,
+    ReportRow, Scope, SliceId, Spent, Sums, Tokens,
 };
 use agentry_core::store::Error;
 use agentry_core::{MicroUsd, Timestamp};
@@ -138,6 +138,29 @@ impl Ledger for PostgresStore {
             }
         }
         Ok(report)
+    }
+
+    async fn spending(&self, query: ReportQuery, by: By) -> Result<Vec<Spent>, Error> {
+        let ReportQuery { tenant, key, user, team, session, run, model, from, to, rows_max } =
+            &query;
+        let (from, to) = (from.as_micros(), to.as_micros());
+        let (most, grouping) = (i64::try_from(*rows_max).unwrap_or(i64::MAX), by.as_str());
+        let rows = self
+            .pool
+            .query(
+                sql::SPENDING,
+                &[&from, &to, tenant, key, user, team, session, run, model, &most, &grouping],
+            )
+            .await?;
+        let group = |row: &Row| {
+            let name: Option<String> = row.get(8);
+            let name = match by {
+                By::Day => name.and_then(|day| day.parse().ok()).map(ReportRow::day_name),
+                _ => name,
+            };
+            Spent { name, sums: sums(row) }
+        };
+        Ok(rows.iter().map(group).collect())
     }
 
     async fn forget_user(&self, tenant: &str, user: &str) -> Result<u64, Error> {

@@ -1,8 +1,8 @@
 //! Accounts, slices and usage, written by the same thread and in the same transactions as runs.
 
 use agentry_core::ledger::{
-    Ask, Balance, Entry, Grant, Holder, Ledger, Period, Reclaim, Report, ReportQuery, Scope,
-    SliceId, UsageRecord,
+    Ask, Balance, By, Entry, Grant, Holder, Ledger, Period, Reclaim, Report, ReportQuery, Scope,
+    SliceId, Spent, UsageRecord,
 };
 use agentry_core::store::Error;
 use agentry_core::{MicroUsd, Timestamp};
@@ -348,6 +348,10 @@ impl Ledger for SqliteStore {
 
     async fn report(&self, query: ReportQuery) -> std::result::Result<Report, Error> {
         self.readers.ask(move |connection| report::report(connection, &query)).await
+    }
+
+    async fn spending(&self, query: ReportQuery, by: By) -> std::result::Result<Vec<Spent>, Error> {
+        self.readers.ask(move |connection| report::spending(connection, &query, by)).await
     }
 
     async fn forget_user(&self, tenant: &str, user: &str) -> std::result::Result<u64, Error> {

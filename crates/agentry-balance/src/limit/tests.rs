@@ -26,7 +26,10 @@ fn permits_are_given_up_to_the_limit_and_come_back() {
     drop(one);
     assert!(limiter.has_room());
     assert!(limiter.try_acquire().is_some());
-    assert_eq!(limiter.state(), LimitState { limit: 2, in_use: 1, waiting: 0, shed: 0 });
+    assert_eq!(
+        limiter.state(),
+        LimitState { limit: 2, waiting_max: 4, in_use: 1, waiting: 0, shed: 0 }
+    );
 }
 
 #[test]
@@ -43,7 +46,10 @@ fn whoever_waits_is_let_in_when_there_is_room() {
         assert!(is_waiting(low.as_mut()).await);
         drop(permit);
         low.await.unwrap();
-        assert_eq!(limiter.state(), LimitState { limit: 1, ..LimitState::default() });
+        assert_eq!(
+            limiter.state(),
+            LimitState { limit: 1, waiting_max: 2, ..LimitState::default() }
+        );
     });
 }
 
@@ -55,7 +61,10 @@ fn a_wait_ends_with_a_tenth_of_the_time_that_the_call_has() {
         let deadline = Some(Instant::now() + Duration::from_millis(50));
         let shed = limiter.acquire(Wish { deadline, ..wish(Priority::Normal, 1) }).await;
         assert_eq!(shed.unwrap_err(), Shed { retry_after: Duration::from_secs(1) });
-        assert_eq!(limiter.state(), LimitState { limit: 1, in_use: 1, waiting: 0, shed: 1 });
+        assert_eq!(
+            limiter.state(),
+            LimitState { limit: 1, waiting_max: 2, in_use: 1, waiting: 0, shed: 1 }
+        );
     });
 }
 
@@ -79,7 +88,10 @@ fn when_the_queue_is_full_the_least_important_is_turned_away() {
         drop(held);
         drop(high.await.unwrap());
         drop(normal.await.unwrap());
-        assert_eq!(limiter.state(), LimitState { limit: 1, shed: 2, ..LimitState::default() });
+        assert_eq!(
+            limiter.state(),
+            LimitState { limit: 1, waiting_max: 2, shed: 2, ..LimitState::default() }
+        );
     });
 }
 
@@ -115,7 +127,10 @@ fn whoever_goes_away_leaves_its_place_and_its_permit() {
         drop(held);
         assert_eq!(limiter.state().in_use, 1);
         drop(granted);
-        assert_eq!(limiter.state(), LimitState { limit: 1, ..LimitState::default() });
+        assert_eq!(
+            limiter.state(),
+            LimitState { limit: 1, waiting_max: 2, ..LimitState::default() }
+        );
     });
 }
 

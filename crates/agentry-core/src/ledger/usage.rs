@@ -1,6 +1,7 @@
 //! What calls took, one record each, and the sums that people ask for.
 
 use std::fmt;
+use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -228,4 +229,91 @@ pub struct Report {
     pub rows: Vec<ReportRow>,
     /// Of everything that was asked for, also when there are more rows than were wanted.
     pub totals: Sums,
+}
+
+/// What usage is grouped by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum By {
+    Model,
+    /// The `provider/model` that answered.
+    Target,
+    Key,
+    Day,
+    Tenant,
+    Team,
+    User,
+    Session,
+    Run,
+}
+
+impl By {
+    pub const ALL: [Self; 9] = [
+        Self::Model,
+        Self::Target,
+        Self::Key,
+        Self::Day,
+        Self::Tenant,
+        Self::Team,
+        Self::User,
+        Self::Session,
+        Self::Run,
+    ];
+
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Model => "model",
+            Self::Target => "target",
+            Self::Key => "key",
+            Self::Day => "day",
+            Self::Tenant => "tenant",
+            Self::Team => "team",
+            Self::User => "user",
+            Self::Session => "session",
+            Self::Run => "run",
+        }
+    }
+
+    /// To which group a record belongs; nothing for those of nobody.
+    #[must_use]
+    pub fn of(self, record: &UsageRecord) -> Option<String> {
+        match self {
+            Self::Model => Some(record.model.clone()),
+            Self::Target => record.target.clone(),
+            Self::Key => Some(record.key.clone()),
+            Self::Day => Some(ReportRow::day_name(ReportRow::day_number(record.at))),
+            Self::Tenant => Some(record.tenant.clone()),
+            Self::Team => record.team.clone(),
+            Self::User => record.user.clone(),
+            Self::Session => record.session.clone(),
+            Self::Run => record.run.clone(),
+        }
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "usage cannot be grouped by `{name}`, only by {}",
+    By::ALL.map(By::as_str).join(", ")
+)]
+pub struct UnknownGrouping {
+    name: String,
+}
+
+impl FromStr for By {
+    type Err = UnknownGrouping;
+
+    fn from_str(text: &str) -> Result<Self, UnknownGrouping> {
+        let found = Self::ALL.into_iter().find(|by| by.as_str() == text);
+        found.ok_or_else(|| UnknownGrouping { name: text.to_owned() })
+    }
+}
+
+/// One group of calls.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Spent {
+    /// Nothing for calls that belong to nobody: those without a team, by team.
+    pub name: Option<String>,
+    #[serde(flatten)]
+    pub sums: Sums,
 }

@@ -25,6 +25,10 @@ fn every_route_needs_what_it_should() {
     check(get.clone(), "/v1/responses/{id}", "llm:chat");
     check(post.clone(), "/v1/embeddings", "llm:embed");
     check(get.clone(), "/v1/models", "a caller");
+    check(get.clone(), "/v1/models/recommend", "a caller");
+    check(get.clone(), "/v1/status", "metrics:read or admin or operator");
+    check(get.clone(), "/v1/usage", "metrics:read or admin or operator");
+    check(post.clone(), "/v1/watchdog/{id}/acknowledge", "admin or operator");
     check(get.clone(), "/v1/models/{*id}", "a caller");
     check(post.clone(), "/v1/alerts", "incidents:write of main");
     check(post.clone(), "/v1/alerts/alertmanager", "incidents:write of main");

@@ -78,12 +78,7 @@ impl Requests {
     }
 
     #[cold]
-    fn counter(
-        &self,
-        route: &Route,
-        name: &str,
-        (method, status): (&'static str, u16),
-    ) -> Counter {
+    fn counter(&self, route: &Route, name: &str, (method, status): (&'static str, u16)) -> Counter {
         let labels = RequestLabels { route: name.to_owned(), method, status };
         let counter = self.answered.get_or_create(&labels).clone();
         let mut counters = route.answered.write().unwrap_or_else(PoisonError::into_inner);

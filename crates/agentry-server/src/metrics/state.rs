@@ -108,7 +108,10 @@ impl Page<'_> {
                 ([("target", &**name), ("state", one)], flag(is.circuit.as_str() == one))
             })
         });
-        self.gauges(("agentry_target_circuit", "1 for the state that its circuit is in"), circuits)?;
+        self.gauges(
+            ("agentry_target_circuit", "1 for the state that its circuit is in"),
+            circuits,
+        )?;
         let open = targets.iter().filter(|target| target.is.circuit != Circuit::Closed);
         let open = open.filter_map(|target| {
             Some(([("target", &*target.name)], target.is.open_since?.as_secs_f64()))
@@ -194,7 +197,8 @@ impl Page<'_> {
             gauge(flights.flights),
         )?;
         if let Some(shared) = shared {
-            let rows = [("hit", shared.hits), ("miss", shared.misses), ("failure", shared.failures)];
+            let rows =
+                [("hit", shared.hits), ("miss", shared.misses), ("failure", shared.failures)];
             self.counters(
                 ("agentry_shared_cache_lookups", "Lookups at the store that instances share"),
                 rows.map(|(result, count)| ([("result", result)], count)),
@@ -212,9 +216,10 @@ impl Page<'_> {
     fn books(&mut self, overview: &Overview) -> Result<(), Error> {
         const KINDS: [&str; 6] = ["tenant", "team", "key", "user", "session", "run"];
         let fullest = KINDS.iter().filter_map(|kind| {
-            let of_kind = overview.budgets.iter().filter(|budget| {
-                budget.account.split_once(':').is_some_and(|(is, _)| is == *kind)
-            });
+            let of_kind = overview
+                .budgets
+                .iter()
+                .filter(|budget| budget.account.split_once(':').is_some_and(|(is, _)| is == *kind));
             let used = of_kind.map(|budget| budget.used_percent() / 100.0);
             Some(([("scope", *kind)], used.reduce(f64::max)?))
         });
@@ -243,8 +248,7 @@ fn percentiles(target: &str, quantiles: Quantiles) -> Vec<Row<'_, 2>> {
     if calls == 0 {
         return Vec::new();
     }
-    let row = |name, value: Duration| {
-        ([("target", target), ("percentile", name)], value.as_secs_f64())
-    };
+    let row =
+        |name, value: Duration| ([("target", target), ("percentile", name)], value.as_secs_f64());
     vec![row("50", p50), row("95", p95), row("99", p99)]
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use agentry_core::MicroUsd;
 use agentry_core::ledger::{
-    Cache, Entry, Ledger, ReportQuery, ReportRow, Scope, Sums, Tokens, UsageRecord,
+    By, Cache, Entry, Ledger, ReportQuery, ReportRow, Scope, Sums, Tokens, UsageRecord,
 };
 
 use super::{Kind, assert_balance, at, record, slice, spends};
@@ -68,6 +68,47 @@ pub async fn usage_is_summed_by_day_key_and_model<K: Kind>(kind: &K) {
     assert_eq!(calls(ReportQuery { model: some("slow"), ..all.clone() }).await, 1);
     assert_eq!(calls(ReportQuery { tenant: some("x"), ..all }).await, 0);
     assert_eq!(calls(ReportQuery::between(at(1), at(3))).await, 2, "the end is not part of it");
+}
+
+pub async fn spending_is_grouped_by_what_is_asked<K: Kind>(kind: &K) {
+    let store = kind.fresh().await;
+    let record = |number: u64, cost: i64, user: Option<&str>| UsageRecord {
+        cost: MicroUsd(cost),
+        user: user.map(ToOwned::to_owned),
+        model: if number % 2 == 0 { "even" } else { "odd" }.to_owned(),
+        at: at(number * 86_400),
+        ..record(number)
+    };
+    let records = vec![
+        record(1, 10, Some("ada")),
+        record(2, 20, None),
+        record(3, 5, Some("eve")),
+        record(4, 0, Some("ada")),
+    ];
+    store.append_usage(entries(records)).await.unwrap();
+    let all = ReportQuery::between(at(0), at(100 * 86_400));
+    let check = async |query: ReportQuery, by: By, expected: &[(Option<&str>, u64, i64)]| {
+        let spent = store.spending(query, by).await.unwrap();
+        let spent: Vec<_> = spent
+            .iter()
+            .map(|group| (group.name.as_deref(), group.sums.calls, group.sums.cost.0))
+            .collect();
+        assert_eq!(spent, expected, "{by:?}");
+    };
+    check(all.clone(), By::Model, &[(Some("even"), 2, 20), (Some("odd"), 2, 15)]).await;
+    check(all.clone(), By::User, &[(None, 1, 20), (Some("ada"), 2, 10), (Some("eve"), 1, 5)]).await;
+    check(all.clone(), By::Tenant, &[(Some("main"), 4, 35)]).await;
+    let days = store.spending(all.clone(), By::Day).await.unwrap();
+    let first = ReportRow::day_name(ReportRow::day_number(at(2 * 86_400)));
+    assert_eq!((days.len(), days[0].name.as_deref()), (4, Some(&*first)));
+    let two = ReportQuery { rows_max: 2, ..all.clone() };
+    check(two, By::User, &[(None, 1, 20), (Some("ada"), 2, 10)]).await;
+    let ada = ReportQuery { user: Some("ada".to_owned()), ..all.clone() };
+    check(ada, By::Model, &[(Some("odd"), 1, 10), (Some("even"), 1, 0)]).await;
+    for by in By::ALL {
+        let spent = store.spending(all.clone(), by).await.unwrap();
+        assert_eq!(spent.iter().map(|group| group.sums.cost.0).sum::<i64>(), 35, "{by:?}");
+    }
 }
 
 pub async fn a_forgotten_user_is_in_no_record<K: Kind>(kind: &K) {

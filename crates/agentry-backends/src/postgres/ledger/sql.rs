@@ -153,6 +153,26 @@ ON CONFLICT (account, period) DO UPDATE
   SET settled = a.settled + excluded.settled, outstanding = a.outstanding + excluded.outstanding";
 
 /// The totals come as a row without a day, and are there also when nothing was found.
+/// A day is given as its number.
+pub(super) const SPENDING: &str = "
+WITH found AS (
+  SELECT CASE $11::text WHEN 'model' THEN model WHEN 'target' THEN target WHEN 'key' THEN key
+    WHEN 'day' THEN (at / 86400000000)::text WHEN 'tenant' THEN tenant WHEN 'team' THEN team
+    WHEN 'user' THEN \"user\" WHEN 'session' THEN session WHEN 'run' THEN run END AS name,
+    status, cache, input_tokens, cached_tokens, output_tokens, reasoning_tokens, cost
+  FROM usage
+  WHERE at >= $1 AND at < $2
+    AND ($3::text IS NULL OR tenant = $3) AND ($4::text IS NULL OR key = $4)
+    AND ($5::text IS NULL OR \"user\" = $5) AND ($6::text IS NULL OR team = $6)
+    AND ($7::text IS NULL OR session = $7) AND ($8::text IS NULL OR run = $8)
+    AND ($9::text IS NULL OR model = $9)
+)
+SELECT count(*), count(*) FILTER (WHERE status <> 'success'),
+  count(*) FILTER (WHERE cache <> 'miss'), sum(input_tokens)::bigint,
+  sum(cached_tokens)::bigint, sum(output_tokens)::bigint, sum(reasoning_tokens)::bigint,
+  sum(cost)::bigint AS spent, name
+FROM found GROUP BY name ORDER BY spent DESC, coalesce(name, '') COLLATE \"C\" LIMIT $10";
+
 pub(super) const REPORT: &str = "
 WITH found AS (
   SELECT at / 86400000000 AS day, tenant, key, model, status, cache, input_tokens, cached_tokens,

@@ -1,7 +1,7 @@
 //! Sums over usage.
 
 use agentry_core::MicroUsd;
-use agentry_core::ledger::{Report, ReportQuery, ReportRow, Sums, Tokens};
+use agentry_core::ledger::{By, Report, ReportQuery, ReportRow, Spent, Sums, Tokens};
 use rusqlite::{Connection, Result, Row, params};
 
 use crate::sqlite::command::signed;
@@ -28,6 +28,20 @@ WHERE at >= ?1 AND at < ?2
   AND (?9 IS NULL OR model = ?9)
 GROUP BY day, tenant, key, model ORDER BY day, tenant, key, model LIMIT ?10";
 
+/// A day is given as its number.
+const SPENDING: &str = "
+SELECT count(*), sum(status <> 'success'), sum(cache <> 'miss'), sum(input_tokens),
+  sum(cached_tokens), sum(output_tokens), sum(reasoning_tokens), sum(cost) AS spent,
+  CASE ?11 WHEN 'model' THEN model WHEN 'target' THEN target WHEN 'key' THEN key
+    WHEN 'day' THEN CAST(at / 86400000000 AS TEXT) WHEN 'tenant' THEN tenant WHEN 'team' THEN team
+    WHEN 'user' THEN \"user\" WHEN 'session' THEN session WHEN 'run' THEN run END AS name
+FROM usage
+WHERE at >= ?1 AND at < ?2
+  AND (?3 IS NULL OR tenant = ?3) AND (?4 IS NULL OR key = ?4) AND (?5 IS NULL OR \"user\" = ?5)
+  AND (?6 IS NULL OR team = ?6) AND (?7 IS NULL OR session = ?7) AND (?8 IS NULL OR run = ?8)
+  AND (?9 IS NULL OR model = ?9)
+GROUP BY name ORDER BY spent DESC, coalesce(name, '') LIMIT ?10";
+
 pub(super) fn report(connection: &Connection, query: &ReportQuery) -> Result<Report> {
     let ReportQuery { tenant, key, user, team, session, run, model, from, to, rows_max } = query;
     let (from, to) = (from.as_micros(), to.as_micros());
@@ -49,6 +63,25 @@ pub(super) fn report(connection: &Connection, query: &ReportQuery) -> Result<Rep
         },
     )?;
     Ok(Report { rows: rows.collect::<Result<_>>()?, totals })
+}
+
+pub(super) fn spending(connection: &Connection, query: &ReportQuery, by: By) -> Result<Vec<Spent>> {
+    let ReportQuery { tenant, key, user, team, session, run, model, from, to, rows_max } = query;
+    let (from, to) = (from.as_micros(), to.as_micros());
+    let most = signed(*rows_max as u64);
+    let mut groups = connection.prepare_cached(SPENDING)?;
+    let groups = groups.query_map(
+        params![from, to, tenant, key, user, team, session, run, model, most, by.as_str()],
+        |row| {
+            let name: Option<String> = row.get(8)?;
+            let name = match by {
+                By::Day => name.and_then(|day| day.parse().ok()).map(ReportRow::day_name),
+                _ => name,
+            };
+            Ok(Spent { name, sums: sums(row)? })
+        },
+    )?;
+    groups.collect()
 }
 
 fn sums(row: &Row<'_>) -> Result<Sums> {

@@ -1,0 +1,286 @@
+//! How everything is, in one object: `/v1/status`; and the answer to an alert: somebody takes care of it.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use agentry_balance::{Cause, Circuit, Flow, LimitState, Quantiles, Snapshot};
+use agentry_core::Timestamp;
+use agentry_core::ledger::Scope as Account;
+use agentry_gateway::money::Standing;
+use agentry_gateway::status::{Kept, Model, Overview, Queue, Target};
+use agentry_gateway::watchdog::{Alert, Signal};
+use agentry_identity::{Caller, Scope};
+use axum::extract::{Path, State};
+use axum::routing::{get, post};
+use axum::{Extension, Json, Router};
+use serde_json::{Map, Value, json};
+
+use crate::identity::actor;
+use crate::operate::checks;
+use crate::{App, Refusal};
+
+pub(crate) fn routes() -> Router<Arc<App>> {
+    Router::new()
+        .route("/v1/status", get(status))
+        .route("/v1/watchdog/{id}/acknowledge", post(acknowledge))
+}
+
+pub(crate) const PATHS: &[&str] = &["/v1/status"];
+
+/// Budgets of which so much is used are near their cap.
+const NEAR_PERCENT: f64 = 80.0;
+
+async fn status(
+    State(app): State<Arc<App>>,
+    Extension(caller): Extension<Arc<Caller>>,
+) -> Json<Value> {
+    let now = app.clock.now();
+    let overview = app.gateway.overview();
+    let (ready, beside) = tokio::join!(checks(&app.dependencies), checks(&app.companions));
+    let sees = |account: &str| caller.scopes.has(Scope::Operator) || is_of(account, &caller.tenant);
+    let near = overview
+        .budgets
+        .iter()
+        .filter(|budget| budget.used_percent() >= NEAR_PERCENT && sees(&budget.account));
+    let alerts = app.watchdog.alerts();
+    let alerts =
+        alerts.iter().filter(|alert| alert.signal != Signal::BudgetUsed || sees(&alert.subject));
+    let Overview { models, targets, cache, usage, refuses_low, budgets: _ } = &overview;
+    Json(json!({
+        "object": "status",
+        "version": env!("CARGO_PKG_VERSION"),
+        "started": app.started,
+        "uptime_seconds": now.since(app.started).as_secs(),
+        "ready": checked(&ready),
+        "beside": checked(&beside),
+        "models": models.iter().map(|model| of_model(model, targets, now)).collect::<Vec<_>>(),
+        "cache": cache.as_ref().map(of_cache),
+        "budgets_near_cap": near.map(of_budget).collect::<Vec<_>>(),
+        "usage": usage.map(|Queue { waiting, waiting_max }| {
+            json!({ "waiting": waiting, "waiting_max": waiting_max })
+        }),
+        "pressure": { "low_priority_refused": refuses_low },
+        "alerts": alerts.map(of_alert).collect::<Vec<_>>(),
+    }))
+}
+
+async fn acknowledge(
+    State(app): State<Arc<App>>,
+    Extension(caller): Extension<Arc<Caller>>,
+    Path(id): Path<String>,
+) -> Result<Json<Value>, Refusal> {
+    let sees = |alert: &Alert| {
+        alert.signal != Signal::BudgetUsed
+            || caller.scopes.has(Scope::Operator)
+            || is_of(&alert.subject, &caller.tenant)
+    };
+    let is_there = app.watchdog.alerts().iter().any(|alert| *alert.id == *id && sees(alert));
+    let known = is_there.then(|| app.watchdog.acknowledge(&id, &caller.actor())).flatten();
+    match known {
+        Some(alert) => {
+            let (now, shown) = (app.clock.now(), of_alert(&alert));
+            let entry = actor(&caller).entry(now, "watchdog.acknowledged", &id, shown.clone());
+            app.identity.acted(entry).await?;
+            Ok(Json(shown))
+        }
+        None => Err(Refusal::not_found(
+            "alert_not_firing",
+            "no such alert is firing: /v1/status lists those that are",
+        )),
+    }
+}
+
+/// Whether it is an account of `tenant`: `key:main/ci` is of `main`.
+fn is_of(account: &str, tenant: &str) -> bool {
+    let whole = Account::Tenant { tenant }.to_string();
+    let (Some((_, rest)), Some((_, tenant))) = (account.split_once(':'), whole.split_once(':'))
+    else {
+        return false;
+    };
+    // A tenant's own account may be followed by its period.
+    rest.strip_prefix(tenant)
+        .is_some_and(|more| more.is_empty() || more.starts_with('/') || more.starts_with(" per "))
+}
+
+fn checked(checks: &[(String, Result<String, String>)]) -> Value {
+    let shown: Map<String, Value> = checks
+        .iter()
+        .map(|(name, result)| {
+            let check = match result {
+                Ok(detail) => json!({ "status": "ok", "detail": detail }),
+                Err(detail) => json!({ "status": "failing", "detail": detail }),
+            };
+            (name.clone(), check)
+        })
+        .collect();
+    Value::Object(shown)
+}
+
+fn of_model(model: &Model, targets: &[Target], now: Timestamp) -> Value {
+    let Model { name, strategy, targets: names, fallbacks, flow, in_flight } = model;
+    let known: BTreeMap<&str, &Snapshot> =
+        targets.iter().map(|target| (&*target.name, &target.is)).collect();
+    let targets: Vec<Value> =
+        names.iter().filter_map(|name| Some(of_target(name, known.get(&**name)?, now))).collect();
+    json!({
+        "name": name,
+        "strategy": strategy,
+        "fallbacks": fallbacks,
+        "in_flight": in_flight,
+        "flow": of_flow(*flow),
+        "targets": targets,
+    })
+}
+
+fn of_target(name: &str, is: &Snapshot, now: Timestamp) -> Value {
+    let Snapshot {
+        condition,
+        circuit,
+        open_since,
+        cooling,
+        in_flight,
+        recent_calls,
+        success_rate,
+        expected_first_token,
+        first_token,
+        total,
+        flow,
+        limit,
+    } = is;
+    let cause = match circuit {
+        Circuit::Closed => None,
+        Circuit::Open(cause) | Circuit::HalfOpen(cause) => Some(match cause {
+            Cause::Failing => "failing",
+            Cause::Outlier => "outlier",
+            Cause::Credentials => "credentials",
+        }),
+    };
+    json!({
+        "name": name,
+        "condition": condition.as_str(),
+        "circuit": {
+            "state": circuit.as_str(),
+            "cause": cause,
+            "since": open_since.map(|open| now.minus(open)),
+        },
+        "cooling_seconds": cooling.map(|left| left.as_secs_f64()),
+        "in_flight": in_flight,
+        "recent_calls": recent_calls,
+        "success_rate": success_rate,
+        "expected_first_token_ms": expected_first_token.map(millis),
+        "first_token": of_quantiles(*first_token),
+        "response": of_quantiles(*total),
+        "flow": of_flow(*flow),
+        "limit": limit.map(|LimitState { limit, in_use, waiting, waiting_max, shed }| {
+            json!({
+                "limit": limit,
+                "in_use": in_use,
+                "waiting": waiting,
+                "waiting_max": waiting_max,
+                "shed": shed,
+            })
+        }),
+    })
+}
+
+fn of_quantiles(quantiles: Quantiles) -> Value {
+    let Quantiles { calls, p50, p95, p99 } = quantiles;
+    match calls {
+        0 => Value::Null,
+        calls => json!({
+            "calls": calls,
+            "p50_ms": millis(p50),
+            "p95_ms": millis(p95),
+            "p99_ms": millis(p99),
+        }),
+    }
+}
+
+/// λ, W, and L = λW.
+fn of_flow(flow: Flow) -> Value {
+    json!({
+        "lambda_per_second": rounded(flow.per_second),
+        "w_seconds": rounded(flow.mean.as_secs_f64()),
+        "l": rounded(flow.in_system()),
+    })
+}
+
+fn of_cache(cache: &Kept) -> Value {
+    let Kept { here, shared, flights } = cache;
+    json!({
+        "hits": here.hits,
+        "misses": here.misses,
+        "joined": flights.joined,
+        "entries": here.entries,
+        "evictions": here.evictions,
+        "bytes": here.bytes,
+        "bytes_max": here.bytes_max,
+        "ttl_seconds": here.ttl.as_secs(),
+        "flights": flights.flights,
+        "shared": shared.map(|shared| json!({
+            "hits": shared.hits,
+            "misses": shared.misses,
+            "failures": shared.failures,
+            "written": shared.written,
+            "unwritten": shared.unwritten,
+        })),
+    })
+}
+
+fn of_budget(budget: &Standing) -> Value {
+    let Standing { account, per, cap, used, resets_at } = budget;
+    json!({
+        "account": account,
+        "per": per.as_str(),
+        "cap_usd": cap.0 as f64 / 1e6,
+        "used_usd": used.0 as f64 / 1e6,
+        "used_percent": rounded(budget.used_percent()),
+        "resets_at": resets_at,
+    })
+}
+
+fn of_alert(alert: &Alert) -> Value {
+    let Alert { id, rule, signal, subject, value, threshold, since, acknowledged_by } = alert;
+    json!({
+        "id": id,
+        "rule": rule,
+        "signal": signal.as_str(),
+        "subject": subject,
+        "summary": alert.to_string(),
+        "value": rounded(*value),
+        "threshold": threshold,
+        "since": since,
+        "acknowledged_by": acknowledged_by,
+    })
+}
+
+fn millis(span: Duration) -> f64 {
+    rounded(span.as_secs_f64() * 1e3)
+}
+
+/// As exactly as anybody reads it.
+fn rounded(value: f64) -> f64 {
+    (value * 1e4).round() / 1e4
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_account_belongs_to_its_tenant_only() {
+        let check = |account: &str, tenant: &str, expected: bool| {
+            assert_eq!(is_of(account, tenant), expected, "{account} {tenant}");
+        };
+        check("key:main/ci", "main", true);
+        check("tenant:main", "main", true);
+        check("tenant:main per day", "main", true);
+        check("key:main/ci per day", "main", true);
+        check("tenant:mainland", "main", false);
+        check("key:mainland/ci", "main", false);
+        check("key:a%2Fb/ci", "a/b", true);
+        check("key:a%2Fb/ci", "a", false);
+        check("main", "main", false);
+    }
+}
