@@ -11,6 +11,7 @@ use hyper::body::Incoming;
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use crate::error::{Error, Phase, reason};
+use crate::pool::Lease;
 use crate::{Deadlines, after};
 
 /// Chunks of a response body. It ends after its first error; dropping it cancels the call.
@@ -21,19 +22,65 @@ pub struct BodyStream {
     start: Instant,
     total_at: Instant,
     idle: Duration,
-    alarm: Pin<Box<Sleep>>,
+    /// When the next chunk must be there.
+    until: Instant,
+    /// Made with the first wait, and set anew only when it goes off: most chunks come in time.
+    alarm: Option<Pin<Box<Sleep>>>,
+    /// The connection, to be given back at a good end.
+    lease: Option<Lease>,
 }
 
 impl BodyStream {
-    pub(crate) fn new(incoming: Incoming, start: Instant, deadlines: &Deadlines) -> Self {
+    pub(crate) fn new(
+        incoming: Incoming,
+        lease: Option<Lease>,
+        (start, deadlines): (Instant, &Deadlines),
+    ) -> Self {
         let total_at = after(start, deadlines.total);
-        let alarm = Box::pin(sleep_until(total_at.min(after(Instant::now(), deadlines.idle))));
-        Self { incoming: Some(incoming), start, total_at, idle: deadlines.idle, alarm }
+        let until = total_at.min(after(Instant::now(), deadlines.idle));
+        let mut body = Self {
+            incoming: Some(incoming),
+            start,
+            total_at,
+            idle: deadlines.idle,
+            until,
+            alarm: None,
+            lease,
+        };
+        body.end_if_over();
+        body
+    }
+
+    /// Lets go of the connection as soon as nothing more can come over it.
+    fn end_if_over(&mut self) {
+        if self.incoming.as_ref().is_some_and(Incoming::is_end_stream) {
+            self.end();
+        }
+    }
+
+    fn end(&mut self) {
+        self.incoming = None;
+        if let Some(lease) = self.lease.take() {
+            lease.give_back();
+        }
+    }
+
+    /// Ready when the time is up.
+    fn poll_alarm(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let until = self.until;
+        let alarm = self.alarm.get_or_insert_with(|| Box::pin(sleep_until(until)));
+        loop {
+            ready!(alarm.as_mut().poll(cx));
+            if Instant::now() >= until {
+                return Poll::Ready(());
+            }
+            alarm.as_mut().reset(until);
+        }
     }
 
     /// Whether it is known that nothing more will come.
     pub(crate) fn is_ended(&self) -> bool {
-        self.incoming.as_ref().is_none_or(Incoming::is_end_stream)
+        self.incoming.is_none()
     }
 
     fn timed_out(&self) -> Error {
@@ -62,7 +109,8 @@ impl Stream for BodyStream {
                         this.incoming = None;
                         return Poll::Ready(Some(Err(error)));
                     }
-                    this.alarm.as_mut().reset(this.total_at.min(after(now, this.idle)));
+                    this.until = this.total_at.min(after(now, this.idle));
+                    this.end_if_over();
                     if let Ok(chunk) = frame.into_data()
                         && !chunk.is_empty()
                     {
@@ -73,9 +121,9 @@ impl Stream for BodyStream {
                     this.incoming = None;
                     return Poll::Ready(Some(Err(Error::Broken { reason: reason(&error) })));
                 }
-                Poll::Ready(None) => this.incoming = None,
+                Poll::Ready(None) => this.end(),
                 Poll::Pending => {
-                    ready!(this.alarm.as_mut().poll(cx));
+                    ready!(this.poll_alarm(cx));
                     let error = this.timed_out();
                     this.incoming = None;
                     return Poll::Ready(Some(Err(error)));

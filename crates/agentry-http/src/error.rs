@@ -6,7 +6,6 @@ use std::io;
 use std::time::Duration;
 
 use agentry_core::{Code, Failure, Fault, Retry};
-use hyper_util::client::legacy;
 
 /// What a call was waiting for when its time was up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -88,16 +87,6 @@ impl Failure for Error {
     }
 }
 
-pub(crate) fn from_pool(error: &legacy::Error, connect_timeout: Duration) -> Error {
-    if !error.is_connect() {
-        return Error::Broken { reason: reason(error) };
-    }
-    if causes(error).any(<dyn StdError>::is::<crate::connect::TimedOut>) {
-        return Error::TimedOut { phase: Phase::Connect, after: connect_timeout };
-    }
-    Error::Connect { reason: reason(error) }
-}
-
 /// The innermost causes say what happened; the outer ones only repeat that something did.
 pub(crate) fn reason(error: &(dyn StdError + 'static)) -> String {
     let mut parts: Vec<String> = Vec::new();
@@ -110,7 +99,7 @@ pub(crate) fn reason(error: &(dyn StdError + 'static)) -> String {
     if parts.is_empty() { error.to_string() } else { parts.join(": ") }
 }
 
-fn causes<'a>(
+pub(crate) fn causes<'a>(
     error: &'a (dyn StdError + 'static),
 ) -> impl Iterator<Item = &'a (dyn StdError + 'static)> {
     std::iter::successors(Some(error), |&error| match error.downcast_ref::<io::Error>() {

@@ -9,20 +9,19 @@ use bytes::{Bytes, BytesMut};
 use futures_util::StreamExt as _;
 use http::{HeaderValue, Request, Response, header};
 use http_body_util::Full;
-use hyper_rustls::HttpsConnector;
-use hyper_util::client::legacy;
 use hyper_util::client::legacy::connect::HttpConnector;
-use hyper_util::rt::{TokioExecutor, TokioTimer};
 use tokio::time::{Instant, timeout_at};
 
 mod body;
 mod connect;
 mod error;
+mod pool;
 
 pub use body::BodyStream;
 pub use error::{Error, Phase};
 
 use connect::Deadlined;
+use pool::Pool;
 
 /// What holds for every call of a client.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -71,14 +70,12 @@ const PROBE_TIMEOUT: Duration = Duration::from_secs(10);
 /// A handle on the pool; cloning it is cheap.
 #[derive(Debug, Clone)]
 pub struct Client {
-    pool: legacy::Client<Deadlined<HttpsConnector<HttpConnector>>, Full<Bytes>>,
-    connect_timeout: Duration,
+    pool: Pool,
 }
 
 impl Client {
     #[must_use]
     pub fn new(settings: &Settings) -> Self {
-        let Settings { connect_timeout, pool_idle_timeout, pool_idle_per_host_max } = *settings;
         let mut tcp = HttpConnector::new();
         tcp.set_nodelay(true);
         tcp.enforce_http(false);
@@ -90,16 +87,8 @@ impl Client {
             .https_or_http()
             .enable_all_versions()
             .wrap_connector(tcp);
-        let pool = legacy::Client::builder(TokioExecutor::new())
-            .timer(TokioTimer::new())
-            .pool_timer(TokioTimer::new())
-            .http2_keep_alive_interval(PROBE_AFTER)
-            .http2_keep_alive_timeout(PROBE_TIMEOUT)
-            .http2_keep_alive_while_idle(true)
-            .pool_idle_timeout(pool_idle_timeout)
-            .pool_max_idle_per_host(pool_idle_per_host_max)
-            .build(Deadlined::new(tls, connect_timeout));
-        Self { pool, connect_timeout }
+        let connector = Deadlined::new(tls, settings.connect_timeout);
+        Self { pool: Pool::new(connector, settings.clone()) }
     }
 
     /// Sends a request and returns when the head of its response is there. Any status is a success here. Dropping the
@@ -116,16 +105,16 @@ impl Client {
             .or_insert(HeaderValue::from_static(concat!("agentry/", env!("CARGO_PKG_VERSION"))));
         let start = Instant::now();
         let head_by = after(start, deadlines.head.min(deadlines.total));
-        let response = match timeout_at(head_by, self.pool.request(request.map(Full::new))).await {
-            Ok(Ok(response)) => response,
-            Ok(Err(error)) => return Err(error::from_pool(&error, self.connect_timeout)),
+        let sending = self.pool.send(request.map(Full::new));
+        let (response, lease) = match timeout_at(head_by, sending).await {
+            Ok(sent) => sent?,
             Err(_) => {
                 let phase =
                     if deadlines.head <= deadlines.total { Phase::Head } else { Phase::Total };
                 return Err(Error::TimedOut { phase, after: start.elapsed() });
             }
         };
-        Ok(response.map(|incoming| BodyStream::new(incoming, start, deadlines)))
+        Ok(response.map(|incoming| BodyStream::new(incoming, lease, (start, deadlines))))
     }
 
     /// Sends a request and reads its whole response, of at most `bytes_max`.
