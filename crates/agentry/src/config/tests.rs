@@ -256,4 +256,6 @@ url = \"http://127.0.0.1:2/restart\"
     assert_eq!(incident.actions[0].0, "restart");
 }
 
+mod calls;
+mod documented;
 mod keys;
