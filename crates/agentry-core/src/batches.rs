@@ -235,11 +235,14 @@ pub trait Batches: Send + Sync {
     /// Drops what nobody has claimed. Says whether the tenant has such a batch; one that is finished stays as it is.
     async fn cancel(&self, tenant: &str, id: &str, now: Timestamp) -> Result<bool, Error>;
 
-    /// Batches that are neither cancelled nor over their time, oldest first.
-    async fn waiting(&self, now: Timestamp, max: usize) -> Result<Vec<Waiting>, Error>;
+    /// The oldest batches of each tenant that have items to claim, and are neither cancelled nor over their time; oldest
+    /// first.
+    async fn waiting(&self, now: Timestamp, of_each: usize) -> Result<Vec<Waiting>, Error>;
     /// The first item that nobody holds, those of lapsed leases included.
     async fn claim(&self, claim: Claim) -> Result<Option<Claimed>, Error>;
     async fn renew(&self, holder: &str, lease_until: Timestamp) -> Result<(), Error>;
+    /// What a former life of `holder` has held waits again; says how many items it was.
+    async fn release(&self, holder: &str) -> Result<u64, Error>;
     /// Stores the answer, unless somebody else has claimed the item; says whether it did.
     async fn finish(&self, lease: &Lease, answer: Answer, now: Timestamp) -> Result<bool, Error>;
     /// The item waits again, after so many tries.

@@ -18,6 +18,7 @@ mod alias;
 mod answer;
 mod ask;
 pub mod batch;
+pub mod batches;
 pub mod cache;
 mod call;
 mod dispatch;

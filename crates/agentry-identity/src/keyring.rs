@@ -112,6 +112,26 @@ impl KeyRing {
         self.pseudonyms.as_ref().map(|pseudonyms| pseudonyms.of(tenant, user))
     }
 
+    /// Who holds the key of this id, or the one that took its place. `None` when there never was such a key.
+    #[must_use]
+    pub fn caller(&self, id: &str, now: Timestamp) -> Option<Result<Arc<Caller>, Denied>> {
+        let snapshot = self.snapshot();
+        let find = |id: &str| snapshot.keys.iter().find(|key| key.id == id);
+        let mut key = find(id)?;
+        for _ in 0..snapshot.keys.len() {
+            match key.replaced_by.as_deref().and_then(find) {
+                Some(successor) => key = successor,
+                None => break,
+            }
+        }
+        let held = snapshot.held(&key.digest)?;
+        Some(match held.revoked {
+            true => Err(Denied::Revoked),
+            false if held.expires.is_some_and(|expires| expires <= now) => Err(Denied::Expired),
+            false => Ok(Arc::clone(&held.caller)),
+        })
+    }
+
     /// Whose secret has this digest. `None` when nobody's has.
     pub(crate) fn find(
         &self,

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use agentry_core::idempotency::Idempotency;
 use agentry_core::ledger::Ledger;
+use agentry_core::trace::{Sampling, Trace};
 use agentry_core::{Clock, Timestamp};
 use agentry_gateway::Gateway;
 use agentry_gateway::money::catalogue::Catalogue;
@@ -18,7 +19,7 @@ use crate::body::Reading;
 use crate::idempotent::Once;
 use crate::metrics::Metrics;
 use crate::question::Answers;
-use crate::{Approvals, Identity, IncidentDesk, Settings};
+use crate::{Approvals, Batching, Identity, IncidentDesk, Settings};
 
 /// Everything that requests need. Build it, let faces add theirs, hand it to [`crate::serve`].
 pub struct App {
@@ -36,6 +37,7 @@ pub struct App {
     /// Owns what outlives a request by a little.
     pub(crate) tracker: TaskTracker,
     pub(crate) request_ids: RequestIds,
+    pub(crate) batches: Option<Batching>,
     pub(crate) incidents: Option<Arc<dyn IncidentDesk>>,
     pub(crate) approvals: Option<Approvals>,
     pub(crate) identity: Identity,
@@ -46,8 +48,8 @@ pub struct App {
     /// What was used; without it nobody can ask.
     pub(crate) ledger: Option<Arc<dyn Ledger>>,
     pub(crate) catalogue: Arc<Catalogue>,
-    /// Whether calls are traced.
-    pub(crate) is_traced: bool,
+    /// Nothing when calls are not traced.
+    pub(crate) spans: Option<Spans>,
 }
 
 /// Something that the server cannot do its work without.
@@ -78,6 +80,7 @@ impl App {
             stopping: CancellationToken::new(),
             tracker: TaskTracker::new(),
             request_ids: RequestIds::new(),
+            batches: None,
             incidents: None,
             approvals: None,
             identity: Identity::open(),
@@ -85,7 +88,7 @@ impl App {
             watchdog: watchdog::Handle::default(),
             ledger: None,
             catalogue: Arc::new(Catalogue::embedded().unwrap_or_default()),
-            is_traced: false,
+            spans: None,
         }
     }
 
@@ -100,6 +103,13 @@ impl App {
     pub fn idempotency(mut self, store: Arc<dyn Idempotency>) -> Self {
         let (clock, tracker) = (Arc::clone(&self.clock), self.tracker.clone());
         self.once = Some(Once { store, clock, tracker });
+        self
+    }
+
+    /// Opens the faces for batches and their files.
+    #[must_use]
+    pub fn batches(mut self, batches: Batching) -> Self {
+        self.batches = Some(batches);
         self
     }
 
@@ -154,8 +164,8 @@ impl App {
 
     /// Gives each call a span, below that of the caller if it names one.
     #[must_use]
-    pub fn traced(mut self) -> Self {
-        self.is_traced = true;
+    pub fn traced(mut self, sampling: Sampling) -> Self {
+        self.spans = Some(Spans { names: RandomState::new(), next: AtomicU64::new(1), sampling });
         self
     }
 
@@ -170,6 +180,35 @@ impl App {
 impl App {
     pub(crate) fn reading(&self) -> Reading {
         Reading { limits: self.settings.body, tracker: self.tracker.clone() }
+    }
+}
+
+impl App {
+    /// A name that nothing else has.
+    pub(crate) fn new_id(&self, prefix: &str) -> String {
+        let id = self.request_ids.next();
+        format!("{prefix}{}", id.strip_prefix("req_").unwrap_or(&id))
+    }
+}
+
+/// Names the spans of calls.
+pub(crate) struct Spans {
+    names: RandomState,
+    next: AtomicU64,
+    sampling: Sampling,
+}
+
+impl Spans {
+    /// Below the caller's, if it has one.
+    pub(crate) fn below(&self, parent: Option<Trace>) -> Trace {
+        let word = || self.names.hash_one(self.next.fetch_add(1, Ordering::Relaxed));
+        match parent {
+            Some(parent) => parent.child(word()),
+            None => {
+                let id = (u128::from(word()) << 64) | u128::from(word());
+                Trace::root(id, word(), self.sampling.takes(id))
+            }
+        }
     }
 }
 

@@ -7,7 +7,7 @@ use agentry_wire::head;
 use axum::extract::{FromRequest, Request};
 use bytes::{Bytes, BytesMut};
 use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, EXPECT};
-use http::{HeaderMap, StatusCode};
+use http::{HeaderMap, HeaderValue, StatusCode};
 use http_body::Body as _;
 use http_body_util::BodyExt as _;
 use serde::de::DeserializeOwned;
@@ -39,13 +39,56 @@ pub(crate) struct Reading {
     pub(crate) tracker: TaskTracker,
 }
 
-/// All of a body, as it came.
+/// What a body is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Json,
+    /// JSON, line by line.
+    Lines,
+    /// A form of several parts.
+    Form,
+}
+
+impl Kind {
+    pub(crate) fn is_of(self, content_type: Option<&HeaderValue>) -> bool {
+        let kind = content_type.and_then(|kind| kind.to_str().ok()).unwrap_or_default();
+        let essence = kind.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+        match self {
+            Self::Json => {
+                essence == "application/json"
+                    || (essence.starts_with("application/") && essence.ends_with("+json"))
+            }
+            Self::Lines => matches!(
+                essence.as_str(),
+                "application/jsonl" | "application/x-ndjson" | "application/x-jsonlines"
+            ),
+            Self::Form => essence == "multipart/form-data",
+        }
+    }
+
+    /// What to send.
+    fn hint(self) -> &'static str {
+        match self {
+            Self::Json => "JSON with `content-type: application/json`",
+            Self::Lines => "lines of JSON with `content-type: application/jsonl`",
+            Self::Form => "a form with `content-type: multipart/form-data`",
+        }
+    }
+}
+
+/// All of a body of JSON, as it came.
 pub(crate) async fn read(request: Request) -> Result<Bytes, Refusal> {
+    take(request, Kind::Json, 0).await
+}
+
+/// All of a body, as it came. It may be as large as is usual, or have `bytes_max` if that is more.
+pub(crate) async fn take(request: Request, kind: Kind, bytes_max: usize) -> Result<Bytes, Refusal> {
     let (parts, body) = request.into_parts();
     let reading = parts.extensions.get::<Reading>().cloned();
-    let Reading { limits, tracker } = reading
+    let Reading { mut limits, tracker } = reading
         .unwrap_or_else(|| Reading { limits: BodyLimits::default(), tracker: TaskTracker::new() });
-    if let Err(refusal) = check_headers(&parts.headers) {
+    limits.bytes_max = limits.bytes_max.max(bytes_max);
+    if let Err(refusal) = check_headers(&parts.headers, kind) {
         tracker.spawn(swallow(body));
         return Err(refusal);
     }
@@ -68,7 +111,7 @@ pub(crate) async fn read(request: Request) -> Result<Bytes, Refusal> {
     }
 }
 
-fn check_headers(headers: &HeaderMap) -> Result<(), Refusal> {
+fn check_headers(headers: &HeaderMap, kind: Kind) -> Result<(), Refusal> {
     let unsupported = |message: String| {
         Err(Refusal::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "content_type_unsupported", message)
             .ends_connection())
@@ -81,21 +124,26 @@ fn check_headers(headers: &HeaderMap) -> Result<(), Refusal> {
             encoding.to_str().unwrap_or("?")
         ));
     }
-    let Some(kind) = headers.get(CONTENT_TYPE) else {
-        return unsupported(
-            "the content-type header is missing: send `content-type: application/json`".to_owned(),
-        );
+    let Some(given) = headers.get(CONTENT_TYPE) else {
+        return unsupported(format!("the content-type header is missing: send {}", missing(kind)));
     };
-    let kind = kind.to_str().unwrap_or("?");
-    let essence = kind.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
-    let json = essence == "application/json"
-        || (essence.starts_with("application/") && essence.ends_with("+json"));
-    if !json {
+    if !kind.is_of(Some(given)) {
         return unsupported(format!(
-            "content-type `{kind}` is not supported: send JSON with `content-type: application/json`"
+            "content-type `{}` is not supported: send {}",
+            given.to_str().unwrap_or("?"),
+            kind.hint()
         ));
     }
     Ok(())
+}
+
+/// The header alone, for whoever sends the right body without it.
+fn missing(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Json => "`content-type: application/json`",
+        Kind::Lines => "`content-type: application/jsonl`",
+        Kind::Form => "`content-type: multipart/form-data`",
+    }
 }
 
 enum Stopped {

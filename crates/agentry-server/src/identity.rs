@@ -139,6 +139,7 @@ const INCIDENTS_OF: &str = "main";
 
 fn need(method: &Method, route: &str) -> Need {
     const CHAT: Scopes = Scope::LlmChat.alone();
+    const EMBED: Scopes = Scope::LlmEmbed.alone();
     const RUN: Scopes = Scope::AgentsRun.alone();
     const ADMIN: Scopes = Scope::Admin.alone().and(Scope::Operator.alone());
     const SEE: Scopes = Scope::MetricsRead.alone().and(ADMIN);
@@ -152,8 +153,10 @@ fn need(method: &Method, route: &str) -> Need {
         ("health" | "ready", "") => Need::Nothing,
         ("metrics", _) | ("v1", "status" | "usage") => Need::Any(SEE),
         ("v1", "models") | ("unmatched" | ".well-known" | "openapi.json", _) => Need::Caller,
-        ("v1", "chat" | "completions" | "responses" | "messages" | "batches") => Need::Any(CHAT),
-        ("v1", "embeddings") => Need::Any(Scope::LlmEmbed.alone()),
+        ("v1", "chat" | "completions" | "responses" | "messages") => Need::Any(CHAT),
+        ("v1", "embeddings") => Need::Any(EMBED),
+        // Each request of a batch is checked for its own.
+        ("v1", "batches" | "files") => Need::Any(CHAT.and(EMBED)),
         ("v1", "alerts") => Need::OfIncidents(Scope::IncidentsWrite.alone()),
         ("v1", "incidents") => Need::OfIncidents(READ),
         ("v1", "approvals") if reads => Need::OfIncidents(READ.and(DECIDE)),

@@ -7,10 +7,12 @@
 mod answering;
 mod app;
 mod approvals;
+mod batches;
 mod body;
 mod calls;
 mod edge;
 mod embeddings;
+mod files;
 mod headers;
 mod idempotent;
 mod identity;
@@ -30,6 +32,7 @@ mod usage;
 
 pub use app::{App, Dependency};
 pub use approvals::Approvals;
+pub use batches::{BatchCalls, BatchSettings, Batching};
 pub use body::Body;
 pub use edge::RequestId;
 pub use identity::Identity;

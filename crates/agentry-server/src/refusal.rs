@@ -26,6 +26,10 @@ pub struct Refusal {
     ends_connection: bool,
 }
 
+/// The code of a refusal, beside an answer in whose dialect it cannot be read.
+#[derive(Debug, Clone)]
+pub(crate) struct Because(pub(crate) Cow<'static, str>);
+
 impl Refusal {
     /// `code` is listed in `docs/errors.md`; `message` says what to do.
     pub fn new(status: StatusCode, code: &'static str, message: impl Into<String>) -> Self {
@@ -115,6 +119,7 @@ impl Refusal {
     fn respond(self, body: Vec<u8>) -> Response {
         let mut response = Response::new(Body::from(body));
         *response.status_mut() = self.status;
+        response.extensions_mut().insert(Because(self.code));
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         match self.retry {

@@ -7,8 +7,8 @@ use axum::{Extension, Router, middleware};
 use http::StatusCode;
 
 use crate::{
-    App, Refusal, approvals, calls, edge, embeddings, identity, incidents, models, operate,
-    recommend, status, usage,
+    App, Refusal, approvals, batches, calls, edge, embeddings, files, identity, incidents, models,
+    operate, recommend, status, usage,
 };
 
 /// All faces behind what every request goes through. A new face is one line here and one in `faces`.
@@ -17,6 +17,8 @@ pub fn router(app: Arc<App>) -> Router {
     Router::new()
         .merge(calls::routes())
         .merge(embeddings::routes())
+        .merge(batches::routes())
+        .merge(files::routes())
         .merge(models::routes())
         .merge(incidents::routes())
         .merge(approvals::routes())
@@ -36,6 +38,8 @@ fn paths() -> impl Iterator<Item = &'static str> {
     [
         calls::PATHS,
         embeddings::PATHS,
+        batches::PATHS,
+        files::PATHS,
         models::PATHS,
         incidents::PATHS,
         approvals::PATHS,

@@ -38,6 +38,8 @@ macro_rules! for_each_batches_test {
             files_are_kept_as_long_as_was_said
             items_are_answered_in_any_order
             tenants_see_nothing_of_each_other
+            of_each_tenant_the_oldest_batches_wait
+            what_a_former_life_held_waits_again
             what_is_put_back_waits_again
         }
     };
@@ -321,4 +323,28 @@ pub async fn each_item_is_claimed_by_one_of_many<K: Kind>(kind: &K) {
     let numbers: Vec<u64> = claimed.map(|claimed| claimed.lease.number).collect();
     let distinct: BTreeSet<u64> = numbers.iter().copied().collect();
     assert_eq!((numbers.len(), distinct.len()), (20, 20));
+}
+
+pub async fn what_a_former_life_held_waits_again<K: Kind>(kind: &K) {
+    let store = kind.fresh().await;
+    store.create(batch("a", "main", 2)).await.unwrap();
+    let old = lease(&store, "a", 1).await;
+    let store = kind.reopen(store).await;
+    assert_eq!(store.release("somebody else").await.unwrap(), 0);
+    assert_eq!(store.release("me").await.unwrap(), 1);
+    let new = lease(&store, "a", 1).await;
+    assert_eq!(new.number, old.number);
+    assert!(!store.finish(&old, answer(200), at(2)).await.unwrap());
+    assert!(store.finish(&new, answer(200), at(2)).await.unwrap());
+    assert_eq!(store.release("me").await.unwrap(), 0);
+}
+
+pub async fn of_each_tenant_the_oldest_batches_wait<K: Kind>(kind: &K) {
+    let store = kind.fresh().await;
+    for (id, tenant) in [("a", "main"), ("b", "main"), ("c", "main"), ("d", "other")] {
+        store.create(batch(id, tenant, 1)).await.unwrap();
+    }
+    let waiting = store.waiting(at(1), 2).await.unwrap();
+    let ids: Vec<_> = waiting.iter().map(|waiting| waiting.batch.as_str()).collect();
+    assert_eq!(ids, ["a", "b", "d"]);
 }

@@ -188,7 +188,7 @@ impl Batches for MemoryStore {
         Ok(true)
     }
 
-    async fn waiting(&self, now: Timestamp, max: usize) -> Result<Vec<Waiting>, Error> {
+    async fn waiting(&self, now: Timestamp, of_each: usize) -> Result<Vec<Waiting>, Error> {
         let kept = self.kept();
         let open = kept.batches.values().filter(|Entry { batch, items }| {
             batch.cancelled.is_none()
@@ -199,7 +199,13 @@ impl Batches for MemoryStore {
             batch: batch.id.clone(),
             tenant: batch.owner.tenant.clone(),
         });
-        Ok(waiting.take(max).collect())
+        let mut seen = BTreeMap::<String, usize>::new();
+        let among_first = |waiting: &Waiting| {
+            let seen = seen.entry(waiting.tenant.clone()).or_default();
+            *seen += 1;
+            *seen <= of_each
+        };
+        Ok(waiting.filter(among_first).collect())
     }
 
     async fn claim(&self, claim: Claim) -> Result<Option<Claimed>, Error> {
@@ -233,6 +239,17 @@ impl Batches for MemoryStore {
             }
         }
         Ok(())
+    }
+
+    async fn release(&self, name: &str) -> Result<u64, Error> {
+        let mut released = 0;
+        for item in self.kept().batches.values_mut().flat_map(|entry| &mut entry.items) {
+            if matches!(&item.state, State::Held { holder, .. } if holder == name) {
+                item.state = State::Waiting;
+                released += 1;
+            }
+        }
+        Ok(released)
     }
 
     async fn finish(&self, lease: &Lease, answer: Answer, now: Timestamp) -> Result<bool, Error> {

@@ -33,6 +33,9 @@ pub(super) enum Batching {
         holder: String,
         lease_until: Timestamp,
     },
+    Release {
+        holder: String,
+    },
     Finish {
         lease: Lease,
         answer: Answer,
@@ -83,6 +86,7 @@ impl Batching {
             Self::Cancel { .. }
             | Self::Claim(_)
             | Self::Renew { .. }
+            | Self::Release { .. }
             | Self::PutBack { .. }
             | Self::Sweep { .. }
             | Self::DeleteFile { .. }
@@ -105,6 +109,12 @@ impl Batching {
                 connection,
                 "UPDATE batch_items SET lease_until = ?2 WHERE holder = ?1 AND state = 1",
                 params![holder, lease_until.as_micros()],
+            ),
+            Self::Release { holder } => execute(
+                connection,
+                "UPDATE batch_items SET state = 0, holder = NULL, lease_until = NULL
+                 WHERE holder = ?1 AND state = 1",
+                [holder],
             ),
             Self::Finish { lease, answer, now } => finish(connection, lease, (answer, *now)),
             Self::PutBack { lease, tries } => execute(
@@ -413,11 +423,13 @@ fn result(row: &Row<'_>) -> Result<ItemResult> {
 }
 
 const WAITING: &str = "
-SELECT id, tenant FROM batches b
-WHERE finished IS NULL AND cancelled IS NULL AND expires > ?1 AND EXISTS (
-  SELECT 1 FROM batch_items i
-  WHERE i.batch = b.batch AND state < 2 AND (state = 0 OR lease_until <= ?1))
-ORDER BY batch LIMIT ?2";
+SELECT id, tenant FROM (
+  SELECT batch, id, tenant, row_number() OVER (PARTITION BY tenant ORDER BY batch) AS place
+  FROM batches b
+  WHERE finished IS NULL AND cancelled IS NULL AND expires > ?1 AND EXISTS (
+    SELECT 1 FROM batch_items i
+    WHERE i.batch = b.batch AND state < 2 AND (state = 0 OR lease_until <= ?1)))
+WHERE place <= ?2 ORDER BY batch";
 
 const FILE: &str = r#"
 SELECT id, tenant, "user", name, length(content), created, keep_until FROM batch_files
@@ -528,11 +540,11 @@ impl Batches for SqliteStore {
     async fn waiting(
         &self,
         now: Timestamp,
-        max: usize,
+        of_each: usize,
     ) -> std::result::Result<Vec<Waiting>, Error> {
         let ask = move |connection: &Connection| {
             let mut find = connection.prepare_cached(WAITING)?;
-            let waiting = find.query_map(params![now.as_micros(), limit(max)], |row| {
+            let waiting = find.query_map(params![now.as_micros(), limit(of_each)], |row| {
                 Ok(Waiting { batch: row.get(0)?, tenant: row.get(1)? })
             })?;
             waiting.collect()
@@ -550,6 +562,10 @@ impl Batches for SqliteStore {
     async fn renew(&self, holder: &str, lease_until: Timestamp) -> std::result::Result<(), Error> {
         let renew = Batching::Renew { holder: holder.to_owned(), lease_until };
         self.batch_changes(renew).await.map(drop)
+    }
+
+    async fn release(&self, holder: &str) -> std::result::Result<u64, Error> {
+        self.batch_changes(Batching::Release { holder: holder.to_owned() }).await
     }
 
     async fn finish(
