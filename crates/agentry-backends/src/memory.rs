@@ -39,6 +39,13 @@ impl MemoryStore {
         Self::default()
     }
 
+    /// For a process that goes on for long: only so many of the latest usage records are kept.
+    #[must_use]
+    pub fn keeping_usage(records_max: usize) -> Self {
+        let books = Mutex::new(ledger::Books::keeping_usage(records_max));
+        Self { books, ..Self::default() }
+    }
+
     fn model(&self) -> MutexGuard<'_, Model> {
         self.model.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -130,7 +130,7 @@ fn banner(terminal: Terminal, config: &Config, address: SocketAddr) {
     let models: Vec<&str> = config.models.iter().map(|model| model.name.as_str()).collect();
     match models.as_slice() {
         [] => terminal.note(
-            "models         none: set OPENAI_API_KEY, or add [providers.NAME] to agentry.toml",
+            "models         none: set OPENAI_API_KEY or another usual variable, or begin with `agentry init`",
         ),
         models => terminal.note(format_args!("models         {}", models.join(", "))),
     }

@@ -19,6 +19,8 @@ pub(super) struct Books {
     settled: BTreeMap<(Arc<str>, Period), i64>,
     slices: BTreeMap<SliceId, Slice>,
     usage: BTreeMap<UsageId, UsageRecord>,
+    /// Of so many records the oldest go. What was spent is known without them.
+    usage_max: Option<usize>,
 }
 
 struct Slice {
@@ -30,6 +32,10 @@ struct Slice {
 }
 
 impl Books {
+    pub(super) fn keeping_usage(records_max: usize) -> Self {
+        Self { usage_max: Some(records_max), ..Self::default() }
+    }
+
     fn reserve(&mut self, ask: &Ask) -> Grant {
         let SliceId { account, period, holder: _ } = &ask.slice;
         let balance = self.balance(account, *period);
@@ -103,6 +109,9 @@ impl Books {
                 continue;
             }
             self.usage.insert(record.id, record.as_ref().clone());
+            if self.usage_max.is_some_and(|max| self.usage.len() > max) {
+                self.usage.pop_first();
+            }
             for charge in charges {
                 let amount = charge.amount.0;
                 if let Some(slice) = self.slices.get_mut(&*charge.slice) {
@@ -232,3 +241,6 @@ impl Ledger for MemoryStore {
         Ok(self.books().forget(tenant, user))
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -27,6 +27,9 @@ pub(crate) struct Stores {
     pub(crate) instance: String,
 }
 
+/// Records of usage that are kept in memory, where nothing else is: some megabytes.
+const USAGE_MAX: usize = 10_000;
+
 /// The only one there.
 const ALONE: &str = "local";
 
@@ -48,7 +51,7 @@ impl Stores {
     /// Everything in one place, for one instance.
     pub(crate) fn local(storage: &Storage) -> anyhow::Result<Self> {
         Ok(match storage {
-            Storage::Memory => Self::in_one(MemoryStore::new()),
+            Storage::Memory => Self::in_one(MemoryStore::keeping_usage(USAGE_MAX)),
             Storage::Sqlite(path) => Self::in_one(SqliteStore::open(path)?),
         })
     }
