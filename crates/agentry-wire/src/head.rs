@@ -129,14 +129,36 @@ struct Draft<'a> {
     model: Option<Piece<'a>>,
     stream: Option<Piece<'a>>,
     stream_options: Option<Piece<'a>>,
-    output_tokens_max: Option<Piece<'a>>,
+    output_tokens_max: [Option<Piece<'a>>; 2],
     choices: Option<Piece<'a>>,
     user: Option<Piece<'a>>,
     digest: u128,
     prefix: u64,
+    /// Which of [`DECISIVE`] were there.
+    seen: u16,
+    /// What could be understood in two ways.
+    ambiguous: Option<Invalid>,
     /// Just behind the opening brace.
     start: usize,
 }
+
+/// Parsers disagree about which of two fields of one name counts. So that what is admitted, screened and billed is what the
+/// upstream reads, these may be there once, and in plain letters.
+const DECISIVE: [&str; 13] = [
+    "model",
+    "messages",
+    "input",
+    "system",
+    "instructions",
+    "tools",
+    "stream",
+    "stream_options",
+    "max_tokens",
+    "max_completion_tokens",
+    "max_output_tokens",
+    "n",
+    "user",
+];
 
 /// A value and where it begins.
 #[derive(Clone, Copy)]
@@ -178,20 +200,22 @@ impl<'a> Draft<'a> {
         if skip::space(bytes, at) == bytes.len() { Ok(draft) } else { Err(NotJson) }
     }
 
-    /// Of a field that is there twice, the last one counts, as with most parsers. A name that is written with escapes is
-    /// another name: none that we look for needs them.
     fn field(&mut self, dialect: Dialect, name: &str, value: Piece<'a>) {
+        self.note(name);
         let slot = match (name, dialect) {
             ("model", _) => &mut self.model,
             ("stream", _) => &mut self.stream,
             ("stream_options", Dialect::ChatCompletions) => &mut self.stream_options,
             ("user", Dialect::ChatCompletions | Dialect::Responses)
             | ("metadata", Dialect::Messages) => &mut self.user,
-            ("max_completion_tokens" | "max_tokens", Dialect::ChatCompletions)
-            | ("max_output_tokens", Dialect::Responses)
-            | ("max_tokens", Dialect::Messages) => {
+            ("max_tokens", Dialect::ChatCompletions | Dialect::Messages)
+            | ("max_output_tokens", Dialect::Responses) => {
                 self.hash(name, value.text);
-                &mut self.output_tokens_max
+                &mut self.output_tokens_max[0]
+            }
+            ("max_completion_tokens", Dialect::ChatCompletions) => {
+                self.hash(name, value.text);
+                &mut self.output_tokens_max[1]
             }
             ("n", Dialect::ChatCompletions) => {
                 self.hash(name, value.text);
@@ -202,6 +226,24 @@ impl<'a> Draft<'a> {
             _ => return self.hash(name, value.text),
         };
         *slot = Some(value);
+    }
+
+    /// Remembers a name, and whether it makes the request mean two things.
+    fn note(&mut self, name: &str) {
+        let escaped = memchr::memchr(b'\\', name.as_bytes());
+        let plain =
+            escaped.and_then(|_| serde_json::from_str::<String>(&format!("\"{name}\"")).ok());
+        let plain = plain.as_deref().unwrap_or(name);
+        let Some(at) = DECISIVE.iter().position(|known| *known == plain) else { return };
+        let reason = if escaped.is_some() {
+            "write the name of this parameter without escapes"
+        } else if self.seen & (1 << at) != 0 {
+            "this parameter is there twice"
+        } else {
+            self.seen |= 1 << at;
+            return;
+        };
+        self.ambiguous.get_or_insert_with(|| invalid(plain, reason));
     }
 
     /// Fields may come in any order, so their hashes are added up.
@@ -217,6 +259,9 @@ impl<'a> Draft<'a> {
     }
 
     fn finish(self, dialect: Dialect) -> Result<Head, Invalid> {
+        if let Some(ambiguous) = self.ambiguous {
+            return Err(ambiguous);
+        }
         let model = self.model.ok_or_else(|| invalid("model", "this parameter is required"))?;
         let name: String = read("model", Some(model))?.unwrap_or_default();
         if name.is_empty() {
@@ -232,11 +277,15 @@ impl<'a> Draft<'a> {
         } else {
             read::<String>("user", self.user)?
         };
+        // An upstream may go by either name.
+        let [older, newer] = self.output_tokens_max;
+        let output_tokens_max =
+            read::<u64>("max_tokens", older)?.max(read("max_completion_tokens", newer)?);
         let span = |piece: Piece<'_>| (piece.start, piece.start + piece.text.len());
         Ok(Head {
             model: name,
             stream: read("stream", self.stream)?.unwrap_or_default(),
-            output_tokens_max: read("max_tokens", self.output_tokens_max)?,
+            output_tokens_max,
             choices: choices.unwrap_or(1),
             wants_usage: options.is_some_and(|options| options.include_usage),
             user,

@@ -49,6 +49,28 @@ fn what_is_wrong_is_named() {
 }
 
 #[test]
+fn what_a_parser_may_understand_in_two_ways_is_refused() {
+    refused(r#"{"model":"cheap","model":"dear"}"#, "model: this parameter is there twice");
+    refused(r#"{"model":"m","messages":[1],"messages":[2]}"#, "messages: this parameter");
+    refused(r#"{"model":"cheap","mod\u0065l":"dear"}"#, "model: write the name");
+    refused(r#"{"model":"m","\u006dax_tokens":9}"#, "max_tokens: write the name");
+    // Only names at the top decide something.
+    assert_eq!(head(r#"{"model":"m","metadata":{"model":"x","model":"y"}}"#).model, "m");
+    assert_eq!(head(r#"{"model":"m","\u0061":1,"\u0061":2}"#).model, "m");
+}
+
+#[test]
+fn of_two_limits_the_greater_is_what_may_be_written() {
+    for body in [
+        r#"{"model":"m","max_completion_tokens":90,"max_tokens":5}"#,
+        r#"{"model":"m","max_tokens":90,"max_completion_tokens":5}"#,
+        r#"{"model":"m","max_tokens":90,"max_completion_tokens":null}"#,
+    ] {
+        assert_eq!(head(body).output_tokens_max, Some(90), "{body}");
+    }
+}
+
+#[test]
 fn the_digest_knows_all_that_changes_the_answer_and_nothing_else() {
     let digest = |body: &str| head(body).digest;
     let plain = digest(r#"{"model":"m","temperature":0,"messages":[1]}"#);

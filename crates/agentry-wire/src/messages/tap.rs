@@ -11,7 +11,7 @@ use serde_json::{Map, Value};
 use super::error::from_error;
 use super::reading::usage;
 use super::{FOREIGN, finish_reason};
-use crate::tap::{Pass, Read};
+use crate::tap::{Pass, Read, worse};
 
 /// Reads the marks off a streamed answer. Most events only carry text: they are not parsed.
 #[derive(Debug, Default)]
@@ -98,7 +98,7 @@ impl Read for Reader {
                 self.account(read.usage, marks);
                 if let Some(reason) = read.delta.and_then(|delta| delta.stop_reason) {
                     self.finished = true;
-                    marks.finish = Some(finish_reason(&reason));
+                    marks.finish = worse(marks.finish.take(), Some(finish_reason(&reason)));
                 }
             }
             "message_stop" => marks.done = true,

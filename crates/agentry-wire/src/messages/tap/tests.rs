@@ -29,7 +29,7 @@ fn pass<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> (Vec<u8>, Outcome, Op
     for Frame { bytes: passed, marks } in frames {
         bytes.extend_from_slice(&passed);
         usage = marks.usage.map(|usage| *usage).or(usage);
-        outcome.finish = marks.finish.or(outcome.finish);
+        outcome.finish = worse(outcome.finish.take(), marks.finish);
         outcome.done |= marks.done;
     }
     (bytes, outcome, usage)
@@ -65,6 +65,9 @@ fn the_marks_are_read_in_passing() {
     let done = Outcome { finish: Some(FinishReason::Length), done: true, failed: None };
     check(&[START, TEXT, DELTA, STOP].concat(), &done, 9);
     check(&[START, TEXT, DELTA].concat(), &done, 9);
+    // Whoever ends twice ended as badly as it ever did, however many pieces that came in.
+    let stopped = DELTA.replace("max_tokens", "end_turn");
+    check(&[START, TEXT, DELTA, &stopped, STOP].concat(), &done, 9);
     let cut = Outcome { failed: Some(ModelError::Truncated), ..Outcome::default() };
     check(&[START, TEXT].concat(), &cut, 1);
     check("", &cut, 0);
