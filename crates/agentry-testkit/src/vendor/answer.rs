@@ -1,9 +1,11 @@
-//! What a vendor says when all is well, whole or as a stream, in either dialect. What is wrong with it is added by
-//! [`Reply`].
+//! What a vendor says when all is well, whole or as a stream, in its dialect. What is wrong with it is added by [`Reply`].
 
 use serde_json::{Value, json};
 
 use super::Reply;
+
+mod gemini;
+mod responses;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Dialect {
@@ -11,6 +13,10 @@ pub enum Dialect {
     Chat,
     /// Anthropic's Messages.
     Messages,
+    /// OpenAI's Responses.
+    Responses,
+    /// Gemini's `generateContent`.
+    Gemini,
 }
 
 /// A good answer.
@@ -18,6 +24,8 @@ pub enum Dialect {
 pub struct Answer {
     dialect: Dialect,
     model: String,
+    /// What it thought aloud before, and what proves it.
+    thought: Option<(String, String)>,
     /// Each is a delta of a stream.
     pieces: Vec<String>,
     /// Name, and the JSON text of the arguments in the fragments of a stream.
@@ -36,6 +44,7 @@ impl Answer {
         Self {
             dialect: Dialect::Chat,
             model: "vendor-model".to_owned(),
+            thought: None,
             pieces: pieces.iter().map(|piece| (*piece).to_owned()).collect(),
             calls: Vec::new(),
             finish: Some("stop".to_owned()),
@@ -49,6 +58,31 @@ impl Answer {
     pub fn messages(pieces: &[&str]) -> Self {
         let answer = Self { dialect: Dialect::Messages, ..Self::chat(pieces) };
         Self { finish: Some("end_turn".to_owned()), ..answer }.with_usage(10, 5)
+    }
+
+    /// The same in the shape of OpenAI's Responses.
+    #[must_use]
+    pub fn responses(pieces: &[&str]) -> Self {
+        let answer = Self { dialect: Dialect::Responses, ..Self::chat(pieces) };
+        Self { finish: Some("completed".to_owned()), ..answer }.with_usage(10, 5)
+    }
+
+    /// The same in Gemini's.
+    #[must_use]
+    pub fn gemini(pieces: &[&str]) -> Self {
+        let answer = Self { dialect: Dialect::Gemini, ..Self::chat(pieces) };
+        Self { finish: Some("STOP".to_owned()), ..answer }.with_usage(10, 5)
+    }
+
+    /// The same in any.
+    #[must_use]
+    pub fn of(dialect: Dialect, pieces: &[&str]) -> Self {
+        match dialect {
+            Dialect::Chat => Self::chat(pieces),
+            Dialect::Messages => Self::messages(pieces),
+            Dialect::Responses => Self::responses(pieces),
+            Dialect::Gemini => Self::gemini(pieces),
+        }
     }
 
     /// As the vendor names the model that answers.
@@ -65,6 +99,14 @@ impl Answer {
                 "prompt_tokens": input, "completion_tokens": output, "total_tokens": input + output,
             }),
             Dialect::Messages => json!({ "input_tokens": input, "output_tokens": output }),
+            Dialect::Responses => json!({
+                "input_tokens": input, "input_tokens_details": { "cached_tokens": 0 },
+                "output_tokens": output, "output_tokens_details": { "reasoning_tokens": 0 },
+                "total_tokens": input + output,
+            }),
+            Dialect::Gemini => json!({
+                "promptTokenCount": input, "candidatesTokenCount": output, "totalTokenCount": input + output,
+            }),
         };
         self.with_raw_usage(usage)
     }
@@ -76,6 +118,13 @@ impl Answer {
         self
     }
 
+    /// Thinks aloud before it says anything. Chat completions have no place for the signature.
+    #[must_use]
+    pub fn thinking(mut self, thought: &str, signature: &str) -> Self {
+        self.thought = Some((thought.to_owned(), signature.to_owned()));
+        self
+    }
+
     /// `fragments` add up to the arguments.
     #[must_use]
     pub fn calling(mut self, name: &str, fragments: &[&str]) -> Self {
@@ -84,6 +133,9 @@ impl Answer {
         self.finish = Some(match self.dialect {
             Dialect::Chat => "tool_calls".to_owned(),
             Dialect::Messages => "tool_use".to_owned(),
+            Dialect::Responses => "completed".to_owned(),
+            // Calls end with the word for a plain end.
+            Dialect::Gemini => "STOP".to_owned(),
         });
         self
     }
@@ -112,6 +164,8 @@ impl Answer {
         Reply::json(&match self.dialect {
             Dialect::Chat => self.whole_chat(),
             Dialect::Messages => self.whole_message(),
+            Dialect::Responses => self.whole_response(),
+            Dialect::Gemini => self.whole_gemini(),
         })
     }
 
@@ -121,7 +175,7 @@ impl Answer {
         Reply::events(self.events())
     }
 
-    /// The stream without what tells its end: `[DONE]` or `message_stop`.
+    /// The stream without what tells its end: `[DONE]`, `message_stop`, or the last event.
     #[must_use]
     pub fn stream_without_end(&self) -> Reply {
         let mut events = self.events();
@@ -129,12 +183,14 @@ impl Answer {
         Reply::events(events)
     }
 
-    /// Chat: the role, one for each piece, the calls, the finish, the usage, `[DONE]`. Messages: as Anthropic orders them.
+    /// Chat: the role, one for each piece, the calls, the finish, the usage, `[DONE]`. The others: as their vendors order them.
     #[must_use]
     pub fn events(&self) -> Vec<Vec<u8>> {
         match self.dialect {
             Dialect::Chat => self.chat_events(),
             Dialect::Messages => self.message_events(),
+            Dialect::Responses => self.response_events(),
+            Dialect::Gemini => self.gemini_events(),
         }
     }
 
@@ -146,6 +202,9 @@ impl Answer {
         let mut message = json!({ "role": "assistant", "content": self.text(), "refusal": null });
         if !calls.is_empty() {
             message["tool_calls"] = calls.into();
+        }
+        if let Some((thought, _)) = &self.thought {
+            message["reasoning_content"] = thought.as_str().into();
         }
         let choice = json!({ "index": 0, "message": message, "logprobs": null, "finish_reason": self.finish });
         let mut answer = json!({
@@ -172,6 +231,10 @@ impl Answer {
         };
         let mut events =
             vec![delta(json!({ "role": "assistant", "content": "", "refusal": null }), None)];
+        let thought = self.thought.iter();
+        events.extend(
+            thought.map(|(thought, _)| delta(json!({ "reasoning_content": thought }), None)),
+        );
         events.extend(self.pieces.iter().map(|piece| delta(json!({ "content": piece }), None)));
         for (index, (name, fragments)) in (0..).zip(&self.calls) {
             events.push(delta(json!({ "tool_calls": [call(index, name, "")] }), None));
@@ -191,7 +254,11 @@ impl Answer {
     }
 
     fn whole_message(&self) -> Value {
-        let mut content = vec![json!({ "type": "text", "text": self.text() })];
+        let mut content = Vec::new();
+        content.extend(self.thought.iter().map(|(thought, signature)| {
+            json!({ "type": "thinking", "thinking": thought, "signature": signature })
+        }));
+        content.push(json!({ "type": "text", "text": self.text() }));
         content.extend((0..).zip(&self.calls).map(|(index, (name, fragments))| {
             let input: Value = serde_json::from_str(&fragments.concat()).expect("arguments are JSON");
             json!({ "type": "tool_use", "id": format!("toolu_{index}"), "name": name, "input": input })
@@ -223,13 +290,24 @@ impl Answer {
             }
             events.push(event("content_block_stop", json!({ "index": index })));
         };
+        let mut index = 0;
+        if let Some((thought, signature)) = &self.thought {
+            let start = json!({ "type": "thinking", "thinking": "", "signature": "" });
+            let deltas = vec![
+                json!({ "type": "thinking_delta", "thinking": thought }),
+                json!({ "type": "signature_delta", "signature": signature }),
+            ];
+            block(index, start, deltas, &mut events);
+            index += 1;
+        }
         let texts = self.pieces.iter().map(|text| json!({ "type": "text_delta", "text": text }));
-        block(0, json!({ "type": "text", "text": "" }), texts.collect(), &mut events);
-        for (index, (name, fragments)) in (1..).zip(&self.calls) {
-            let start = json!({ "type": "tool_use", "id": format!("toolu_{}", index - 1), "name": name, "input": {} });
+        block(index, json!({ "type": "text", "text": "" }), texts.collect(), &mut events);
+        for (number, (name, fragments)) in (0..).zip(&self.calls) {
+            let start = json!({ "type": "tool_use", "id": format!("toolu_{number}"), "name": name, "input": {} });
             let deltas = fragments
                 .iter()
                 .map(|fragment| json!({ "type": "input_json_delta", "partial_json": fragment }));
+            index += 1;
             block(index, start, deltas.collect(), &mut events);
         }
         let delta = json!({ "stop_reason": self.finish, "stop_sequence": null });

@@ -31,15 +31,19 @@ impl Received {
         serde_json::from_slice(&self.body).unwrap_or_default()
     }
 
-    /// Empty when none is named.
+    /// In the body or, as with Gemini, in the path; empty when none is named.
     #[must_use]
     pub fn model(&self) -> String {
-        self.json()["model"].as_str().unwrap_or_default().to_owned()
+        if let Some(model) = self.json()["model"].as_str() {
+            return model.to_owned();
+        }
+        let named = self.path.split_once("/models/").and_then(|(_, rest)| rest.split_once(':'));
+        named.map(|(model, _)| model.to_owned()).unwrap_or_default()
     }
 
     #[must_use]
     pub fn is_streamed(&self) -> bool {
-        self.json()["stream"] == true
+        self.json()["stream"] == true || self.path.contains(":streamGenerateContent")
     }
 }
 

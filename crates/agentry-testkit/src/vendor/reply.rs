@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use super::Dialect;
+
 /// How the client can tell where the body ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Framing {
@@ -134,6 +136,26 @@ impl Reply {
         let error = json!({ "type": kind, "message": format!("the vendor says {status}") });
         let body = json!({ "type": "error", "error": error, "request_id": "req_vendor" });
         Self::json(&body).status(status).header("request-id", "req_vendor")
+    }
+
+    /// The same in Gemini's shape.
+    #[must_use]
+    pub fn gemini_error(status: u16) -> Self {
+        let error = json!({
+            "code": status, "message": format!("the vendor says {status}"),
+            "status": super::failure::gemini(status),
+        });
+        Self::json(&json!({ "error": error })).status(status)
+    }
+
+    /// The same in any.
+    #[must_use]
+    pub fn error_in(dialect: Dialect, status: u16) -> Self {
+        match dialect {
+            Dialect::Chat | Dialect::Responses => Self::error(status),
+            Dialect::Messages => Self::anthropic_error(status),
+            Dialect::Gemini => Self::gemini_error(status),
+        }
     }
 
     #[must_use]
