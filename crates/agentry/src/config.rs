@@ -13,6 +13,7 @@ use agentry_gateway::Rule;
 use agentry_guards::Guards;
 use agentry_server::{BodyLimits, Settings};
 
+mod batches;
 mod breaker;
 mod budgets;
 mod cache;
@@ -28,6 +29,7 @@ mod storage;
 mod tree;
 mod value;
 
+pub(crate) use batches::Batches;
 pub(crate) use cache::Shared;
 pub(crate) use incident::{Incident, Jira, Source};
 pub(crate) use keys::{Access, JwksAt, TokenIssuer};
@@ -60,6 +62,7 @@ pub(crate) struct Config {
     pub(crate) guards: Option<Guards>,
     /// Budgets beside those of keys.
     pub(crate) budgets: Vec<Rule>,
+    pub(crate) batches: Batches,
     pub(crate) incident: Incident,
     pub(crate) access: Access,
 }
@@ -168,6 +171,7 @@ fn resolve(sources: Sources<'_>) -> Result<Config, Error> {
     let shared = cache::shared(root.table("shared"));
     let guards = guards::read(root.table("guards"), &notes);
     let budgets = budgets::read(root.each("budgets"));
+    let batches = batches::read(root.table("batches"));
     root.finish();
 
     let problems = notes.problems.into_inner();
@@ -186,6 +190,7 @@ fn resolve(sources: Sources<'_>) -> Result<Config, Error> {
                 shared,
                 guards,
                 budgets,
+                batches,
                 incident,
                 access,
             })

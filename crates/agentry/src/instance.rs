@@ -20,6 +20,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::clock::SystemClock;
+use crate::wiring::batches;
 use crate::wiring::identity::Access;
 use crate::wiring::policies::Background;
 use gauges::Gauges;
@@ -43,6 +44,7 @@ pub(crate) struct Parts {
     pub(crate) identity: Option<Access>,
     /// What the gateway needs running.
     pub(crate) background: Background,
+    pub(crate) batches: batches::Parts,
     pub(crate) ports: handling::Ports,
     pub(crate) handling: handling::Settings,
 }
@@ -55,13 +57,24 @@ pub(crate) struct Instance {
     gauges: Gauges,
     identity: Option<Access>,
     background: Background,
+    batches: batches::Running,
 }
 
 impl Instance {
     pub(crate) async fn assemble(parts: Parts) -> anyhow::Result<Self> {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-        let Parts { server, gateway, metrics, store, log, identity, background, ports, handling } =
-            parts;
+        let Parts {
+            server,
+            gateway,
+            metrics,
+            store,
+            log,
+            identity,
+            background,
+            batches,
+            ports,
+            handling,
+        } = parts;
         let deadline = INCIDENT_DEADLINE.saturating_add(handling.deciding());
         let programs = handling::programs(ports, Arc::clone(&store), handling)?;
         let registry =
@@ -92,15 +105,17 @@ impl Instance {
         .context("read back the alerts")?;
         let desk = Desk::new(door, Arc::clone(&store), Arc::clone(&log));
         let gauges = Gauges { store: Arc::clone(&store), metrics: Arc::clone(&metrics) };
-        let mut app = App::new(gateway, metrics, Arc::clone(&clock))
+        let mut app = App::new(Arc::clone(&gateway), metrics, Arc::clone(&clock))
             .settings(server)
             .incidents(Arc::new(desk::Face(desk)))
             .dependency(Arc::new(storage::Storage(Arc::clone(&store))))
             .approvals(Approvals { store: Arc::clone(&store), log, clock, nudge });
         if let Some(access) = &identity {
-            app = app.identity(access.face(store));
+            app = app.identity(access.face(store).user_data(batches.user_data()));
         }
-        Ok(Self { app, intake, worker, gauges, identity, background })
+        let keys = identity.as_ref().map(Access::keys);
+        let (app, batches) = batches.open(app, gateway, keys);
+        Ok(Self { app, intake, worker, gauges, identity, background, batches })
     }
 
     /// Serves until `shutdown`, or until the store has failed for good. What was used is stored before it returns.
@@ -137,13 +152,16 @@ impl Instance {
         listener: TcpListener,
         shutdown: CancellationToken,
     ) -> anyhow::Result<Drained> {
-        let Self { app, intake, worker, gauges, identity, background: _ } = self;
+        let Self { app, intake, worker, gauges, identity, background: _, batches } = self;
         let tasks = TaskTracker::new();
         let (stop_intake, stop_worker) = (CancellationToken::new(), CancellationToken::new());
         // It ends with whatever ends the instance, and nothing waits for it.
         let _counting = stop_worker.clone().drop_guard();
         tasks.spawn(gauges.run(stop_worker.clone()));
         let following = identity.map(|access| tasks.spawn(access.follow(stop_worker.clone())));
+        let stop_batches = shutdown.child_token();
+        let _batching = stop_batches.clone().drop_guard();
+        let batches = tasks.spawn(batches.run(stop_batches));
         let mut intake = tasks.spawn(intake.run(stop_intake.clone()));
         let mut worker = tasks.spawn(worker.run(stop_worker.clone()));
         let stop_server = shutdown.child_token();
@@ -167,6 +185,7 @@ impl Instance {
                 anyhow::bail!("the worker ended before it was told to");
             }
         };
+        batches.await.context("stop the batches")?;
         stop_intake.cancel();
         intake.await.context("stop the intake")?;
         stop_worker.cancel();

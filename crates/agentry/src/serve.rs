@@ -33,7 +33,14 @@ pub(crate) fn run(cx: &Context) -> Result<Exit, Ended> {
         .context("start the runtime")?;
     runtime.block_on(async {
         let listener = listen(config.server.listen).await?;
-        let Stores { runs, log, keys, ledger, instance } = Stores::open(&config).await?;
+        let Stores { runs, log, keys, ledger, requests, batches, instance } =
+            Stores::open(&config).await?;
+        let batches = wiring::batches::Parts {
+            requests,
+            batches,
+            settings: config.batches.clone(),
+            instance: instance.clone(),
+        };
         let company = Company::open(&config, instance).map_err(usage)?;
         let access = Access::open(&config, keys, Arc::clone(&ledger), &company).await?;
         if access.is_open() && !config.server.listen.ip().is_loopback() {
@@ -53,6 +60,7 @@ pub(crate) fn run(cx: &Context) -> Result<Exit, Ended> {
             log,
             identity: Some(access),
             background,
+            batches,
             ports,
             handling: incident::settings(&config),
         };

@@ -19,6 +19,7 @@ use anyhow::{Context as _, anyhow};
 use crate::clock::SystemClock;
 use crate::config::{self, Config, Kind, Model, Provider, Source};
 
+pub(crate) mod batches;
 pub(crate) mod identity;
 pub(crate) mod incident;
 pub(crate) mod policies;

@@ -89,7 +89,10 @@ fn parts(plan: &Plan, config: &Config, deployer: Deployer) -> anyhow::Result<Par
         std::fs::create_dir_all(folder(kind))
             .with_context(|| format!("create {}", folder(kind).display()))?;
     }
-    let Stores { runs, log, .. } = Stores::local(&Storage::Sqlite(folder("agentry.db")))?;
+    let Stores { runs, log, requests, batches, instance, .. } =
+        Stores::local(&Storage::Sqlite(folder("agentry.db")))?;
+    let batches =
+        wiring::batches::Parts { requests, batches, settings: config.batches.clone(), instance };
     let metrics = Arc::new(Metrics::new());
     let gateway = Arc::new(wiring::gateway(config, Arc::clone(&metrics), Policies::default())?);
     let alias = config
@@ -107,6 +110,7 @@ fn parts(plan: &Plan, config: &Config, deployer: Deployer) -> anyhow::Result<Par
         store: runs,
         identity: None,
         background: Background::default(),
+        batches,
         ports: handling::Ports {
             telemetry: Arc::new(incident::telemetry_of_folder(&plan.folder)?),
             tickets: Arc::new(FileTickets::new(folder("tickets"))),

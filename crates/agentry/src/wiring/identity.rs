@@ -93,6 +93,10 @@ impl Access {
             .user_data(Arc::new(Usage(Arc::clone(&self.ledger))))
     }
 
+    pub(crate) fn keys(&self) -> Arc<KeyRing> {
+        Arc::clone(&self.keys)
+    }
+
     /// Sees what other instances and issuers change, until told to stop.
     pub(crate) async fn follow(self, shutdown: CancellationToken) {
         let Self { keys, authenticator, ledger: _, shared } = self;

@@ -8,6 +8,8 @@ use std::sync::Arc;
 use agentry_backends::memory::MemoryStore;
 use agentry_backends::postgres::{OpenError, PostgresStore};
 use agentry_backends::sqlite::SqliteStore;
+use agentry_core::batches::Batches;
+use agentry_core::idempotency::Idempotency;
 use agentry_core::keys::KeyStore;
 use agentry_core::ledger::Ledger;
 use agentry_core::store::{Log, RunStore};
@@ -23,6 +25,8 @@ pub(crate) struct Stores {
     pub(crate) log: Arc<dyn Log>,
     pub(crate) keys: Arc<dyn KeyStore>,
     pub(crate) ledger: Arc<dyn Ledger>,
+    pub(crate) requests: Arc<dyn Idempotency>,
+    pub(crate) batches: Arc<dyn Batches>,
     /// What this instance is called by the ledger; the same after a restart, where it keeps anything at all.
     pub(crate) instance: String,
 }
@@ -45,7 +49,13 @@ impl Stores {
             None => instance_of(&config.storage)?,
         };
         let store = Arc::new(store);
-        Ok(Self { keys: Arc::clone(&store) as Arc<_>, ledger: store, instance, ..stores })
+        Ok(Self {
+            keys: Arc::clone(&store) as Arc<_>,
+            requests: Arc::clone(&store) as Arc<_>,
+            ledger: store,
+            instance,
+            ..stores
+        })
     }
 
     /// Everything in one place, for one instance.
@@ -58,13 +68,15 @@ impl Stores {
 
     fn in_one<S>(store: S) -> Self
     where
-        S: RunStore + Log + KeyStore + Ledger + 'static,
+        S: RunStore + Log + KeyStore + Ledger + Idempotency + Batches + 'static,
     {
         let store = Arc::new(store);
         Self {
             runs: Arc::clone(&store) as Arc<_>,
             log: Arc::clone(&store) as Arc<_>,
             keys: Arc::clone(&store) as Arc<_>,
+            requests: Arc::clone(&store) as Arc<_>,
+            batches: Arc::clone(&store) as Arc<_>,
             ledger: store,
             instance: ALONE.to_owned(),
         }
