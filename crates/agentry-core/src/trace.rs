@@ -51,6 +51,29 @@ impl Trace {
     }
 }
 
+/// Which of the traces that begin here are written down. The same trace gets the same answer everywhere.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Sampling {
+    /// Of the lower half of an id.
+    below: u64,
+}
+
+impl Sampling {
+    pub const ALL: Self = Self { below: u64::MAX };
+
+    /// A part of all: 0.1 for one in ten.
+    #[must_use]
+    pub fn ratio(ratio: f64) -> Self {
+        // A product out of range is cut off where it should be.
+        Self { below: (ratio * u64::MAX as f64) as u64 }
+    }
+
+    #[must_use]
+    pub fn takes(self, id: u128) -> bool {
+        self.below == u64::MAX || (id as u64) < self.below
+    }
+}
+
 /// As the header says it.
 impl fmt::Display for Trace {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -94,6 +117,21 @@ mod tests {
         check("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7", None);
         check("ünicode", None);
         check("", None);
+    }
+
+    #[test]
+    fn a_part_of_all_traces_is_taken() {
+        let check = |ratio: f64, expected: [bool; 4]| {
+            let sampling = Sampling::ratio(ratio);
+            let quarter = u128::from(u64::MAX / 4);
+            let taken = [1, quarter + 9, 3 * quarter, u128::MAX].map(|id| sampling.takes(id));
+            assert_eq!(taken, expected, "{ratio}");
+        };
+        check(0.0, [false; 4]);
+        check(0.5, [true, true, false, false]);
+        check(1.0, [true; 4]);
+        check(7.0, [true; 4]);
+        check(-1.0, [false; 4]);
     }
 
     #[test]

@@ -287,7 +287,7 @@ fn told<A>(
             Ok(landed)
         }
         Err(Missed::Failed(lane, error)) => {
-            settlement.failed_attempt(&error);
+            settlement.failed_attempt(&lane, &error);
             let target = lane.name.to_string();
             Err(Error::Model { target, attempts: settlement.attempts(), error })
         }

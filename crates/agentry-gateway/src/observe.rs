@@ -84,6 +84,8 @@ pub struct Settled<'a> {
     pub failed: &'a [Failed],
     /// How often it was the next alias's turn.
     pub fallbacks: u32,
+    /// How often somebody else was asked beside the one who took long; part of `attempts`.
+    pub hedges: u32,
 }
 
 /// An attempt that came to nothing.
@@ -117,5 +119,6 @@ pub(crate) fn refused(observer: &dyn Observer, cx: &CallContext, code: Code) {
         asked_after: Duration::ZERO,
         failed: &[],
         fallbacks: 0,
+        hedges: 0,
     });
 }

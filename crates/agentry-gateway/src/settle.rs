@@ -38,6 +38,7 @@ pub(crate) struct Settlement {
     asked_after: Duration,
     failed: Vec<Failed>,
     fallbacks: u32,
+    hedges: u32,
     /// The caller's place, and the tokens that are counted for it.
     admitted: Option<Admitted>,
     held: Option<Held>,
@@ -69,6 +70,7 @@ impl Settlement {
             asked_after: Duration::ZERO,
             failed: Vec::new(),
             fallbacks: 0,
+            hedges: 0,
             admitted: None,
             held: None,
             settled: false,
@@ -130,6 +132,7 @@ impl Settlement {
     /// A second target is asked beside the one that was asked last. Both may bill the request.
     pub(crate) fn hedges(&mut self, lane: &Arc<Lane>) {
         self.beside = self.lane.clone();
+        self.hedges += 1;
         self.asks(lane);
     }
 
@@ -151,15 +154,13 @@ impl Settlement {
     }
 
     /// The attempt has failed: what was surely not answered is not billed.
-    pub(crate) fn failed_attempt(&mut self, error: &ModelError) {
-        if let Some(lane) = &self.lane {
-            self.failed.push(Failed {
-                target: Arc::clone(&lane.name),
-                began: self.asked_after,
-                ended: self.start.elapsed(),
-                code: error.code(),
-            });
-        }
+    pub(crate) fn failed_attempt(&mut self, lane: &Lane, error: &ModelError) {
+        self.failed.push(Failed {
+            target: Arc::clone(&lane.name),
+            began: self.asked_after,
+            ended: self.start.elapsed(),
+            code: error.code(),
+        });
         let is_free = match error {
             ModelError::Invalid { .. }
             | ModelError::UnknownModel { .. }
@@ -273,6 +274,7 @@ impl Settlement {
             asked_after: self.asked_after,
             failed: &self.failed,
             fallbacks: self.fallbacks,
+            hedges: self.hedges,
         });
     }
 

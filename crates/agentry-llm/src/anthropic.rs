@@ -81,7 +81,7 @@ impl Anthropic {
         body: Bytes,
         model: &str,
     ) -> Result<Response<BodyStream>, ModelError> {
-        let request = drive::post(self.url.clone(), self.headers.clone(), body);
+        let request = drive::post(cx, self.url.clone(), self.headers.clone(), body);
         drive::send_to(&self.client, cx, request, model, messages::failed).await
     }
 }

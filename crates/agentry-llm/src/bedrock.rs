@@ -117,7 +117,7 @@ impl Bedrock {
             ModelError::UnknownModel { model: model.to_owned(), message }
         })?;
         let headers = self.signed(&url, &body)?;
-        let request = drive::post(url, headers, body);
+        let request = drive::post(cx, url, headers, body);
         drive::send_to(&self.client, cx, request, model, bedrock::failed).await
     }
 

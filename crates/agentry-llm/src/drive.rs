@@ -8,7 +8,9 @@ use agentry_wire::Decode;
 use agentry_wire::error::from_response;
 use bytes::Bytes;
 use futures_util::{StreamExt as _, stream};
-use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, header};
+use http::{
+    HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri, header,
+};
 use secrecy::{ExposeSecret as _, SecretString};
 use tokio::time::{Instant, timeout};
 
@@ -123,14 +125,21 @@ pub(crate) fn events(body: BodyStream, decoder: impl Decode + 'static) -> ChatSt
     .boxed()
 }
 
-/// A request whose body is JSON.
-pub(crate) fn post(url: Uri, headers: HeaderMap, body: Bytes) -> Request<Bytes> {
+/// A request whose body is JSON. It names the call's span, if the call is traced.
+pub(crate) fn post(cx: &CallContext, url: Uri, headers: HeaderMap, body: Bytes) -> Request<Bytes> {
     let mut request = Request::new(body);
     *request.method_mut() = Method::POST;
     *request.uri_mut() = url;
     *request.headers_mut() = headers;
+    if let Some(trace) = &cx.trace
+        && let Ok(value) = HeaderValue::try_from(trace.to_string())
+    {
+        request.headers_mut().insert(TRACEPARENT, value);
+    }
     request
 }
+
+const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 
 /// What is sent with every request. The credential is marked as sensitive: `Debug` does not show it.
 pub(crate) fn headers(accept: &'static str) -> HeaderMap {

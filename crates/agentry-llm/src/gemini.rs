@@ -67,7 +67,7 @@ impl Gemini {
         body: Bytes,
         model: &str,
     ) -> Result<Response<BodyStream>, ModelError> {
-        let request = drive::post(self.url(model, method)?, self.headers.clone(), body);
+        let request = drive::post(cx, self.url(model, method)?, self.headers.clone(), body);
         drive::send_to(&self.client, cx, request, model, gemini::error).await
     }
 

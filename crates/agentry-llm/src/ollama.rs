@@ -69,7 +69,7 @@ impl Ollama {
         body: Bytes,
         model: &str,
     ) -> Result<Response<BodyStream>, ModelError> {
-        let request = drive::post(url.clone(), self.headers.clone(), body);
+        let request = drive::post(cx, url.clone(), self.headers.clone(), body);
         drive::send(&self.client, cx, request, model).await
     }
 }

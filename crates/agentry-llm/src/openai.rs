@@ -130,7 +130,7 @@ impl OpenAi {
         model: &str,
     ) -> Result<Response<BodyStream>, ModelError> {
         let url = self.urls.of(endpoint, model)?;
-        let request = drive::post(url, self.headers.clone(), body);
+        let request = drive::post(cx, url, self.headers.clone(), body);
         let response = drive::send(&self.client, cx, request, model).await;
         response.map_err(|error| self.explained(error))
     }

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use agentry_core::Trace;
 use agentry_core::keys::Priority;
 use agentry_core::model::{Caching, CallContext};
 use agentry_core::relay::Dialect;
@@ -73,8 +74,10 @@ pub(crate) async fn direct(app: &Arc<App>, dialect: Dialect, mut request: Reques
                 let shared = (State(Arc::clone(app)), Extension(id), Extension(caller));
                 call(Endpoint::Chat(dialect), shared, request).await
             }
-            None => Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "nobody was let in")
-                .into_response(),
+            None => {
+                Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "nobody was let in")
+                    .into_response()
+            }
         }
     })
     .await
@@ -92,7 +95,10 @@ async fn called(
     (endpoint, id, caller): (Endpoint, &RequestId, &Caller),
     request: Request,
 ) -> Result<Response, Refusal> {
-    let cx = context(caller, id, (endpoint.label(), request.headers()))?;
+    let mut cx = context(caller, id, (endpoint.label(), request.headers()))?;
+    if let Some(spans) = &app.spans {
+        cx.trace = Some(spans.below(parent(request.headers())));
+    }
     let key = idempotent::key(request.headers())?.map(|key| format!("call:{key}"));
     let body = body::read(request).await?;
     let request = key.as_ref().map(|_| endpoint.digest(&body));
@@ -132,6 +138,11 @@ fn context(
         }
     }
     Ok(cx)
+}
+
+/// The caller's own span. What is not written as it must be is as good as not there: that is what the standard says.
+fn parent(headers: &HeaderMap) -> Option<Trace> {
+    headers.get("traceparent")?.to_str().ok().and_then(Trace::parse)
 }
 
 fn priority_of(word: &str) -> Result<Priority, Refusal> {

@@ -40,6 +40,7 @@ struct Families {
     saved_seconds: Family<ModelLabels, Dollars>,
     retries: Family<ModelLabels, Counter>,
     fallbacks: Family<ModelLabels, Counter>,
+    hedges: Family<ModelLabels, Counter>,
     limited: Family<LimitLabels, Counter>,
 }
 
@@ -94,6 +95,7 @@ struct Handles {
     cache: OnceLock<Cached>,
     retries: Counter,
     fallbacks: Counter,
+    hedges: Counter,
     /// Of answers that a target gave, to tell what others save.
     asked: AtomicU64,
     asked_micros: AtomicU64,
@@ -157,13 +159,14 @@ impl Families {
             saved_seconds: Family::default(),
             retries: Family::default(),
             fallbacks: Family::default(),
+            hedges: Family::default(),
             limited: Family::default(),
         }
     }
 
     fn register(&self, registry: &mut Registry) {
         let Self { requests, errors, tokens, cost, seconds, first_token_seconds, .. } = self;
-        let Self { cache, saved_cost, saved_seconds, retries, fallbacks, limited, .. } = self;
+        let Self { cache, saved_cost, saved_seconds, retries, fallbacks, hedges, limited, .. } = self;
         registry.register("llm_requests", "Model calls that have ended", requests.clone());
         registry.register("llm_errors", "Model calls that failed", errors.clone());
         registry.register("llm_tokens", "Tokens read and written", tokens.clone());
@@ -193,7 +196,12 @@ impl Families {
             "How much longer calls would have taken on average without the cache",
             saved_seconds.clone(),
         );
-        registry.register("agentry_retries", "Attempts beyond a call's first", retries.clone());
+        registry.register("agentry_retries", "Attempts after one that failed", retries.clone());
+        registry.register(
+            "agentry_hedges",
+            "Attempts beside one that took long to begin",
+            hedges.clone(),
+        );
         registry.register(
             "agentry_fallbacks",
             "Times that it was the next model's turn",
@@ -231,6 +239,7 @@ impl Handles {
             cache: OnceLock::new(),
             retries: families.retries.get_or_create(&labels).clone(),
             fallbacks: families.fallbacks.get_or_create(&labels).clone(),
+            hedges: families.hedges.get_or_create(&labels).clone(),
             asked: AtomicU64::new(0),
             asked_micros: AtomicU64::new(0),
             labels,
@@ -262,7 +271,8 @@ impl Handles {
             self.first_token_seconds.get_or_init(new).observe(first_token.as_secs_f64());
         }
         if *attempts > 1 {
-            self.retries.inc_by(u64::from(attempts - 1));
+            self.retries.inc_by(u64::from(attempts - 1).saturating_sub(u64::from(settled.hedges)));
+            self.hedges.inc_by(u64::from(settled.hedges));
         }
         if settled.fallbacks > 0 {
             self.fallbacks.inc_by(u64::from(settled.fallbacks));

@@ -69,6 +69,7 @@ fn settled(cx: &CallContext) -> Settled<'_> {
         asked_after: Duration::ZERO,
         failed: &[],
         fallbacks: 0,
+        hedges: 0,
     }
 }
 
@@ -100,7 +101,12 @@ fn a_call_is_counted_under_the_names_that_operators_know() {
                 first_token: Some(Duration::from_millis(80)),
                 ..one.clone()
             },
-            Settled { status: Status::Failed(Code("model_timed_out")), attempts: 3, ..one.clone() },
+            Settled {
+                status: Status::Failed(Code("model_timed_out")),
+                attempts: 4,
+                hedges: 1,
+                ..one.clone()
+            },
             Settled { status: Status::Failed(Code("tokens_limited")), found: None, ..one.clone() },
             Settled { status: Status::Cancelled, fallbacks: 2, ..one.clone() },
         ] {
@@ -128,9 +134,10 @@ fn a_call_is_counted_under_the_names_that_operators_know() {
     );
     check(
         happens,
-        &["agentry_limit", "agentry_fallbacks", "llm_first_token_seconds_count"],
+        &["agentry_limit", "agentry_fallbacks", "agentry_hedges", "llm_first_token_seconds_count"],
         &[
             "agentry_fallbacks_total{model=\"fast\"} 2",
+            "agentry_hedges_total{model=\"fast\"} 1",
             "agentry_limit_refusals_total{which=\"tokens\"} 1",
             "llm_first_token_seconds_count{model=\"fast\"} 1",
         ],
