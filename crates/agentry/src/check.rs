@@ -1,6 +1,7 @@
 //! `agentry check`: is the configuration good?
 
 use serde_json::json;
+use tokio_util::task::TaskTracker;
 
 use crate::cli::{Context, Ended, Exit};
 use crate::config::{Error, Ledger, Source, Storage};
@@ -20,7 +21,7 @@ pub(crate) fn run(cx: &Context) -> Result<Exit, Ended> {
         Err(error) => return Err(error.into()),
     };
     let metrics = std::sync::Arc::new(agentry_server::Metrics::new());
-    wiring::gateway(&config, metrics, agentry_gateway::Policies::default())
+    wiring::gateway(&config, metrics, agentry_gateway::Policies::default(), &TaskTracker::new())
         .map_err(|error| Ended { exit: Exit::Usage, error })?;
     let providers: Vec<&str> = config.providers.iter().map(|one| one.name.as_str()).collect();
     let models: Vec<&str> = config.models.iter().map(|one| one.name.as_str()).collect();

@@ -18,6 +18,7 @@ mod breaker;
 mod budgets;
 mod cache;
 mod catalogue;
+mod embeddings;
 mod guards;
 mod incident;
 mod keys;
@@ -58,6 +59,8 @@ pub(crate) struct Config {
     /// Nothing when answers are not kept.
     pub(crate) cache: Option<agentry_gateway::cache::Settings>,
     pub(crate) shared: Shared,
+    /// How calls for vectors are put together.
+    pub(crate) embeddings: agentry_gateway::batch::Settings,
     /// Nothing when nothing is looked for.
     pub(crate) guards: Option<Guards>,
     /// Budgets beside those of keys.
@@ -169,6 +172,7 @@ fn resolve(sources: Sources<'_>) -> Result<Config, Error> {
     let targets = breaker::read(root.table("breaker"), root.table("health"));
     let cache = cache::cache(root.table("cache"), &notes);
     let shared = cache::shared(root.table("shared"));
+    let embeddings = embeddings::read(root.table("embeddings"));
     let guards = guards::read(root.table("guards"), &notes);
     let budgets = budgets::read(root.each("budgets"));
     let batches = batches::read(root.table("batches"));
@@ -188,6 +192,7 @@ fn resolve(sources: Sources<'_>) -> Result<Config, Error> {
                 targets,
                 cache,
                 shared,
+                embeddings,
                 guards,
                 budgets,
                 batches,

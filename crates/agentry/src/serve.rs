@@ -48,8 +48,9 @@ pub(crate) fn run(cx: &Context) -> Result<Exit, Ended> {
         }
         cx.terminal.note(format_args!("access         {}", access.describe(&config)));
         let (policies, background) = policies::open(&config, ledger, company).await?;
-        let gateway = wiring::gateway(&config, Arc::clone(&metrics), policies).map_err(usage)?;
-        let gateway = Arc::new(gateway);
+        let heard = Arc::clone(&metrics);
+        let gateway = wiring::gateway(&config, heard, policies, background.tasks());
+        let gateway = Arc::new(gateway.map_err(usage)?);
         let background = background.relieving(config.server.memory_max, &gateway);
         let ports = incident::ports(&config, &gateway).map_err(usage)?;
         let parts = Parts {

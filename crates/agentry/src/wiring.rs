@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use agentry_core::embed::Embedder;
 use agentry_core::model::ChatModel;
+use agentry_gateway::batch::{self, Embeddings};
 use agentry_gateway::{Alias, Gateway, Policies, Surroundings, Target};
 use agentry_llm::anthropic::Anthropic;
 use agentry_llm::azure;
@@ -15,6 +16,7 @@ use agentry_llm::openai::OpenAi;
 use agentry_llm::scripted::Scripted;
 use agentry_server::Metrics;
 use anyhow::{Context as _, anyhow};
+use tokio_util::task::TaskTracker;
 
 use crate::clock::SystemClock;
 use crate::config::{self, Config, Kind, Model, Provider, Source};
@@ -26,17 +28,19 @@ pub(crate) mod policies;
 pub(crate) mod pressure;
 pub(crate) mod storage;
 
-/// All models over their providers; `metrics` hears of every call.
+/// All models over their providers; `metrics` hears of every call, and what callers share runs on `tasks`.
 pub(crate) fn gateway(
     config: &Config,
     metrics: Arc<Metrics>,
     policies: Policies,
+    tasks: &TaskTracker,
 ) -> anyhow::Result<Gateway> {
     let client = agentry_http::Client::new(&agentry_http::Settings::default());
     let mut upstreams = Vec::new();
     for provider in &config.providers {
         let upstream = Upstream::open(provider, &client)
-            .with_context(|| format!("set up the provider `{}`", provider.name))?;
+            .with_context(|| format!("set up the provider `{}`", provider.name))?
+            .together(config.embeddings, tasks);
         upstreams.push((provider.name.as_str(), upstream));
     }
     let aliases = config.models.iter().map(|model| alias(model, &upstreams));
@@ -69,6 +73,13 @@ impl Upstream {
             }
             Kind::Scripted { script } => Self::chat(Scripted::new(script.as_ref().clone())),
         })
+    }
+
+    /// With calls for vectors that come at the same time put together.
+    fn together(self, settings: batch::Settings, tasks: &TaskTracker) -> Self {
+        let Self { chat, embedder } = self;
+        let together = |embedder| Arc::new(Embeddings::new(embedder, settings, tasks.clone()));
+        Self { chat, embedder: embedder.map(|embedder| together(embedder) as Arc<dyn Embedder>) }
     }
 
     fn chat(model: impl ChatModel + 'static) -> Self {

@@ -94,7 +94,10 @@ fn parts(plan: &Plan, config: &Config, deployer: Deployer) -> anyhow::Result<Par
     let batches =
         wiring::batches::Parts { requests, batches, settings: config.batches.clone(), instance };
     let metrics = Arc::new(Metrics::new());
-    let gateway = Arc::new(wiring::gateway(config, Arc::clone(&metrics), Policies::default())?);
+    let background = Background::default();
+    let gateway =
+        wiring::gateway(config, Arc::clone(&metrics), Policies::default(), background.tasks())?;
+    let gateway = Arc::new(gateway);
     let alias = config
         .incident
         .model
@@ -109,7 +112,7 @@ fn parts(plan: &Plan, config: &Config, deployer: Deployer) -> anyhow::Result<Par
         log,
         store: runs,
         identity: None,
-        background: Background::default(),
+        background,
         batches,
         ports: handling::Ports {
             telemetry: Arc::new(incident::telemetry_of_folder(&plan.folder)?),

@@ -13,6 +13,7 @@ use agentry_gateway::{Books, Caching, Gateway, Policies};
 use anyhow::Context as _;
 use secrecy::ExposeSecret as _;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 use tracing::{debug, error, info, warn};
 
 use crate::clock::SystemClock;
@@ -27,9 +28,15 @@ pub(crate) struct Background {
     upkeep: Option<Upkeep>,
     link: Option<redis::Keeper>,
     relief: Option<Pressed>,
+    /// Calls that several callers share.
+    tasks: TaskTracker,
 }
 
 impl Background {
+    pub(crate) fn tasks(&self) -> &TaskTracker {
+        &self.tasks
+    }
+
     /// With a watch on the memory, if it is bounded.
     pub(crate) fn relieving(self, bytes_max: Option<usize>, gateway: &Arc<Gateway>) -> Self {
         let relief = bytes_max.map(|bytes_max| Pressed::new(bytes_max, Arc::clone(gateway)));
@@ -38,7 +45,7 @@ impl Background {
 
     /// Until told to stop, and then until all usage is stored.
     pub(crate) async fn run(self, shutdown: CancellationToken) {
-        let Self { books, exchange, upkeep, link, relief } = self;
+        let Self { books, exchange, upkeep, link, relief, tasks } = self;
         let stop_link = CancellationToken::new();
         let users = async {
             tokio::join!(
@@ -65,6 +72,8 @@ impl Background {
                 },
             );
             stop_link.cancel();
+            tasks.close();
+            tasks.wait().await;
         };
         let link = async {
             if let Some(link) = link {
@@ -144,7 +153,17 @@ pub(crate) async fn open(
         guards: config.guards.clone(),
         cache,
     };
-    Ok((policies, Background { books: Some(books), exchange, upkeep, link, relief: None }))
+    Ok((
+        policies,
+        Background {
+            books: Some(books),
+            exchange,
+            upkeep,
+            link,
+            relief: None,
+            tasks: TaskTracker::new(),
+        },
+    ))
 }
 
 fn levels(local: Arc<Cache>, shared: Option<Arc<dyn Shared>>) -> (Levels, Option<Upkeep>) {

@@ -13,6 +13,8 @@ mod gateway;
 #[cfg(test)]
 mod incidents;
 #[cfg(test)]
+mod init;
+#[cfg(test)]
 mod keys;
 #[cfg(test)]
 mod kill;
