@@ -64,7 +64,7 @@ pub(crate) fn by(key: &str, request: &[u8]) -> Vec<u8> {
     with(&format!("authorization: Bearer {key}"), request)
 }
 
-fn with(header: &str, request: &[u8]) -> Vec<u8> {
+pub(crate) fn with(header: &str, request: &[u8]) -> Vec<u8> {
     let end = request.windows(2).position(|pair| pair == b"\r\n").unwrap() + 2;
     [&request[..end], header.as_bytes(), b"\r\n", &request[end..]].concat()
 }

@@ -5,11 +5,15 @@ mod alertmanager;
 #[cfg(test)]
 mod bad_input;
 #[cfg(test)]
+mod batches;
+#[cfg(test)]
 mod demo;
 #[cfg(test)]
 mod faults;
 #[cfg(test)]
 mod gateway;
+#[cfg(test)]
+mod idempotency;
 #[cfg(test)]
 mod incidents;
 #[cfg(test)]
