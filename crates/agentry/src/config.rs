@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use agentry_gateway::Rule;
+use agentry_gateway::money::catalogue::Catalogue;
 use agentry_guards::Guards;
 use agentry_server::{BodyLimits, Settings};
 
@@ -54,6 +55,8 @@ pub(crate) struct Config {
     /// In the order of the file.
     pub(crate) providers: Vec<Provider>,
     pub(crate) models: Vec<Model>,
+    /// What is known of models, those of the operator over those of this version.
+    pub(crate) catalogue: Catalogue,
     /// When targets are left alone.
     pub(crate) targets: agentry_balance::Settings,
     /// Nothing when answers are not kept.
@@ -189,6 +192,7 @@ fn resolve(sources: Sources<'_>) -> Result<Config, Error> {
                 ledger,
                 providers,
                 models,
+                catalogue,
                 targets,
                 cache,
                 shared,

@@ -10,6 +10,7 @@ use agentry_core::Clock;
 use agentry_core::store::{Log, RunStore};
 use agentry_engine::{Registry, Worker};
 use agentry_gateway::Gateway;
+use agentry_gateway::money::catalogue::Catalogue;
 use agentry_incident::desk::Desk;
 use agentry_incident::intake::{Handling, Intake};
 use agentry_incident::{correlate, handling, intake};
@@ -38,6 +39,8 @@ pub(crate) struct Parts {
     pub(crate) server: agentry_server::Settings,
     pub(crate) gateway: Arc<Gateway>,
     pub(crate) metrics: Arc<Metrics>,
+    /// What models can do and cost, for those who ask which to take.
+    pub(crate) catalogue: Catalogue,
     pub(crate) store: Arc<dyn RunStore>,
     pub(crate) log: Arc<dyn Log>,
     /// Without it, everybody on this machine may do everything.
@@ -67,6 +70,7 @@ impl Instance {
             server,
             gateway,
             metrics,
+            catalogue,
             store,
             log,
             identity,
@@ -107,6 +111,7 @@ impl Instance {
         let gauges = Gauges { store: Arc::clone(&store), metrics: Arc::clone(&metrics) };
         let mut app = App::new(Arc::clone(&gateway), metrics, Arc::clone(&clock))
             .settings(server)
+            .catalogue(catalogue)
             .incidents(Arc::new(desk::Face(desk)))
             .dependency(Arc::new(storage::Storage(Arc::clone(&store))))
             .approvals(Approvals { store: Arc::clone(&store), log, clock, nudge });

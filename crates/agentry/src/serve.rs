@@ -47,7 +47,8 @@ pub(crate) fn run(cx: &Context) -> Result<Exit, Ended> {
             return Err(usage(identity::open_to_strangers(&config)));
         }
         cx.terminal.note(format_args!("access         {}", access.describe(&config)));
-        let (policies, background) = policies::open(&config, ledger, company).await?;
+        let (policies, background) =
+            policies::open(&config, ledger, company, Arc::clone(&metrics)).await?;
         let heard = Arc::clone(&metrics);
         let gateway = wiring::gateway(&config, heard, policies, background.tasks());
         let gateway = Arc::new(gateway.map_err(usage)?);
@@ -57,6 +58,7 @@ pub(crate) fn run(cx: &Context) -> Result<Exit, Ended> {
             server: config.server.settings.clone(),
             gateway,
             metrics,
+            catalogue: config.catalogue.clone(),
             store: runs,
             log,
             identity: Some(access),

@@ -109,6 +109,7 @@ fn parts(plan: &Plan, config: &Config, deployer: Deployer) -> anyhow::Result<Par
         server: agentry_server::Settings::default(),
         gateway,
         metrics,
+        catalogue: config.catalogue.clone(),
         log,
         store: runs,
         identity: None,

@@ -10,6 +10,7 @@ use agentry_gateway::cache::{Cache, FarSettings, Levels, Upkeep};
 use agentry_gateway::limit::{Exchange, ExchangeSettings, Limits};
 use agentry_gateway::money::{self, Bookkeeper, Event, Watcher};
 use agentry_gateway::{Books, Caching, Gateway, Policies};
+use agentry_server::Metrics;
 use anyhow::Context as _;
 use secrecy::ExposeSecret as _;
 use tokio_util::sync::CancellationToken;
@@ -120,12 +121,13 @@ pub(crate) async fn open(
     config: &Config,
     ledger: Arc<dyn Ledger>,
     company: Company,
+    metrics: Arc<Metrics>,
 ) -> anyhow::Result<(Policies, Background)> {
     let Company { instance, life, shared, link } = company;
     let holder = Holder { instance: instance.as_str().into(), life: life.as_str().into() };
     let settings = money::Settings::new(holder);
     let (budgets, usage, books) =
-        money::open(ledger, Arc::new(SystemClock), Arc::new(Told), settings)
+        money::open(ledger, Arc::new(SystemClock), Arc::new(Told(metrics)), settings)
             .await
             .context("open the accounts")?;
     let now = now();
@@ -180,11 +182,12 @@ fn now() -> Instant {
     tokio::time::Instant::now().into_std()
 }
 
-/// Tells people of budgets, in the log.
-struct Told;
+/// Tells people of budgets, in the log and in numbers.
+struct Told(Arc<Metrics>);
 
 impl Watcher for Told {
     fn happened(&self, event: &Event<'_>) {
+        self.0.happened(event);
         match *event {
             Event::Warned { account, per, cap, used } => {
                 let per = per.as_str();
