@@ -141,7 +141,8 @@ impl Reading<'_> {
     fn check_body(&self, endpoint: Endpoint, body: &Bytes) -> Result<(), Problem> {
         let of = |refusal: &Refusal| {
             let told = refusal.told();
-            let param = told.param.map_or("body".to_owned(), |param| format!("body.{param}"));
+            let param =
+                told.param.map_or_else(|| "body".to_owned(), |param| format!("body.{param}"));
             Problem { param, message: told.message.to_owned() }
         };
         let scope = match endpoint {
