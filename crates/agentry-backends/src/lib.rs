@@ -12,6 +12,7 @@ pub mod prometheus;
 pub mod redis;
 pub mod slack;
 pub mod sources;
+pub mod webhook;
 
 mod delivery;
 mod hints;
