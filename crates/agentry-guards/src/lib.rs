@@ -5,6 +5,7 @@
 
 mod answer;
 mod automaton;
+mod carried;
 mod checksum;
 mod context;
 mod deny;
@@ -26,6 +27,7 @@ mod stream;
 use std::sync::Arc;
 
 use agentry_core::chat::{ChatRequest, ChatResponse};
+use agentry_core::embed::EmbeddingRequest;
 
 pub use answer::AnswerGuard;
 pub use json::JsonGuard;
@@ -81,6 +83,11 @@ impl Guards {
     /// Applies the policy to what a caller sends.
     pub fn screen(&self, request: &mut ChatRequest) -> Result<Report, Blocked> {
         screen::request(&self.0, request)
+    }
+
+    /// Applies the policy to texts that are to become vectors.
+    pub fn screen_embedding(&self, request: &mut EmbeddingRequest) -> Result<Report, Blocked> {
+        screen::embedding(&self.0, request)
     }
 
     /// Applies the policy to a whole answer.

@@ -10,7 +10,7 @@ use crate::secret::Secrets;
 use crate::{Action, Kind, Problem, Settings};
 
 /// Changes whenever the same settings find something else than before.
-const RULES_VERSION: u32 = 1;
+const RULES_VERSION: u32 = 2;
 
 #[derive(Debug)]
 pub(crate) struct Policy {

@@ -18,6 +18,13 @@ pub struct Found {
     pub action: Action,
 }
 
+impl Found {
+    /// Whether something else stands in its place now.
+    pub(crate) fn changes(&self) -> bool {
+        matches!(self.action, Action::Redact | Action::Hash)
+    }
+}
+
 /// What was found in a call that passes.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Report {
@@ -33,7 +40,7 @@ impl Report {
     /// Whether the text is another than it was.
     #[must_use]
     pub fn has_changes(&self) -> bool {
-        self.found.iter().any(|one| matches!(one.action, Action::Redact | Action::Hash))
+        self.found.iter().any(Found::changes)
     }
 
     /// Adds findings at a place, or refuses for those that block.

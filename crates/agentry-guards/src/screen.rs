@@ -4,32 +4,17 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use agentry_core::chat::{
-    CallKind, ChatRequest, ChatResponse, Content, Message, Part, Role, ToolCall,
+    CallKind, ChatRequest, ChatResponse, Content, FunctionTool, Message, Part, ResponseFormat,
+    Role, Stop, ToolCall, ToolChoice, ToolDefinition,
 };
+use agentry_core::embed::{EmbeddingInput, EmbeddingRequest};
 use serde_json::{Map, Value};
 
+use crate::carried::{self, Carried, carried, size_of_fields};
 use crate::json::JsonGuard;
 use crate::policy::Policy;
-use crate::report::{Blocked, Report};
+use crate::report::{Blocked, Found, Report};
 use crate::scan;
-
-/// Fields whose strings are not text: changing them would break what they carry.
-const OPAQUE: [&str; 14] = [
-    "id",
-    "type",
-    "role",
-    "name",
-    "format",
-    "signature",
-    "thought_signature",
-    "encrypted_content",
-    "data",
-    "file_data",
-    "file_id",
-    "url",
-    "mime_type",
-    "media_type",
-];
 
 pub(crate) fn request(policy: &Arc<Policy>, request: &mut ChatRequest) -> Result<Report, Blocked> {
     let mut screening = Screening { policy, report: Report::default() };
@@ -40,6 +25,33 @@ pub(crate) fn request(policy: &Arc<Policy>, request: &mut ChatRequest) -> Result
     for (at, message) in request.messages.iter_mut().enumerate() {
         screening.message(message, &|part| format!("messages[{at}].{part}"))?;
     }
+    screening.beside_messages(request)?;
+    Ok(screening.report)
+}
+
+/// Texts that become vectors. Nobody follows instructions in them, and those in tokens cannot be read.
+pub(crate) fn embedding(
+    policy: &Arc<Policy>,
+    request: &mut EmbeddingRequest,
+) -> Result<Report, Blocked> {
+    let mut screening = Screening { policy, report: Report::default() };
+    if !policy.reads_text() {
+        return Ok(screening.report);
+    }
+    let EmbeddingRequest { input, user, extra, model: _, dimensions: _, encoding_format: _ } =
+        request;
+    for (at, input) in input.iter_mut().enumerate() {
+        match input {
+            EmbeddingInput::Text(text) => {
+                screening.text(text, Source::Ours, || format!("input[{at}]"))?;
+            }
+            EmbeddingInput::Tokens(_) => {}
+        }
+    }
+    if let Some(user) = user {
+        screening.text(user, Source::Ours, || "user".to_owned())?;
+    }
+    screening.parameters(extra)?;
     Ok(screening.report)
 }
 
@@ -51,10 +63,12 @@ pub(crate) fn response(
     if !policy.reads_text() {
         return Ok(screening.report);
     }
+    screening.parameters(&mut response.head.extra)?;
     for choice in &mut response.choices {
         let (index, before) = (choice.index, screening.report.found.len());
         screening
             .message(&mut choice.message, &|part| format!("choices[{index}].message.{part}"))?;
+        screening.fields(&mut choice.extra, Source::Ours, &|| format!("choices[{index}]"))?;
         // They spell out the text that was replaced.
         let found = screening.report.found.get(before..).unwrap_or_default();
         if found.iter().any(|one| one.action.acts()) {
@@ -88,11 +102,13 @@ fn size(message: &Message) -> usize {
             .iter()
             .map(|part| match part {
                 Part::Text { text, .. } => text.len(),
-                Part::ImageUrl { .. } | Part::Other(_) => 0,
+                Part::ImageUrl { .. } => 0,
+                Part::Other(fields) => size_of_fields(fields),
             })
             .sum(),
     };
-    content + message.tool_calls.iter().map(|call| call.arguments.len()).sum::<usize>()
+    let calls = message.tool_calls.iter().map(|call| call.arguments.len()).sum::<usize>();
+    content + calls + size_of_fields(&message.extra)
 }
 
 struct Screening<'a> {
@@ -105,8 +121,7 @@ type Naming<'a> = &'a dyn Fn(&str) -> String;
 
 impl Screening<'_> {
     fn message(&mut self, message: &mut Message, place: Naming<'_>) -> Result<(), Blocked> {
-        let Message { role, content, tool_calls, refusal, extra, name: _, tool_call_id: _ } =
-            message;
+        let Message { role, content, tool_calls, refusal, extra, name, tool_call_id: _ } = message;
         // The operator's own instructions and the model's words are no attempts.
         let source = match role {
             Role::User | Role::Tool => Source::Outside,
@@ -126,8 +141,10 @@ impl Screening<'_> {
                 }
             }
         }
-        if let Some(refusal) = refusal {
-            self.text(refusal, Source::Ours, || place("refusal"))?;
+        for (text, called) in [(name, "name"), (refusal, "refusal")] {
+            if let Some(text) = text {
+                self.text(text, Source::Ours, || place(called))?;
+            }
         }
         for (at, call) in tool_calls.iter_mut().enumerate() {
             self.call(call, || place(&format!("tool_calls[{at}].arguments")))?;
@@ -171,15 +188,83 @@ impl Screening<'_> {
         }
     }
 
+    /// What goes upstream with the messages. It may say as much as they do.
+    fn beside_messages(&mut self, request: &mut ChatRequest) -> Result<(), Blocked> {
+        for (at, tool) in request.tools.iter_mut().enumerate() {
+            let place = || format!("tools[{at}]");
+            match tool {
+                ToolDefinition::Function(FunctionTool { function, extra, .. }) => {
+                    if let Some(description) = &mut function.description {
+                        self.text(description, Source::Ours, place)?;
+                    }
+                    if let Some(parameters) = &mut function.parameters {
+                        self.value(parameters, Source::Ours, &place)?;
+                    }
+                    self.fields(&mut function.extra, Source::Ours, &place)?;
+                    self.fields(extra, Source::Ours, &place)?;
+                }
+                ToolDefinition::Other(fields) => self.fields(fields, Source::Ours, &place)?,
+            }
+        }
+        if let Some(ToolChoice::Other(fields)) = &mut request.tool_choice {
+            self.fields(fields, Source::Ours, &|| "tool_choice".to_owned())?;
+        }
+        let place = || "response_format".to_owned();
+        match &mut request.response_format {
+            Some(ResponseFormat::JsonSchema { json_schema }) => {
+                self.value(json_schema, Source::Ours, &place)?;
+            }
+            Some(ResponseFormat::Other(fields)) => self.fields(fields, Source::Ours, &place)?,
+            Some(ResponseFormat::Text | ResponseFormat::JsonObject) | None => {}
+        }
+        let stops = match &mut request.stop {
+            None => &mut [],
+            Some(Stop::One(stop)) => std::slice::from_mut(stop),
+            Some(Stop::Many(stops)) => stops.as_mut_slice(),
+        };
+        for stop in stops {
+            self.text(stop, Source::Ours, || "stop".to_owned())?;
+        }
+        self.parameters(&mut request.extra)
+    }
+
+    /// Parameters that only the upstream knows, by their names.
+    fn parameters(&mut self, extra: &mut Map<String, Value>) -> Result<(), Blocked> {
+        for (name, value) in extra.iter_mut() {
+            if !carried::is_opaque(name) {
+                self.value(value, Source::Ours, &|| name.clone())?;
+            }
+        }
+        Ok(())
+    }
+
     fn fields(
         &mut self,
         fields: &mut Map<String, Value>,
         source: Source,
         place: &dyn Fn() -> String,
     ) -> Result<(), Blocked> {
+        let is_text = carried::is_text(fields);
         for (name, value) in fields {
-            if !OPAQUE.contains(&name.as_str()) {
-                self.value(value, source, place)?;
+            match value {
+                Value::String(text) => match carried((name, is_text), text) {
+                    Carried::Text => self.text(text, source, place)?,
+                    Carried::File { head, text: mut file } => {
+                        let before = self.report.found.len();
+                        self.text(&mut file, source, place)?;
+                        // Without changes it keeps the spelling that it came with.
+                        if self
+                            .report
+                            .found
+                            .get(before..)
+                            .is_some_and(|new| new.iter().any(Found::changes))
+                        {
+                            *text = carried::encode(head, &file);
+                        }
+                    }
+                    Carried::Data => {}
+                },
+                value => self.value(value, source, place)?,
             }
         }
         Ok(())
