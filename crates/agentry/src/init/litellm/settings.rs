@@ -78,7 +78,8 @@ fn calls(table: &mut Table, models: &mut Models, notes: &mut Notes) {
         }),
     });
     let mut seconds = |key: &str| table.take(key).and_then(|node| node.number());
-    let timeout = seconds("timeout").or(seconds("request_timeout"));
+    let (timeout, request_timeout) = (seconds("timeout"), seconds("request_timeout"));
+    let timeout = timeout.or(request_timeout);
     let first = seconds("stream_timeout");
     for model in &mut models.list {
         model.retries = model.retries.or(retries);
@@ -92,7 +93,7 @@ fn breaker(table: &mut Table, settings: &mut Settings) {
     let failures = table.take("allowed_fails").and_then(|allowed| allowed.number());
     let failures = failures.filter(|allowed| (0.0..1e6).contains(allowed));
     settings.breaker_failures =
-        settings.breaker_failures.or(failures.map(|allowed| allowed as u32 + 1));
+        settings.breaker_failures.or_else(|| failures.map(|allowed| allowed as u32 + 1));
     let open_for = table.take("cooldown_time").and_then(|seconds| seconds.number());
     settings.breaker_open_for = settings.breaker_open_for.or(open_for);
 }
@@ -196,7 +197,7 @@ fn strategy(router: &mut Table, models: &mut Models, notes: &mut Notes) {
     };
     for model in models.list.iter_mut().filter(|model| model.targets.len() > 1) {
         let is_weighted = model.targets.iter().any(|target| target.weight.is_some());
-        model.strategy = strategy.or(is_weighted.then_some("random"));
+        model.strategy = strategy.or_else(|| is_weighted.then_some("random"));
     }
 }
 

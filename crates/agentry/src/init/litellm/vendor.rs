@@ -134,7 +134,7 @@ fn place(
         }
         Some(written) => fields.push(("base_url", written.trim_end_matches('/').to_owned())),
         None if !vendor.base_url.is_empty() => {
-            fields.push(("base_url", vendor.base_url.to_owned()))
+            fields.push(("base_url", vendor.base_url.to_owned()));
         }
         None if vendor.kind == "azure"
             || (vendor.kind == "openai" && vendor.variable.is_empty()) =>
