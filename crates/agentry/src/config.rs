@@ -14,6 +14,7 @@ use agentry_gateway::money::catalogue::Catalogue;
 use agentry_guards::Guards;
 use agentry_server::{BodyLimits, Settings};
 
+mod alerts;
 mod batches;
 mod breaker;
 mod budgets;
@@ -24,6 +25,7 @@ mod guards;
 mod incident;
 mod keys;
 mod models;
+mod otel;
 mod problem;
 mod providers;
 mod reader;
@@ -31,11 +33,13 @@ mod storage;
 mod tree;
 mod value;
 
+pub(crate) use alerts::{Alerts, Channel};
 pub(crate) use batches::Batches;
 pub(crate) use cache::Shared;
 pub(crate) use incident::{Incident, Jira, Source};
 pub(crate) use keys::{Access, JwksAt, TokenIssuer};
 pub(crate) use models::{Model, Target};
+pub(crate) use otel::Otel;
 pub(crate) use problem::Problems;
 pub(crate) use providers::{Kind, Provider};
 pub(crate) use storage::{Ledger, Storage};
@@ -69,6 +73,9 @@ pub(crate) struct Config {
     /// Budgets beside those of keys.
     pub(crate) budgets: Vec<Rule>,
     pub(crate) batches: Batches,
+    pub(crate) alerts: Alerts,
+    /// Nothing when calls are not traced.
+    pub(crate) otel: Option<Otel>,
     pub(crate) incident: Incident,
     pub(crate) access: Access,
 }
@@ -179,6 +186,8 @@ fn resolve(sources: Sources<'_>) -> Result<Config, Error> {
     let guards = guards::read(root.table("guards"), &notes);
     let budgets = budgets::read(root.each("budgets"));
     let batches = batches::read(root.table("batches"));
+    let alerts = alerts::read(root.each("alerts"), root.table("channels"), &notes);
+    let otel = otel::read(root.table("otel"), &notes);
     root.finish();
 
     let problems = notes.problems.into_inner();
@@ -200,6 +209,8 @@ fn resolve(sources: Sources<'_>) -> Result<Config, Error> {
                 guards,
                 budgets,
                 batches,
+                alerts,
+                otel,
                 incident,
                 access,
             })

@@ -21,9 +21,9 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::clock::SystemClock;
-use crate::wiring::batches;
 use crate::wiring::identity::Access;
 use crate::wiring::policies::Background;
+use crate::wiring::{batches, watching};
 use gauges::Gauges;
 
 mod desk;
@@ -48,6 +48,8 @@ pub(crate) struct Parts {
     /// What the gateway needs running.
     pub(crate) background: Background,
     pub(crate) batches: batches::Parts,
+    /// What sees that all is well.
+    pub(crate) watching: Option<watching::Parts>,
     pub(crate) ports: handling::Ports,
     pub(crate) handling: handling::Settings,
 }
@@ -61,6 +63,7 @@ pub(crate) struct Instance {
     identity: Option<Access>,
     background: Background,
     batches: batches::Running,
+    watching: Option<watching::Running>,
 }
 
 impl Instance {
@@ -76,6 +79,7 @@ impl Instance {
             identity,
             background,
             batches,
+            watching,
             ports,
             handling,
         } = parts;
@@ -119,8 +123,14 @@ impl Instance {
             app = app.identity(access.face(store).user_data(batches.user_data()));
         }
         let keys = identity.as_ref().map(Access::keys);
-        let (app, batches) = batches.open(app, gateway, keys);
-        Ok(Self { app, intake, worker, gauges, identity, background, batches })
+        let (mut app, batches) = batches.open(app, Arc::clone(&gateway), keys);
+        let mut running = None;
+        if let Some(watching) = watching {
+            let (watched, watching) = watching.open(app, gateway);
+            (app, running) = (watched, Some(watching));
+        }
+        let watching = running;
+        Ok(Self { app, intake, worker, gauges, identity, background, batches, watching })
     }
 
     /// Serves until `shutdown`, or until the store has failed for good. What was used is stored before it returns.
@@ -157,13 +167,14 @@ impl Instance {
         listener: TcpListener,
         shutdown: CancellationToken,
     ) -> anyhow::Result<Drained> {
-        let Self { app, intake, worker, gauges, identity, background: _, batches } = self;
+        let Self { app, intake, worker, gauges, identity, background: _, batches, watching } = self;
         let tasks = TaskTracker::new();
         let (stop_intake, stop_worker) = (CancellationToken::new(), CancellationToken::new());
         // It ends with whatever ends the instance, and nothing waits for it.
         let _counting = stop_worker.clone().drop_guard();
         tasks.spawn(gauges.run(stop_worker.clone()));
         let following = identity.map(|access| tasks.spawn(access.follow(stop_worker.clone())));
+        let watching = watching.map(|watching| tasks.spawn(watching.run(stop_worker.clone())));
         let stop_batches = shutdown.child_token();
         let _batching = stop_batches.clone().drop_guard();
         let batches = tasks.spawn(batches.run(stop_batches));
@@ -197,6 +208,9 @@ impl Instance {
         worker.await.context("stop the worker")?.context("storage failed")?;
         if let Some(following) = following {
             following.await.context("stop following the keys")?;
+        }
+        if let Some(watching) = watching {
+            watching.await.context("stop watching")?;
         }
         Ok(drained)
     }

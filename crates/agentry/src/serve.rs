@@ -18,7 +18,7 @@ use crate::terminal::Terminal;
 use crate::wiring::identity::{self, Access};
 use crate::wiring::policies::{self, Company};
 use crate::wiring::storage::Stores;
-use crate::wiring::{self, incident};
+use crate::wiring::{self, incident, watching};
 
 pub(crate) fn run(cx: &Context) -> Result<Exit, Ended> {
     let config = cx.config()?;
@@ -47,9 +47,12 @@ pub(crate) fn run(cx: &Context) -> Result<Exit, Ended> {
             return Err(usage(identity::open_to_strangers(&config)));
         }
         cx.terminal.note(format_args!("access         {}", access.describe(&config)));
+        let beside = (company.shared.clone(), company.instance.clone());
+        let watching = watching::Parts::new(&config, Arc::clone(&ledger), beside);
+        let (watching, tracer) = watching.map_err(usage)?;
         let (policies, background) =
             policies::open(&config, ledger, company, Arc::clone(&metrics)).await?;
-        let heard = Arc::clone(&metrics);
+        let heard = watching::heard(Arc::clone(&metrics), tracer);
         let gateway = wiring::gateway(&config, heard, policies, background.tasks());
         let gateway = Arc::new(gateway.map_err(usage)?);
         let background = background.relieving(config.server.memory_max, &gateway);
@@ -64,6 +67,7 @@ pub(crate) fn run(cx: &Context) -> Result<Exit, Ended> {
             identity: Some(access),
             background,
             batches,
+            watching: Some(watching),
             ports,
             handling: incident::settings(&config),
         };

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use agentry_core::embed::Embedder;
 use agentry_core::model::ChatModel;
 use agentry_gateway::batch::{self, Embeddings};
-use agentry_gateway::{Alias, Gateway, Policies, Surroundings, Target};
+use agentry_gateway::{Alias, Gateway, Observer, Policies, Surroundings, Target};
 use agentry_llm::anthropic::Anthropic;
 use agentry_llm::azure;
 use agentry_llm::bedrock::Bedrock;
@@ -14,7 +14,6 @@ use agentry_llm::gemini::Gemini;
 use agentry_llm::ollama::Ollama;
 use agentry_llm::openai::OpenAi;
 use agentry_llm::scripted::Scripted;
-use agentry_server::Metrics;
 use anyhow::{Context as _, anyhow};
 use tokio_util::task::TaskTracker;
 
@@ -27,11 +26,12 @@ pub(crate) mod incident;
 pub(crate) mod policies;
 pub(crate) mod pressure;
 pub(crate) mod storage;
+pub(crate) mod watching;
 
-/// All models over their providers; `metrics` hears of every call, and what callers share runs on `tasks`.
+/// All models over their providers; `observer` hears of every call, and what callers share runs on `tasks`.
 pub(crate) fn gateway(
     config: &Config,
-    metrics: Arc<Metrics>,
+    observer: Arc<dyn Observer>,
     policies: Policies,
     tasks: &TaskTracker,
 ) -> anyhow::Result<Gateway> {
@@ -48,7 +48,7 @@ pub(crate) fn gateway(
     let surroundings = Surroundings {
         policies,
         targets: config.targets,
-        ..Surroundings::new(metrics, Arc::new(SystemClock), seed())
+        ..Surroundings::new(observer, Arc::new(SystemClock), seed())
     };
     Gateway::new(aliases, surroundings).context("set up the models")
 }

@@ -58,8 +58,9 @@ fn channel(mut table: Reader<'_>, notes: &Notes<'_>) -> Option<Channel> {
         (None, _, _) | (_, None, _) => None,
         (Some(Kind::Slack), Some(url), None) => Some(Channel::Slack { url: url.value.into() }),
         (Some(Kind::Slack), Some(_), Some(_)) => {
-            table
-                .report("a channel of kind \"slack\" has no `token`: its address is its permission");
+            table.report(
+                "a channel of kind \"slack\" has no `token`: its address is its permission",
+            );
             None
         }
         (Some(Kind::Webhook), Some(url), token) => {
@@ -118,10 +119,7 @@ fn rule(
     rule
 }
 
-fn escalation(
-    mut table: Reader<'_>,
-    channels: &BTreeMap<Arc<str>, Channel>,
-) -> Option<Escalation> {
+fn escalation(mut table: Reader<'_>, channels: &BTreeMap<Arc<str>, Channel>) -> Option<Escalation> {
     let after = table.required("after", "\"10m\"", value::duration);
     let notify = notified(&mut table, channels);
     table.finish();

@@ -22,7 +22,7 @@ use crate::config::{Config, Storage};
 use crate::instance::{Instance, Parts};
 use crate::wiring::policies::Background;
 use crate::wiring::storage::Stores;
-use crate::wiring::{self, incident};
+use crate::wiring::{self, incident, watching};
 
 const PAGE_VIEWS_PER_SECOND: f64 = 35.0;
 /// Alerts are collected and telemetry gathers for this long before the agent looks.
@@ -95,8 +95,8 @@ fn parts(plan: &Plan, config: &Config, deployer: Deployer) -> anyhow::Result<Par
         wiring::batches::Parts { requests, batches, settings: config.batches.clone(), instance };
     let metrics = Arc::new(Metrics::new());
     let background = Background::default();
-    let gateway =
-        wiring::gateway(config, Arc::clone(&metrics), Policies::default(), background.tasks())?;
+    let heard = watching::heard(Arc::clone(&metrics), None);
+    let gateway = wiring::gateway(config, heard, Policies::default(), background.tasks())?;
     let gateway = Arc::new(gateway);
     let alias = config
         .incident
@@ -115,6 +115,7 @@ fn parts(plan: &Plan, config: &Config, deployer: Deployer) -> anyhow::Result<Par
         identity: None,
         background,
         batches,
+        watching: None,
         ports: handling::Ports {
             telemetry: Arc::new(incident::telemetry_of_folder(&plan.folder)?),
             tickets: Arc::new(FileTickets::new(folder("tickets"))),

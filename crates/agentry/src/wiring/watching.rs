@@ -7,18 +7,17 @@ use std::time::Duration;
 use agentry_backends::slack::SlackMessages;
 use agentry_backends::webhook::WebhookMessages;
 use agentry_core::ledger::Ledger;
+use agentry_core::model::CallContext;
 use agentry_core::outbound::Messages;
 use agentry_core::shared::Shared;
 use agentry_core::trace::Sampling;
 use agentry_core::{Clock as _, Failure as _, Retry};
-use agentry_gateway::watchdog::{
-    Alert, Handle, Notice, Sampler, Surroundings, Watchdog, Why,
-};
+use agentry_gateway::watchdog::{Alert, Handle, Notice, Sampler, Surroundings, Watchdog, Why};
 use agentry_gateway::{Call, Gateway, Observer, Settled};
 use agentry_guards::{Blocked, Report};
 use agentry_http::Client;
 use agentry_otel::Exporter;
-use agentry_server::{App, Dependency};
+use agentry_server::{App, Dependency, Metrics};
 use anyhow::Context as _;
 use async_trait::async_trait;
 use serde_json::{Value, json};
@@ -126,11 +125,7 @@ impl Running {
     }
 }
 
-fn messages(
-    client: &Client,
-    name: &str,
-    channel: &Channel,
-) -> anyhow::Result<Arc<dyn Messages>> {
+fn messages(client: &Client, name: &str, channel: &Channel) -> anyhow::Result<Arc<dyn Messages>> {
     Ok(match channel {
         Channel::Slack { url } => Arc::new(SlackMessages::new(client.clone(), url.clone())?),
         Channel::Webhook { url, token } => {
@@ -279,24 +274,39 @@ impl Dependency for Answers {
     }
 }
 
-/// Several who hear of calls.
-pub(crate) struct All(pub(crate) Vec<Arc<dyn Observer>>);
+/// The metrics, and the tracer if there is one.
+pub(crate) fn heard(metrics: Arc<Metrics>, tracer: Option<Arc<dyn Observer>>) -> Arc<dyn Observer> {
+    match tracer {
+        None => metrics,
+        Some(tracer) => Arc::new(Both(metrics, tracer)),
+    }
+}
 
-impl Observer for All {
+struct Both(Arc<Metrics>, Arc<dyn Observer>);
+
+impl Observer for Both {
     fn started(&self, call: &Call<'_>) {
-        self.0.iter().for_each(|one| one.started(call));
+        let Self(metrics, tracer) = self;
+        metrics.started(call);
+        tracer.started(call);
     }
 
     fn settled(&self, settled: &Settled<'_>) {
-        self.0.iter().for_each(|one| one.settled(settled));
+        let Self(metrics, tracer) = self;
+        metrics.settled(settled);
+        tracer.settled(settled);
     }
 
-    fn screened(&self, cx: &agentry_core::model::CallContext, report: &Report) {
-        self.0.iter().for_each(|one| one.screened(cx, report));
+    fn screened(&self, cx: &CallContext, report: &Report) {
+        let Self(metrics, tracer) = self;
+        metrics.screened(cx, report);
+        tracer.screened(cx, report);
     }
 
-    fn blocked(&self, cx: &agentry_core::model::CallContext, blocked: &Blocked) {
-        self.0.iter().for_each(|one| one.blocked(cx, blocked));
+    fn blocked(&self, cx: &CallContext, blocked: &Blocked) {
+        let Self(metrics, tracer) = self;
+        metrics.blocked(cx, blocked);
+        tracer.blocked(cx, blocked);
     }
 }
 
