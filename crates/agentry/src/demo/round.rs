@@ -44,7 +44,7 @@ impl Round<'_> {
         let injected = SystemClock.now();
         self.system.shop.inject(self.fault, victim).await.context("break the shop")?;
         self.live.phase("something may be wrong by now; waiting for alerts");
-        let incident = self.watching(self.incident()).await?;
+        let incident = self.watching(Box::pin(self.incident())).await?;
         let audit = Source::Instance(&self.system.agent, Of::Runs)
             .verify(None)
             .await

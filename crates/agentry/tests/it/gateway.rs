@@ -1,5 +1,7 @@
 //! What the configuration says about calls holds in the real binary.
 
+use std::io::Write as _;
+
 use agentry_testkit::vendor::{Answer, Reply, Vendor};
 use serde_json::json;
 use tempfile::TempDir;
@@ -178,13 +180,20 @@ fn what_a_guard_redacts_never_reaches_the_vendor() {
     assert_eq!(vendor.received().len(), 1);
 }
 
+/// Where a real server is, if there is one.
+fn service(variable: &str) -> Option<String> {
+    let url = std::env::var_os(variable).filter(|url| !url.is_empty());
+    if url.is_none() {
+        let skipped = format!("skipped: {variable} is not set; `cargo xtask test` sets it\n");
+        std::io::stderr().write_all(skipped.as_bytes()).unwrap();
+    }
+    url.map(|url| url.into_string().unwrap())
+}
+
 /// Two instances with one Redis, where there is one.
 #[test]
 fn instances_share_what_they_keep() {
-    let Some(url) = std::env::var_os("AGENTRY_TEST_REDIS_URL").filter(|url| !url.is_empty()) else {
-        eprintln!("skipped: AGENTRY_TEST_REDIS_URL is not set; `cargo xtask test` sets it");
-        return;
-    };
+    let Some(url) = service("AGENTRY_TEST_REDIS_URL") else { return };
     let prefix = format!("it-{}", std::process::id());
     let config = format!(
         "{}[cache]\n[shared]\nurl = \"file:redis.url\"\nprefix = \"{prefix}\"\n",
@@ -192,7 +201,7 @@ fn instances_share_what_they_keep() {
     );
     let instance = || {
         let folder = folder(&config);
-        std::fs::write(folder.path().join("redis.url"), url.to_str().unwrap()).unwrap();
+        std::fs::write(folder.path().join("redis.url"), &url).unwrap();
         Running::again(folder)
     };
     let (one, other) = (instance(), instance());
@@ -212,11 +221,7 @@ fn instances_share_what_they_keep() {
 /// Money in PostgreSQL, where there is one; the runs stay here.
 #[test]
 fn money_can_be_kept_in_postgres() {
-    let url = std::env::var("AGENTRY_TEST_POSTGRES_URL").ok().filter(|url| !url.is_empty());
-    let Some(url) = url else {
-        eprintln!("skipped: AGENTRY_TEST_POSTGRES_URL is not set; `cargo xtask test` sets it");
-        return;
-    };
+    let Some(url) = service("AGENTRY_TEST_POSTGRES_URL") else { return };
     let with = if url.contains('?') { '&' } else { '?' };
     let url = format!("{url}{with}schema=it_gateway_{}", std::process::id());
     let config = format!(
