@@ -8,6 +8,7 @@ use agentry_balance::Shed;
 use agentry_core::keys::Priority;
 use agentry_core::model::{Caching as Wanted, CallContext};
 use agentry_core::{Failure as _, MicroUsd, ledger};
+use agentry_guards::{Blocked, Guards, Report};
 use tokio::time::{Instant, timeout_at};
 
 use crate::Inner;
@@ -96,7 +97,7 @@ impl<'a> Calling<'a> {
         {
             return hit::outcome(&kept, &request, settlement);
         }
-        match caching.flights.enter(&key) {
+        match caching.flights.enter(&request.flight(key)) {
             Entered::Lead(leader) => self.lead(leader, (key, ticket), request, settlement).await,
             Entered::Follow(follower) => match timeout_at(self.end, follower.turn()).await {
                 Ok(Turn::Lead(leader)) => {
@@ -130,17 +131,36 @@ impl<'a> Calling<'a> {
         let guards = self.inner.policies.guards.as_ref().filter(|guards| !guards.is_idle());
         let Some(guards) = guards else { return Ok(()) };
         let mut value = request.value().map_err(Error::Invalid)?.clone();
-        let report = guards.screen(&mut value).map_err(|blocked| {
-            self.inner.observer.blocked(&self.cx, &blocked);
-            Error::Blocked(blocked)
-        })?;
-        if !report.is_empty() {
-            self.inner.observer.screened(&self.cx, &report);
-        }
+        let report = self.heard(guards.screen(&mut value))?;
         if report.has_changes() || guards.reads_answers() {
             request.replace(value);
         }
         Ok(())
+    }
+
+    /// The same for what is asked in another way.
+    pub(crate) fn screened(
+        &self,
+        screen: impl FnOnce(&Guards) -> Result<Report, Blocked>,
+    ) -> Result<(), Error> {
+        let guards = self.inner.policies.guards.as_ref().filter(|guards| !guards.is_idle());
+        guards.map_or(Ok(()), |guards| self.heard(screen(guards)).map(drop))
+    }
+
+    /// Tells whoever listens what guards have found.
+    fn heard(&self, screened: Result<Report, Blocked>) -> Result<Report, Error> {
+        let observer = self.inner.observer.as_ref();
+        match screened {
+            Ok(report) if report.is_empty() => Ok(report),
+            Ok(report) => {
+                observer.screened(&self.cx, &report);
+                Ok(report)
+            }
+            Err(blocked) => {
+                observer.blocked(&self.cx, &blocked);
+                Err(Error::Blocked(blocked))
+            }
+        }
     }
 
     /// Under what the answer is kept, if it may be.
@@ -149,8 +169,7 @@ impl<'a> Calling<'a> {
         if self.cx.caching == Wanted::Off {
             return None;
         }
-        let guards =
-            self.inner.policies.guards.as_ref().map_or(0, agentry_guards::Guards::fingerprint);
+        let guards = self.inner.policies.guards.as_ref().map_or(0, Guards::fingerprint);
         let key = request.key(&self.cx.caller.tenant, &self.route.name, guards)?;
         Some((caching, key))
     }

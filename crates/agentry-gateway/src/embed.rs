@@ -1,4 +1,4 @@
-//! The way of a call for vectors. It is a short one: nothing is streamed, screened or joined.
+//! The way of a call for vectors. It is a short one: nothing is streamed or joined.
 
 use std::sync::Arc;
 
@@ -29,7 +29,7 @@ pub struct Embedded {
 pub(crate) async fn embed(
     inner: &Arc<Inner>,
     cx: &CallContext,
-    request: EmbeddingRequest,
+    mut request: EmbeddingRequest,
 ) -> Result<Embedded, Error> {
     let route = match inner.route(&request.model) {
         Ok(route) => Arc::clone(route),
@@ -43,6 +43,8 @@ pub(crate) async fn embed(
     let tokens = request.input.iter().map(EmbeddingInput::tokens_estimate).sum();
     let admitted = calling.admit(tokens, &mut settlement);
     settlement.or_fail(admitted)?;
+    let screened = calling.screened(|guards| guards.screen_embedding(&mut request));
+    settlement.or_fail(screened)?;
     let cost = || Cost { size: size(&request), output_tokens: Some(0), choices: 1 };
     calling.hold(cost, &mut settlement).await?;
     let call = Call { inner: &**inner, cx: &calling.cx, question: &request, end: calling.end };
@@ -95,3 +97,6 @@ impl Question for EmbeddingRequest {
         embedder.embed(cx, request).await?.for_inputs(inputs)
     }
 }
+
+#[cfg(test)]
+mod tests;
