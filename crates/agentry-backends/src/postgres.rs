@@ -11,6 +11,7 @@ use pool::Pool;
 use settings::Settings;
 
 mod audit;
+mod batches;
 mod idempotency;
 mod keys;
 mod ledger;
@@ -20,8 +21,13 @@ mod settings;
 mod tls;
 
 /// What each port needs in the database. A new port adds its own.
-const MIGRATIONS: [&migrate::List; 4] =
-    [&ledger::MIGRATIONS, &idempotency::MIGRATIONS, &audit::MIGRATIONS, &keys::MIGRATIONS];
+const MIGRATIONS: [&migrate::List; 5] = [
+    &ledger::MIGRATIONS,
+    &idempotency::MIGRATIONS,
+    &audit::MIGRATIONS,
+    &keys::MIGRATIONS,
+    &batches::MIGRATIONS,
+];
 
 /// Cheap to clone; all clones share one pool of connections.
 #[derive(Clone)]
