@@ -2,14 +2,18 @@
 
 use std::sync::Arc;
 
-use agentry_core::chat::{CallKind, Event};
-use serde_json::Value;
+use agentry_core::chat::{CallKind, Event, REASONING_DETAILS};
+use serde_json::{Map, Value};
 
 use crate::json::JsonGuard;
 use crate::policy::Policy;
 use crate::report::{Blocked, Report};
 use crate::screen;
 use crate::stream::StreamGuard;
+
+mod field;
+
+use field::Field;
 
 /// The guard of one answer.
 ///
@@ -22,6 +26,8 @@ pub struct AnswerGuard {
     /// The channel that each choice spoke through last.
     latest: Vec<(u32, Slot)>,
     logprobs: Vec<(u32, Value)>,
+    /// Where texts stand that have no event of their own.
+    fields: Vec<Field>,
     report: Report,
 }
 
@@ -31,6 +37,8 @@ enum Slot {
     Reasoning,
     Refusal,
     Tool(u32),
+    /// Its place in `fields`.
+    Field(usize),
 }
 
 #[derive(Debug)]
@@ -63,6 +71,7 @@ impl AnswerGuard {
             channels: Vec::new(),
             latest: Vec::new(),
             logprobs: Vec::new(),
+            fields: Vec::new(),
             report: Report::default(),
         }
     }
@@ -90,13 +99,7 @@ impl AnswerGuard {
                 self.logprobs.push((choice, value));
                 Ok(())
             }
-            Event::Extra { choice, mut fields } => {
-                let place = || format!("choices[{choice}].delta");
-                let report = screen::fields(&self.policy, &mut fields, &place)?;
-                self.report.found.extend(report.found);
-                out.push(Event::Extra { choice, fields });
-                Ok(())
-            }
+            Event::Extra { choice, fields } => self.extra(choice, fields, out),
             Event::Finished { choice, reason } => {
                 self.end(Some(choice), out)?;
                 out.push(Event::Finished { choice, reason });
@@ -107,8 +110,15 @@ impl AnswerGuard {
                 out.push(Event::Done);
                 Ok(())
             }
-            event @ (Event::Started(_) | Event::Usage(_)) => {
-                out.push(event);
+            Event::Started(mut head) => {
+                let place = || "answer".to_owned();
+                let report = screen::fields(&self.policy, &mut head.extra, &place)?;
+                self.report.found.extend(report.found);
+                out.push(Event::Started(head));
+                Ok(())
+            }
+            Event::Usage(usage) => {
+                out.push(Event::Usage(usage));
                 Ok(())
             }
         }
@@ -125,6 +135,53 @@ impl AnswerGuard {
         &self.report
     }
 
+    /// Fields that are complete pass when they were read; texts that may go on have guards.
+    fn extra(
+        &mut self,
+        choice: u32,
+        mut fields: Map<String, Value>,
+        out: &mut Vec<Event>,
+    ) -> Result<(), Blocked> {
+        for (field, text) in field::take(&mut fields) {
+            let known = self.fields.iter().position(|known| known.is_same(&field));
+            let at = known.unwrap_or_else(|| {
+                self.fields.push(field);
+                self.fields.len() - 1
+            });
+            let channel = self.open(choice, Slot::Field(at), CallKind::Function);
+            self.ask(channel, Ask::Push(&text), out)?;
+        }
+        if fields.is_empty() {
+            return Ok(());
+        }
+        if fields.contains_key(REASONING_DETAILS) {
+            // What proves a thought stands behind all of it.
+            self.flush_thoughts(choice, out)?;
+        }
+        let place = place(choice, Slot::Field(0));
+        let report = screen::fields(&self.policy, &mut fields, &|| place.clone())?;
+        self.report.found.extend(report.found);
+        out.push(Event::Extra { choice, fields });
+        Ok(())
+    }
+
+    fn flush_thoughts(&mut self, choice: u32, out: &mut Vec<Event>) -> Result<(), Blocked> {
+        for at in 0..self.channels.len() {
+            let is_thought = self.channels.get(at).is_some_and(|channel| {
+                channel.choice == choice
+                    && match channel.slot {
+                        Slot::Reasoning => true,
+                        Slot::Field(at) => self.fields.get(at).is_some_and(Field::is_thought),
+                        Slot::Text | Slot::Refusal | Slot::Tool(_) => false,
+                    }
+            });
+            if is_thought {
+                self.ask(at, Ask::Flush, out)?;
+            }
+        }
+        Ok(())
+    }
+
     fn say(
         &mut self,
         choice: u32,
@@ -133,7 +190,7 @@ impl AnswerGuard {
         out: &mut Vec<Event>,
     ) -> Result<(), Blocked> {
         if text.is_empty() {
-            out.push(event(choice, slot, String::new()));
+            out.extend(event(&self.fields, choice, slot, String::new()));
             return Ok(());
         }
         self.turn(choice, slot, out)?;
@@ -170,6 +227,9 @@ impl AnswerGuard {
         };
         if latest == slot {
             return Ok(());
+        }
+        if latest == Slot::Reasoning {
+            return self.flush_thoughts(choice, out);
         }
         let at = self.open(choice, latest, CallKind::Function);
         self.ask(at, Ask::Flush, out)
@@ -213,19 +273,21 @@ impl AnswerGuard {
         self.report.found.extend(report.found);
         done?;
         if !text.is_empty() {
-            out.push(event(channel.choice, channel.slot, text));
+            out.extend(event(&self.fields, channel.choice, channel.slot, text));
         }
         Ok(())
     }
 }
 
-fn event(choice: u32, slot: Slot, text: String) -> Event {
-    match slot {
+/// Every field that a slot names is there.
+fn event(fields: &[Field], choice: u32, slot: Slot, text: String) -> Option<Event> {
+    Some(match slot {
         Slot::Text => Event::Text { choice, text },
         Slot::Reasoning => Event::Reasoning { choice, text },
         Slot::Refusal => Event::Refusal { choice, text },
         Slot::Tool(index) => Event::ToolArguments { choice, index, fragment: text },
-    }
+        Slot::Field(at) => Event::Extra { choice, fields: fields.get(at)?.with(text) },
+    })
 }
 
 fn place(choice: u32, slot: Slot) -> String {
@@ -234,6 +296,7 @@ fn place(choice: u32, slot: Slot) -> String {
         Slot::Reasoning => format!("choices[{choice}].message.reasoning"),
         Slot::Refusal => format!("choices[{choice}].message.refusal"),
         Slot::Tool(index) => format!("choices[{choice}].message.tool_calls[{index}].arguments"),
+        Slot::Field(_) => format!("choices[{choice}].delta"),
     }
 }
 

@@ -196,10 +196,18 @@ impl JsonGuard {
         match unescape(&self.escape) {
             Escape::Partial => return Ok(()),
             Escape::Character(c) => self.decoded.push(c),
-            // Half of a pair, or no escape at all: it passes as it is.
+            // Half of a pair, or no escape at all: it passes as it is. What stands behind it is read for its own.
             Escape::Not => {
                 self.flush(out)?;
+                let own = half(&self.escape);
+                let rest = self.escape.split_off(own);
                 out.push_str(&self.escape);
+                self.escape.clear();
+                self.place = Place::Value;
+                return rest.chars().try_for_each(|c| match self.place == Place::ValueEscape {
+                    true => self.escaped(c, out),
+                    false => self.value(c, out),
+                });
             }
         }
         self.escape.clear();
@@ -287,6 +295,13 @@ fn unescape(escape: &str) -> Escape {
         }
         _ => Escape::Not,
     }
+}
+
+/// How much of an escape that is none has to be left alone: the first half of a pair without the second.
+fn half(escape: &str) -> usize {
+    const HALF: usize = r"\uD83D".len();
+    let is_half = escape.as_bytes().get(1) == Some(&b'u') && escape.len() > HALF;
+    if is_half && escape.is_char_boundary(HALF) { HALF } else { escape.len() }
 }
 
 fn encode(text: &str, out: &mut String) {

@@ -133,3 +133,79 @@ fn a_policy_that_reads_no_answers_passes_them() {
     guard.push(logprobs(), &mut out).unwrap();
     assert_eq!(out, [text(0, "a@b.io"), logprobs()]);
 }
+
+fn extra(fields: Value) -> Event {
+    let Value::Object(fields) = fields else { panic!("an object") };
+    Event::Extra { choice: 0, fields }
+}
+
+fn reasoning(text: &str) -> Event {
+    Event::Reasoning { choice: 0, text: text.to_owned() }
+}
+
+#[test]
+fn a_text_in_fields_is_replaced_though_it_comes_in_pieces() {
+    let thought = |text: &str, index: u32| {
+        extra(json!({ "reasoning_details": [
+            { "type": "reasoning.text", "format": "a", "index": index, "text": text } ] }))
+    };
+    let signed = extra(json!({ "reasoning_details": [
+        { "type": "reasoning.text", "index": 0, "text": "", "signature": "s" } ] }));
+    check(
+        vec![
+            reasoning("mail mira@brass"),
+            thought("mail mira@brass", 0),
+            reasoning("finch.com"),
+            thought("finch.com", 0),
+            signed.clone(),
+            text(0, "so "),
+            finished(0),
+        ],
+        vec![
+            reasoning("mail "),
+            thought("mail ", 0),
+            reasoning("[EMAIL]"),
+            thought("[EMAIL]", 0),
+            signed,
+            text(0, "so "),
+            finished(0),
+        ],
+    );
+    // Those of another index are other thoughts, and the next text ends them.
+    check(
+        vec![reasoning("a "), thought("10.0", 0), thought("b ", 1), text(0, "so "), finished(0)],
+        vec![reasoning("a "), thought("b ", 1), thought("10.0", 0), text(0, "so "), finished(0)],
+    );
+    let heard = |text: &str, data: &str| {
+        let mut audio = json!({ "transcript": text });
+        if !data.is_empty() {
+            audio["data"] = data.into();
+        }
+        extra(json!({ "audio": audio }))
+    };
+    check(
+        vec![heard("to mira@brass", "QUJD"), heard("finch.com", "REVG"), finished(0)],
+        vec![
+            heard("to ", ""),
+            extra(json!({ "audio": { "data": "QUJD" } })),
+            extra(json!({ "audio": { "data": "REVG" } })),
+            heard("[EMAIL]", ""),
+            finished(0),
+        ],
+    );
+    let note = |text: &str| extra(json!({ "note": text }));
+    check(
+        vec![note("mira@brass"), text(0, "so "), note("finch.com"), finished(0)],
+        vec![text(0, "so "), note("[EMAIL]"), finished(0)],
+    );
+}
+
+#[test]
+fn what_stands_beside_an_answer_is_read() {
+    let head = |found: &str| Head {
+        extra: serde_json::from_value(json!({ "system_fingerprint": "fp", "sources": [found] }))
+            .unwrap(),
+        ..Head::default()
+    };
+    check(vec![Event::Started(head("mira@brassfinch.com"))], vec![Event::Started(head("[EMAIL]"))]);
+}

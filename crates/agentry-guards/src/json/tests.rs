@@ -47,6 +47,15 @@ fn strings_and_numbers_are_replaced_and_it_stays_json() {
 }
 
 #[test]
+fn nothing_hides_behind_half_of_a_pair() {
+    check(r#"["\ud83d\u006dira@brassfinch.com"]"#, r#"["\ud83d[EMAIL]"]"#);
+    check(r#"["\ud83d\ud83d\u0034111111111111111"]"#, r#"["\ud83d\ud83d[CREDIT_CARD]"]"#);
+    check(r#"{"a":"\ud83d","to":"mira@brassfinch.com"}"#, r#"{"a":"\ud83d","to":"[EMAIL]"}"#);
+    check(r#"["\ud83d\" mira@brassfinch.com"]"#, r#"["\ud83d\" [EMAIL]"]"#);
+    check(r#"["\ud83d\u00zz", "10.0.0.1"]"#, r#"["\ud83d\u00zz", "[IP]"]"#);
+}
+
+#[test]
 fn the_name_of_a_field_explains_its_value_and_is_left_alone() {
     check(
         r#"{"phoneNumber":"5550147","order":"5550147"}"#,
