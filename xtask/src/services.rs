@@ -2,6 +2,7 @@
 
 mod install;
 mod net;
+mod node;
 mod postgres;
 mod python;
 mod redis;
@@ -21,6 +22,7 @@ pub(crate) const REDIS_URL: &str = "AGENTRY_TEST_REDIS_URL";
 pub(crate) const PROMETHEUS: &str = "AGENTRY_TEST_PROMETHEUS";
 pub(crate) const ALERTMANAGER: &str = "AGENTRY_TEST_ALERTMANAGER";
 pub(crate) const PYTHON: &str = "AGENTRY_TEST_PYTHON";
+pub(crate) const NODE: &str = "AGENTRY_TEST_NODE";
 
 /// One thing that tests need: the variable that says where it is, and what Debian calls the packages.
 struct Need {
@@ -28,22 +30,49 @@ struct Need {
     packages: &'static [&'static str],
     /// The program it comes from, when this machine has it.
     find: fn() -> Option<PathBuf>,
+    absent: Absent,
 }
 
-const NEEDS: [Need; 5] = [
-    Need { variable: POSTGRES_URL, packages: &["postgresql"], find: postgres::find },
-    Need { variable: REDIS_URL, packages: &["redis-server"], find: redis::find },
-    Need { variable: PROMETHEUS, packages: &["prometheus"], find: || on_path(&["prometheus"]) },
+/// What it means when something cannot be had.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Absent {
+    Fails,
+    /// Its tests are left out: it comes from a registry that may be out of reach.
+    Skips,
+}
+
+const NEEDS: [Need; 6] = [
+    Need {
+        variable: POSTGRES_URL,
+        packages: &["postgresql"],
+        find: postgres::find,
+        absent: Absent::Fails,
+    },
+    Need {
+        variable: REDIS_URL,
+        packages: &["redis-server"],
+        find: redis::find,
+        absent: Absent::Fails,
+    },
+    Need {
+        variable: PROMETHEUS,
+        packages: &["prometheus"],
+        find: || on_path(&["prometheus"]),
+        absent: Absent::Fails,
+    },
     Need {
         variable: ALERTMANAGER,
         packages: &["prometheus-alertmanager"],
         find: || on_path(&["alertmanager", "prometheus-alertmanager"]),
+        absent: Absent::Fails,
     },
     Need {
         variable: PYTHON,
         packages: &["python3", "python3-venv", "python3-pip"],
         find: python::find,
+        absent: Absent::Skips,
     },
+    Need { variable: NODE, packages: &["nodejs", "npm"], find: node::find, absent: Absent::Skips },
 ];
 
 /// What runs, and what tests are told about it. Dropping it stops everything.
@@ -66,13 +95,20 @@ impl Services {
                 None => missing.push(need),
             }
         }
-        let packages: Vec<&str> = missing
-            .iter()
-            .filter(|need| (need.find)().is_none())
-            .flat_map(|need| need.packages.iter().copied())
-            .collect();
-        if !packages.is_empty() {
-            install::packages(&packages)?;
+        for absent in [Absent::Fails, Absent::Skips] {
+            let packages: Vec<&str> = missing
+                .iter()
+                .filter(|need| need.absent == absent && (need.find)().is_none())
+                .flat_map(|need| need.packages.iter().copied())
+                .collect();
+            if packages.is_empty() {
+                continue;
+            }
+            match (install::packages(&packages), absent) {
+                (Err(error), Absent::Fails) => return Err(error),
+                (Err(error), Absent::Skips) => say(&format!("warning: {error:#}")),
+                (Ok(()), _) => {}
+            }
         }
 
         let folder = workspace.target.join("test-services");
@@ -80,18 +116,34 @@ impl Services {
         let own = folder.join(std::process::id().to_string());
         let mut running = Vec::new();
         for need in missing {
-            let program = (need.find)().with_context(|| absent(need))?;
             std::fs::create_dir_all(&own).with_context(|| format!("create {}", own.display()))?;
-            let value = match need.variable {
-                POSTGRES_URL => keep(&mut running, postgres::start(&program, &own)?),
-                REDIS_URL => keep(&mut running, redis::start(&program, &own)?),
-                PYTHON => python::prepare(&program, &folder)?.into(),
-                _ => program.into(),
+            let value = match (provide(need, &folder, &own, &mut running), need.absent) {
+                (Ok(value), _) => Some(value),
+                (Err(error), Absent::Fails) => return Err(error),
+                (Err(error), Absent::Skips) => {
+                    say(&format!(
+                        "warning: the tests that need {} are skipped: {error:#}",
+                        need.variable
+                    ));
+                    None
+                }
             };
-            variables.push((need.variable, Some(value)));
+            variables.push((need.variable, value));
         }
         Ok(Self { variables, _running: running })
     }
+}
+
+/// What the variable says: where it was started, or where it is.
+fn provide(need: &Need, folder: &Path, own: &Path, running: &mut Vec<Guarded>) -> Result<OsString> {
+    let program = (need.find)().with_context(|| absent(need))?;
+    Ok(match need.variable {
+        POSTGRES_URL => keep(running, postgres::start(&program, own)?),
+        REDIS_URL => keep(running, redis::start(&program, own)?),
+        PYTHON => python::prepare(&program, folder)?.into(),
+        NODE => node::prepare(&program, folder)?.into(),
+        _ => program.into(),
+    })
 }
 
 fn keep(running: &mut Vec<Guarded>, (url, server): (String, Guarded)) -> OsString {

@@ -43,6 +43,8 @@ struct State {
     /// Open connections, to cut those that hang.
     open: HashMap<u64, TcpStream>,
     talking: Vec<JoinHandle<()>>,
+    /// How many of them wait for the other side to end.
+    hanging: usize,
     stopping: bool,
 }
 
@@ -109,6 +111,12 @@ impl Vendor {
     #[must_use]
     pub fn connections(&self) -> usize {
         self.shared.state().open.len()
+    }
+
+    /// How many answers wait for their caller to give up.
+    #[must_use]
+    pub fn hanging(&self) -> usize {
+        self.shared.state().hanging
     }
 
     /// Panics unless `model` was asked for so many times.
@@ -197,7 +205,12 @@ fn talk(stream: TcpStream, shared: &Shared, number: u64) -> io::Result<()> {
         match reply.ending {
             Ending::KeepAlive => {}
             Ending::Close | Ending::Reset => return stream.shutdown(Shutdown::Both),
-            Ending::Hang => return received::wait_for_the_end(&mut stream),
+            Ending::Hang => {
+                shared.state().hanging += 1;
+                let ended = received::wait_for_the_end(&mut stream);
+                shared.state().hanging -= 1;
+                return ended;
+            }
         }
     }
     Ok(())

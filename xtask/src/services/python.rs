@@ -1,4 +1,4 @@
-//! A Python with the official OpenAI client, for tests that call us as other people's programs do.
+//! A Python with the official clients, for tests that call us as other people's programs do.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -10,7 +10,7 @@ use crate::terminal::say;
 use crate::watchdog::Watched;
 use crate::workspace::on_path;
 
-const REQUIREMENT: &str = "openai==3.52.0";
+const REQUIREMENTS: [&str; 2] = ["openai==3.52.0", "anthropic==2.11.0"];
 
 /// A Python that can make a virtual environment.
 pub(super) fn find() -> Option<PathBuf> {
@@ -33,11 +33,13 @@ pub(super) fn find() -> Option<PathBuf> {
 pub(super) fn prepare(python: &Path, folder: &Path) -> Result<PathBuf> {
     let venv = folder.join("venv");
     let interpreter = venv.join("bin/python");
-    let complete = venv.join(REQUIREMENT);
-    if complete.is_file() && interpreter.is_file() {
+    let complete = venv.join("complete");
+    let wanted = REQUIREMENTS.join(" ");
+    let made = std::fs::read_to_string(&complete).is_ok_and(|made| made == wanted);
+    if made && interpreter.is_file() {
         return Ok(interpreter);
     }
-    say(&format!("python: making {} with {REQUIREMENT}", venv.display()));
+    say(&format!("python: making {} with {wanted}", venv.display()));
     let log = folder.join("venv.log");
     Watched::new(python)
         .args(["-m", "venv", "--clear"])
@@ -46,21 +48,12 @@ pub(super) fn prepare(python: &Path, folder: &Path) -> Result<PathBuf> {
         .spawn()?
         .finish_within(Duration::from_secs(120))?;
     Watched::new(&interpreter)
-        .args([
-            "-m",
-            "pip",
-            "install",
-            "--quiet",
-            "--no-input",
-            "--disable-pip-version-check",
-            REQUIREMENT,
-        ])
+        .args(["-m", "pip", "install", "--quiet", "--no-input", "--disable-pip-version-check"])
+        .args(REQUIREMENTS)
         .log(&log)
         .spawn()?
         .finish_within(Duration::from_secs(600))
-        .context(
-            "install the OpenAI client (set AGENTRY_TEST_PYTHON to nothing to skip its tests)",
-        )?;
-    std::fs::write(&complete, "").with_context(|| format!("write {}", complete.display()))?;
+        .with_context(|| format!("install {wanted}"))?;
+    std::fs::write(&complete, &wanted).with_context(|| format!("write {}", complete.display()))?;
     Ok(interpreter)
 }

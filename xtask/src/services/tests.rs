@@ -28,14 +28,29 @@ fn postgres_accepts_a_login() {
 }
 
 #[test]
-fn python_has_the_openai_client() {
-    let Some(python) = std::env::var_os(PYTHON).filter(|program| !program.is_empty()) else {
-        say(&format!("skipped: {PYTHON} is not set; `cargo xtask test` sets it"));
-        return;
-    };
-    let output =
-        Command::new(python).args(["-c", "import openai; openai.OpenAI"]).output().unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+fn the_clients_of_python_and_node_are_there() {
+    let import = "import openai, anthropic; openai.OpenAI; anthropic.Anthropic";
+    let modules =
+        "import('openai').then(() => import('ai')).then(() => import('@ai-sdk/openai-compatible'))";
+    for (variable, program, args) in
+        [(PYTHON, "", ["-c", import]), (NODE, "bin/node", ["-e", modules])]
+    {
+        let Some(place) = std::env::var_os(variable).filter(|place| !place.is_empty()) else {
+            say(&format!("skipped: {variable} is not set; `cargo xtask test` sets it"));
+            continue;
+        };
+        let place = PathBuf::from(place);
+        let mut command = match program {
+            "" => Command::new(place),
+            program => {
+                let mut node = Command::new(place.join(program));
+                node.current_dir(place);
+                node
+            }
+        };
+        let output = command.args(args).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    }
 }
 
 #[test]

@@ -7,6 +7,8 @@ mod bad_input;
 #[cfg(test)]
 mod batches;
 #[cfg(test)]
+mod clients;
+#[cfg(test)]
 mod demo;
 #[cfg(test)]
 mod faults;
@@ -22,8 +24,6 @@ mod init;
 mod keys;
 #[cfg(test)]
 mod kill;
-#[cfg(test)]
-mod openai_client;
 #[cfg(test)]
 mod stop;
 #[cfg(test)]

@@ -69,12 +69,17 @@ pub(crate) fn agentry(folder: &Path) -> Command {
 }
 
 /// Runs a command that must end by itself.
-pub(crate) fn finish(mut command: Command) -> Output {
+pub(crate) fn finish(command: Command) -> Output {
+    finish_within(command, PATIENCE)
+}
+
+/// The same for one that has more to do.
+pub(crate) fn finish_within(mut command: Command, patience: Duration) -> Output {
     let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     let (tx, rx) = mpsc::sync_channel(1);
     let pid = child.id();
     std::thread::spawn(move || tx.send(child.wait_with_output()));
-    rx.recv_timeout(PATIENCE)
+    rx.recv_timeout(patience)
         .unwrap_or_else(|_| {
             kill(pid, "KILL");
             panic!("{command:?} did not end")

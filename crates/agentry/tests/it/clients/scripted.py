@@ -1,4 +1,4 @@
-"""Drives `agentry serve` with the official OpenAI client. The scripted answers are those of tests/it/support.rs."""
+"""The official OpenAI client over a provider that answers from a script: that of tests/it/support.rs."""
 
 import json
 import sys
@@ -96,4 +96,4 @@ try:
 except openai.APIError as error:
     step("a broken stream is an error", "broke off" in error.message)
 
-print(f"all {passed} steps passed")
+print(f"{passed} of {passed} steps")
