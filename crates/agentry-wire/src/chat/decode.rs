@@ -209,7 +209,10 @@ impl Decoder {
     }
 
     fn delta(&mut self, choice: u32, mut delta: Map<String, Value>, steps: &mut Vec<Step>) {
-        delta.shift_remove("role");
+        // What only other messages have would be taken for theirs.
+        for name in ["role", "name", "tool_call_id"] {
+            delta.shift_remove(name);
+        }
         for name in REASONING {
             if let Some(Value::String(text)) = delta.shift_remove(name) {
                 say(steps, text, |text| Event::Reasoning { choice, text });

@@ -54,6 +54,14 @@ fn head() -> Head {
     Head { id: "c".to_owned(), model: "m".to_owned(), created: 7, extra: Map::new() }
 }
 
+#[test]
+fn an_answer_has_no_fields_of_other_messages() {
+    let delta = json!({ "name": [1], "tool_call_id": 7, "role": {}, "content": "x" });
+    let input = stream(&[delta], &(ended("stop") + DONE));
+    let finished = Event::Finished { choice: 0, reason: FinishReason::Stop };
+    check_tail(&input, &[says("x"), Ok(finished), Ok(Event::Done)]);
+}
+
 fn says(text: &str) -> Step {
     Ok(Event::Text { choice: 0, text: text.to_owned() })
 }
