@@ -10,6 +10,7 @@ use serde_json::Value;
 
 const ANSWER_BYTES_MAX: usize = 16 << 20;
 const DEADLINE: Duration = Duration::from_secs(5);
+const ANSWER_DEADLINE: Duration = Duration::from_secs(300);
 
 pub(crate) struct Agent {
     client: Client,
@@ -27,6 +28,15 @@ impl Agent {
         Self { key, ..self }
     }
 
+    pub(crate) async fn get(&self, path: &str) -> anyhow::Result<Value> {
+        self.call(Method::GET, path, None).await
+    }
+
+    /// What takes as long as a model does.
+    pub(crate) async fn ask(&self, path: &str, body: &Value) -> anyhow::Result<Value> {
+        self.within(ANSWER_DEADLINE, Method::POST, (path, Some(body))).await
+    }
+
     pub(crate) async fn post(&self, path: &str, body: &Value) -> anyhow::Result<Value> {
         self.call(Method::POST, path, Some(body)).await
     }
@@ -41,6 +51,15 @@ impl Agent {
         path: &str,
         body: Option<&Value>,
     ) -> anyhow::Result<Value> {
+        self.within(DEADLINE, method, (path, body)).await
+    }
+
+    async fn within(
+        &self,
+        deadline: Duration,
+        method: Method,
+        (path, body): (&str, Option<&Value>),
+    ) -> anyhow::Result<Value> {
         let body = body.map(Value::to_string).unwrap_or_default();
         let mut request = Request::builder()
             .method(method)
@@ -52,7 +71,7 @@ impl Agent {
         let request = request.body(body.into()).context("make a request")?;
         let response = self
             .client
-            .fetch(request, &Deadlines::within(DEADLINE), ANSWER_BYTES_MAX)
+            .fetch(request, &Deadlines::within(deadline), ANSWER_BYTES_MAX)
             .await
             .with_context(|| format!("reach {}{path}", self.base))?;
         let status = response.status();

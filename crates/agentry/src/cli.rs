@@ -9,7 +9,7 @@ use clap::{ArgAction, Parser, Subcommand};
 
 use crate::config::{self, Config};
 use crate::terminal::Terminal;
-use crate::{check, demo, init, keys, logging, operate, serve};
+use crate::{ask, check, demo, init, keys, logging, operate, serve, usage};
 
 #[derive(Debug, Parser)]
 #[command(
@@ -68,6 +68,10 @@ enum Command {
         #[command(subcommand)]
         what: operate::Audit,
     },
+    /// Put a question to a model, or ask which model to take
+    Ask(ask::Options),
+    /// What was used and what it cost
+    Usage(usage::Options),
     /// API keys: who may call, and what they may do
     Keys {
         #[command(flatten)]
@@ -177,6 +181,8 @@ pub(crate) fn run(
         Command::Incidents { target, what } => operate::incidents(&cx, &target, what),
         Command::Approvals { target, what } => operate::approvals(&cx, &target, what),
         Command::Audit { target, what } => operate::audit(&cx, &target, &what),
+        Command::Ask(options) => ask::run(&cx, options),
+        Command::Usage(options) => usage::run(&cx, options),
         Command::Keys { target, what } => keys::run(&cx, &target, what),
         Command::ShopProcess { arguments } => demo::process(&arguments),
     };

@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 
 mod agent;
+mod ask;
 mod audit;
 mod check;
 mod cli;
@@ -17,6 +18,7 @@ mod operate;
 mod serve;
 mod signals;
 mod terminal;
+mod usage;
 mod wiring;
 
 /// Gives memory back after a burst, which the system's does not, and takes less time.

@@ -259,3 +259,4 @@ url = \"http://127.0.0.1:2/restart\"
 mod calls;
 mod documented;
 mod keys;
+mod watching;

@@ -30,3 +30,5 @@ mod stop;
 mod support;
 #[cfg(test)]
 mod telemetry;
+#[cfg(test)]
+mod watching;
