@@ -107,7 +107,11 @@ fn long_requests_have_their_own_rates() {
 #[test]
 fn the_example_in_the_documentation_is_a_catalogue() {
     let page = include_str!("../../../../../docs/budgets.md");
-    let example = page.split("```toml\n").nth(1).and_then(|rest| rest.split("```").next()).unwrap();
+    let example = page
+        .split("```toml prices.toml\n")
+        .nth(1)
+        .and_then(|rest| rest.split("```").next())
+        .unwrap();
     let ours = Catalogue::parse(example).unwrap();
     let known = Catalogue::embedded().unwrap();
     assert_eq!(ours.find("openai", "gpt-4o"), known.find("openai", "gpt-4o"));
