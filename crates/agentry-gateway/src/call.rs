@@ -4,12 +4,13 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use agentry_alarm::within;
 use agentry_balance::Shed;
 use agentry_core::keys::Priority;
 use agentry_core::model::{Caching as Wanted, CallContext};
 use agentry_core::{Failure as _, MicroUsd, ledger};
 use agentry_guards::{Blocked, Guards, Report};
-use tokio::time::{Instant, timeout_at};
+use tokio::time::Instant;
 
 use crate::Inner;
 use crate::answer::{Found, Outcome};
@@ -99,7 +100,7 @@ impl<'a> Calling<'a> {
         }
         match caching.flights.enter(&request.flight(key)) {
             Entered::Lead(leader) => self.lead(leader, (key, ticket), request, settlement).await,
-            Entered::Follow(follower) => match timeout_at(self.end, follower.turn()).await {
+            Entered::Follow(follower) => match within(self.end, follower.turn()).await {
                 Ok(Turn::Lead(leader)) => {
                     self.lead(leader, (key, ticket), request, settlement).await
                 }

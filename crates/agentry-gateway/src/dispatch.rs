@@ -3,13 +3,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use agentry_alarm::within;
 use agentry_balance::{
     Ask, Attempts, Blame, Hedge, Means, Mode, Next, Picked, Priority, Shed, Targets, Wish, affinity,
 };
 use agentry_core::keys;
 use agentry_core::model::{CallContext, ModelError, Waiting};
 use futures_util::future::{Either, select};
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::Instant;
 
 use crate::Inner;
 use crate::alias::Target;
@@ -127,7 +128,8 @@ impl<Q: Question> Attempting<'_, Q> {
             let error = || last.clone().unwrap_or_else(|| self.nobody());
             match next {
                 Next::Other => {}
-                Next::Again { wait } => tokio::time::sleep(wait).await,
+                // In a box of its own: the timer is larger than all the rest.
+                Next::Again { wait } => Box::pin(tokio::time::sleep(wait)).await,
                 Next::Fallback => return Tried::Fallback(error()),
                 Next::GiveUp => return Tried::Failed(error()),
             }
@@ -141,28 +143,39 @@ impl<Q: Question> Attempting<'_, Q> {
         settlement: &mut Settlement,
     ) -> Result<Landed<Q::Answer>, Error> {
         let at = picked.target();
-        settlement.asks(self.lane(at)?);
+        let lane = self.lane(at)?;
+        settlement.asks(lane);
         let first = self.one(picked);
         let Some(wait) = self.hedge_after() else {
-            return told(first.await, settlement);
+            return told(first.await, lane, settlement);
         };
         tokio::pin!(first);
-        if let Ok(ended) = timeout(wait, first.as_mut()).await {
-            return told(ended, settlement);
+        if let Ok(ended) = within(after(Instant::now(), wait), first.as_mut()).await {
+            return told(ended, lane, settlement);
         }
         let Some(other) = self.second(at) else {
-            return told(first.await, settlement);
+            return told(first.await, lane, settlement);
         };
-        settlement.hedges(self.lane(other.target())?);
+        let beside = self.lane(other.target())?;
+        settlement.hedges(beside);
         let second = self.one(other);
         tokio::pin!(second);
         // The one that loses is dropped, and with it its call.
-        let ended = match select(first, second).await {
-            Either::Left((Ok(landed), _)) | Either::Right((Ok(landed), _)) => Ok(landed),
-            Either::Left((Err(_), second)) => second.await,
-            Either::Right((Err(_), first)) => first.await,
-        };
-        told(ended, settlement)
+        match select(first, second).await {
+            Either::Left((Ok(landed), _)) | Either::Right((Ok(landed), _)) => {
+                told(Ok(landed), lane, settlement)
+            }
+            Either::Left((Err(missed), second)) => {
+                settlement.goes_on_without(lane);
+                drop(told::<()>(Err(missed), lane, settlement));
+                told(second.await, beside, settlement)
+            }
+            Either::Right((Err(missed), first)) => {
+                settlement.goes_on_without(beside);
+                drop(told::<()>(Err(missed), beside, settlement));
+                told(first.await, lane, settlement)
+            }
+        }
     }
 
     async fn one(&self, mut picked: Picked) -> Result<Landed<Q::Answer>, Missed> {
@@ -210,7 +223,7 @@ impl<Q: Question> Attempting<'_, Q> {
     async fn ask(&self, target: &Target) -> Result<Q::Answer, ModelError> {
         let start = Instant::now();
         let (until, waiting) = self.patience();
-        match timeout_at(until, self.call.question.ask(target, self.call.cx)).await {
+        match within(until, self.call.question.ask(target, self.call.cx)).await {
             Ok(asked) => asked,
             Err(_) => Err(ModelError::TimedOut { waiting, after: start.elapsed() }),
         }
@@ -279,6 +292,7 @@ enum Missed {
 
 fn told<A>(
     ended: Result<Landed<A>, Missed>,
+    asked: &Arc<Lane>,
     settlement: &mut Settlement,
 ) -> Result<Landed<A>, Error> {
     match ended {
@@ -292,7 +306,7 @@ fn told<A>(
             Err(Error::Model { target, attempts: settlement.attempts(), error })
         }
         Err(Missed::Shed(shed)) => {
-            settlement.not_asked();
+            settlement.not_asked(asked);
             Err(Error::Shed(shed))
         }
         Err(Missed::Defect(error)) => Err(error),

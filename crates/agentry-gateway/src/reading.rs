@@ -4,12 +4,13 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
+use agentry_alarm::within;
 use agentry_core::Failure as _;
 use agentry_core::chat::Event;
 use agentry_core::model::{ChatStream, ModelError};
 use agentry_core::relay::FrameStream;
 use futures_util::{Stream, StreamExt as _, future, stream};
-use tokio::time::{Instant, timeout_at};
+use tokio::time::Instant;
 
 use crate::answer::{Answer, Found, Outcome};
 use crate::cache::{Reader, Stopped, Upstream};
@@ -39,7 +40,7 @@ impl Reading {
 
     /// Waits for the first piece that says in which form the answer comes.
     pub(crate) async fn begin(mut self, found: Found, end: Instant) -> Result<Outcome, Error> {
-        let Begun { target, attempts, cost } = match timeout_at(end, self.next()).await {
+        let Begun { target, attempts, cost } = match within(end, self.next()).await {
             Ok(Some(Ok(Piece::Begun(begun)))) => begun,
             Ok(Some(Err(error))) => return Err(error),
             Ok(Some(Ok(_)) | None) => {

@@ -5,13 +5,14 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use agentry_alarm::Alarm;
 use agentry_balance::{Blame, Picked};
 use agentry_core::Failure as _;
 use agentry_core::chat::{Event, Usage};
 use agentry_core::model::{ModelError, Waiting};
 use agentry_core::relay::Frame;
 use futures_util::{Stream, StreamExt as _};
-use tokio::time::{Instant, Sleep, sleep_until};
+use tokio::time::Instant;
 
 use crate::dispatch::after;
 use crate::settle::Settlement;
@@ -21,6 +22,8 @@ pub(crate) trait Piece: Send + Unpin + 'static {
     /// Whether nothing of the answer itself is in it yet.
     fn is_head(&self) -> bool;
     fn usage(&self) -> Option<&Usage>;
+    /// Whether it says why the answer ended.
+    fn is_finish(&self) -> bool;
     /// Whether the answer is complete with it.
     fn is_end(&self) -> bool;
 }
@@ -32,6 +35,10 @@ impl Piece for Event {
 
     fn usage(&self) -> Option<&Usage> {
         if let Self::Usage(usage) = self { Some(usage) } else { None }
+    }
+
+    fn is_finish(&self) -> bool {
+        matches!(self, Self::Finished { .. })
     }
 
     fn is_end(&self) -> bool {
@@ -46,6 +53,10 @@ impl Piece for Frame {
 
     fn usage(&self) -> Option<&Usage> {
         self.marks.usage.as_deref()
+    }
+
+    fn is_finish(&self) -> bool {
+        self.marks.finish.is_some()
     }
 
     fn is_end(&self) -> bool {
@@ -88,7 +99,7 @@ pub(crate) struct Watch {
 pub(crate) fn watch<P: Piece>(opening: Opening<P>, watch: Watch) -> Pieces<P> {
     let Opening { said, rest } = opening;
     let Watch { settlement, picked, idle, end } = watch;
-    let alarm = Box::pin(sleep_until(end.min(after(Instant::now(), idle))));
+    let alarm = Alarm::new(end.min(after(Instant::now(), idle)));
     Box::pin(Watched {
         said,
         rest: Some(rest),
@@ -111,13 +122,16 @@ struct Watched<P> {
     start: Instant,
     idle: Duration,
     end: Instant,
-    alarm: Pin<Box<Sleep>>,
+    alarm: Alarm,
 }
 
 impl<P: Piece> Watched<P> {
     fn see(&mut self, piece: &P) {
         if let Some(usage) = piece.usage() {
             self.settlement.uses(usage);
+        }
+        if piece.is_finish() {
+            self.settlement.completes();
         }
         if piece.is_end() {
             self.settlement.finish();
@@ -157,14 +171,14 @@ impl<P: Piece> Stream for Watched<P> {
                     let after = this.start.elapsed();
                     return this.fail(ModelError::TimedOut { waiting: Waiting::End, after });
                 }
-                this.alarm.as_mut().reset(this.end.min(after(now, this.idle)));
+                this.alarm.set(this.end.min(after(now, this.idle)));
                 this.see(&piece);
                 Poll::Ready(Some(Ok(piece)))
             }
             Poll::Ready(Some(Err(error))) => this.fail(error),
             Poll::Ready(None) => this.fail(ModelError::Truncated),
             Poll::Pending => {
-                ready!(this.alarm.as_mut().poll(cx));
+                ready!(this.alarm.poll(cx));
                 let (waiting, after) = if Instant::now() >= this.end {
                     (Waiting::End, this.start.elapsed())
                 } else {

@@ -4,11 +4,12 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use agentry_alarm::Alarm;
 use bytes::Bytes;
 use futures_util::Stream;
 use http_body::Body as _;
 use hyper::body::Incoming;
-use tokio::time::{Instant, Sleep, sleep_until};
+use tokio::time::Instant;
 
 use crate::error::{Error, Phase, reason};
 use crate::pool::Lease;
@@ -22,10 +23,8 @@ pub struct BodyStream {
     start: Instant,
     total_at: Instant,
     idle: Duration,
-    /// When the next chunk must be there.
-    until: Instant,
-    /// Made with the first wait, and set anew only when it goes off: most chunks come in time.
-    alarm: Option<Pin<Box<Sleep>>>,
+    /// For the next chunk.
+    alarm: Alarm,
     /// The connection, to be given back at a good end.
     lease: Option<Lease>,
 }
@@ -43,8 +42,7 @@ impl BodyStream {
             start,
             total_at,
             idle: deadlines.idle,
-            until,
-            alarm: None,
+            alarm: Alarm::new(until),
             lease,
         };
         body.end_if_over();
@@ -62,19 +60,6 @@ impl BodyStream {
         self.incoming = None;
         if let Some(lease) = self.lease.take() {
             lease.give_back();
-        }
-    }
-
-    /// Ready when the time is up.
-    fn poll_alarm(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let until = self.until;
-        let alarm = self.alarm.get_or_insert_with(|| Box::pin(sleep_until(until)));
-        loop {
-            ready!(alarm.as_mut().poll(cx));
-            if Instant::now() >= until {
-                return Poll::Ready(());
-            }
-            alarm.as_mut().reset(until);
         }
     }
 
@@ -109,7 +94,7 @@ impl Stream for BodyStream {
                         this.incoming = None;
                         return Poll::Ready(Some(Err(error)));
                     }
-                    this.until = this.total_at.min(after(now, this.idle));
+                    this.alarm.set(this.total_at.min(after(now, this.idle)));
                     this.end_if_over();
                     if let Ok(chunk) = frame.into_data()
                         && !chunk.is_empty()
@@ -123,7 +108,7 @@ impl Stream for BodyStream {
                 }
                 Poll::Ready(None) => this.end(),
                 Poll::Pending => {
-                    ready!(this.poll_alarm(cx));
+                    ready!(this.alarm.poll(cx));
                     let error = this.timed_out();
                     this.incoming = None;
                     return Poll::Ready(Some(Err(error)));

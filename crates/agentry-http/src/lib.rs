@@ -5,12 +5,13 @@
 
 use std::time::Duration;
 
+use agentry_alarm::within;
 use bytes::{Bytes, BytesMut};
 use futures_util::StreamExt as _;
 use http::{HeaderValue, Request, Response, header};
 use http_body_util::Full;
 use hyper_util::client::legacy::connect::HttpConnector;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::Instant;
 
 mod body;
 mod connect;
@@ -106,7 +107,7 @@ impl Client {
         let start = Instant::now();
         let head_by = after(start, deadlines.head.min(deadlines.total));
         let sending = self.pool.send(request.map(Full::new));
-        let (response, lease) = match timeout_at(head_by, sending).await {
+        let (response, lease) = match within(head_by, sending).await {
             Ok(sent) => sent?,
             Err(_) => {
                 let phase =

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use agentry_alarm::within;
 use agentry_core::model::{CallContext, ChatStream, ModelError, Waiting};
 use agentry_http::{BodyStream, Client, Deadlines, Phase};
 use agentry_wire::Decode;
@@ -12,7 +13,7 @@ use http::{
     HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri, header,
 };
 use secrecy::{ExposeSecret as _, SecretString};
-use tokio::time::{Instant, timeout};
+use tokio::time::Instant;
 
 mod frames;
 
@@ -109,7 +110,7 @@ pub(crate) fn events(body: BodyStream, decoder: impl Decode + 'static) -> ChatSt
         }
         // What lacks only its last word does not wait for it for long.
         let next = if decoder.is_complete() {
-            timeout(LAST_WORD, body.next()).await.unwrap_or(None)
+            within(Instant::now() + LAST_WORD, body.next()).await.unwrap_or(None)
         } else {
             body.next().await
         };

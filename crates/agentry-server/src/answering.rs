@@ -3,6 +3,7 @@
 use std::convert::Infallible;
 use std::time::Duration;
 
+use agentry_alarm::within;
 use agentry_core::MicroUsd;
 use agentry_core::chat::Event;
 use agentry_core::model::{CallContext, ChatStream, ModelError};
@@ -16,7 +17,7 @@ use bytes::Bytes;
 use futures_util::{Stream, StreamExt as _, stream};
 use http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use http::{HeaderMap, HeaderName, HeaderValue};
-use tokio::time::timeout;
+use tokio::time::Instant;
 
 use crate::Refusal;
 use crate::question::Complete;
@@ -82,7 +83,7 @@ fn events_body(
         let ((mut stream, mut encoder), complete) = state?;
         let mut out = Vec::new();
         while out.is_empty() {
-            match timeout(KEEP_ALIVE_EVERY, stream.next()).await {
+            match within(Instant::now() + KEEP_ALIVE_EVERY, stream.next()).await {
                 Err(_) => out.extend_from_slice(KEEP_ALIVE),
                 Ok(Some(Ok(event))) => {
                     let done = event == Event::Done;
@@ -107,7 +108,7 @@ fn frames_body(
     stream::unfold(Some((answer, complete)), |state| async {
         let ((mut stream, mut encoder), complete) = state?;
         loop {
-            match timeout(KEEP_ALIVE_EVERY, stream.next()).await {
+            match within(Instant::now() + KEEP_ALIVE_EVERY, stream.next()).await {
                 Err(_) => {
                     let comment = Bytes::from_static(KEEP_ALIVE);
                     return Some((Ok(comment), Some(((stream, encoder), complete))));

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use agentry_alarm::within;
 use agentry_core::chat::Invalid;
 use agentry_wire::head;
 use axum::extract::{FromRequest, Request};
@@ -12,7 +13,7 @@ use http_body::Body as _;
 use http_body_util::BodyExt as _;
 use serde::de::DeserializeOwned;
 use serde_json::error::Category;
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::{Instant, timeout};
 use tokio_util::task::TaskTracker;
 
 use crate::Refusal;
@@ -158,7 +159,7 @@ async fn gather(mut body: axum::body::Body, limits: BodyLimits) -> Result<Bytes,
     let mut gathered = BytesMut::new();
     loop {
         let until = end.min(Instant::now() + limits.idle);
-        let Ok(frame) = timeout_at(until, body.frame()).await else {
+        let Ok(frame) = within(until, body.frame()).await else {
             return Err(Stopped::Refused(too_slow(gathered.len(), "nothing more of it came")));
         };
         let data = match frame {

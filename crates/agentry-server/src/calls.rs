@@ -16,7 +16,7 @@ use http::{HeaderMap, Method, StatusCode};
 use crate::edge::{self, RequestId};
 use crate::idempotent::{self, Asking};
 use crate::question::{Endpoint, Question};
-use crate::{App, Refusal, body};
+use crate::{App, Refusal, body, models};
 
 pub(crate) fn routes() -> Router<Arc<App>> {
     Router::new()
@@ -104,6 +104,10 @@ async fn called(
     let request = key.as_ref().map(|_| endpoint.digest(&body));
     let question = Question::read(endpoint, body)?;
     caller.may_use(question.model()).map_err(|denied| Refusal::of(&denied).param("model"))?;
+    if caller.is_held_to_models() && app.gateway.timeout(question.model()).is_none() {
+        // The gateway would name every model that there is.
+        return Err(models::unknown(app, caller, question.model().to_owned()));
+    }
     let Some((key, request)) = key.zip(request) else {
         return Ok(app.answers.answer(&cx, question, None).await);
     };
@@ -112,7 +116,8 @@ async fn called(
     let asking = Asking { tenant: caller.tenant.to_string(), key, request, timeout };
     let answers = app.answers.clone();
     let call = |complete| async move { answers.answer(&cx, question, Some(complete)).await };
-    once.answer(asking, call).await
+    // In a box of its own: few calls need it.
+    Box::pin(once.answer(asking, call)).await
 }
 
 /// What the headers of a call say about it.

@@ -3,12 +3,13 @@
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
+use agentry_alarm::Alarm;
 use agentry_core::model::ModelError;
 use agentry_core::relay::{Frame, FrameStream};
 use agentry_http::BodyStream;
 use agentry_wire::tap::{Read, Tap};
 use futures_util::Stream;
-use tokio::time::{Sleep, sleep};
+use tokio::time::Instant;
 
 use super::{LAST_WORD, from_http_midway};
 
@@ -27,7 +28,7 @@ struct Frames<R> {
     /// Comes after what is ready.
     error: Option<ModelError>,
     /// Runs once nothing but the last word is missing.
-    last_word: Option<Pin<Box<Sleep>>>,
+    last_word: Option<Alarm>,
 }
 
 impl<R: Read + Unpin> Stream for Frames<R> {
@@ -50,8 +51,10 @@ impl<R: Read + Unpin> Stream for Frames<R> {
             this.taken = 0;
             let next = match Pin::new(&mut this.body).poll_next(cx) {
                 Poll::Pending if this.tap.is_complete() => {
-                    let alarm = this.last_word.get_or_insert_with(|| Box::pin(sleep(LAST_WORD)));
-                    ready!(alarm.as_mut().poll(cx));
+                    let alarm = this
+                        .last_word
+                        .get_or_insert_with(|| Alarm::new(Instant::now() + LAST_WORD));
+                    ready!(alarm.poll(cx));
                     None
                 }
                 next => ready!(next),
