@@ -75,7 +75,7 @@ pub async fn spending_is_grouped_by_what_is_asked<K: Kind>(kind: &K) {
     let record = |number: u64, cost: i64, user: Option<&str>| UsageRecord {
         cost: MicroUsd(cost),
         user: user.map(ToOwned::to_owned),
-        model: if number % 2 == 0 { "even" } else { "odd" }.to_owned(),
+        model: if number.is_multiple_of(2) { "even" } else { "odd" }.to_owned(),
         at: at(number * 86_400),
         ..record(number)
     };
