@@ -11,9 +11,17 @@ use bytes::Bytes;
 
 use super::MemoryStore;
 
-pub(super) type Requests = HashMap<(String, String), Request>;
+/// Of all answers together: here they are in memory, so older ones make room for newer ones.
+const BYTES_MAX: usize = 64 << 20;
 
-pub(super) struct Request {
+#[derive(Default)]
+pub(super) struct Requests {
+    known: HashMap<(String, String), Request>,
+    /// Of all answers.
+    bytes: usize,
+}
+
+struct Request {
     digest: [u8; 32],
     attempt: i64,
     expires: Timestamp,
@@ -24,6 +32,32 @@ enum State {
     Busy { until: Timestamp },
     Answered(Bytes),
     NotKept,
+}
+
+impl Request {
+    fn bytes(&self) -> usize {
+        match &self.state {
+            State::Answered(answer) => answer.len(),
+            State::Busy { .. } | State::NotKept => 0,
+        }
+    }
+}
+
+impl Requests {
+    fn insert(&mut self, name: (String, String), request: Request) {
+        let before = self.known.insert(name, request);
+        self.bytes -= before.map_or(0, |before| before.bytes());
+    }
+
+    /// What is no longer kept was paid for all the same.
+    fn make_room(&mut self) {
+        while self.bytes > BYTES_MAX {
+            let answered = self.known.values_mut().filter(|request| request.bytes() > 0);
+            let Some(oldest) = answered.min_by_key(|request| request.attempt) else { return };
+            self.bytes -= oldest.bytes();
+            oldest.state = State::NotKept;
+        }
+    }
 }
 
 impl MemoryStore {
@@ -39,7 +73,7 @@ impl Idempotency for MemoryStore {
         let mut requests = self.requests();
         let name = (tenant, key);
         let mut attempt = now.as_micros();
-        if let Some(known) = requests.get(&name)
+        if let Some(known) = requests.known.get(&name)
             && known.expires > now
         {
             if known.digest != request {
@@ -60,33 +94,61 @@ impl Idempotency for MemoryStore {
 
     async fn finish(&self, ticket: &Ticket, answer: Bytes) -> Result<bool, Error> {
         let mut requests = self.requests();
-        let Some(request) = requests.get_mut(&(ticket.tenant.clone(), ticket.key.clone())) else {
-            return Ok(false);
-        };
+        let name = (ticket.tenant.clone(), ticket.key.clone());
+        let Some(request) = requests.known.get_mut(&name) else { return Ok(false) };
         if request.attempt != ticket.attempt || !matches!(request.state, State::Busy { .. }) {
             return Ok(false);
         }
         let fits = answer.len() <= ANSWER_BYTES_MAX;
         request.state = if fits { State::Answered(answer) } else { State::NotKept };
+        requests.bytes += request.bytes();
+        requests.make_room();
         Ok(true)
     }
 
     async fn abandon(&self, ticket: &Ticket) -> Result<(), Error> {
         let mut requests = self.requests();
         let name = (ticket.tenant.clone(), ticket.key.clone());
-        let ours = requests.get(&name).is_some_and(|request| {
+        let ours = requests.known.get(&name).is_some_and(|request| {
             request.attempt == ticket.attempt && matches!(request.state, State::Busy { .. })
         });
         if ours {
-            requests.remove(&name);
+            requests.known.remove(&name);
         }
         Ok(())
     }
 
     async fn forget_expired(&self, now: Timestamp) -> Result<u64, Error> {
         let mut requests = self.requests();
-        let before = requests.len();
-        requests.retain(|_, request| request.expires > now);
-        Ok((before - requests.len()) as u64)
+        let before = requests.known.len();
+        requests.known.retain(|_, request| request.expires > now);
+        requests.bytes = requests.known.values().map(Request::bytes).sum();
+        Ok((before - requests.known.len()) as u64)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn old_answers_make_room_and_are_not_paid_for_again() {
+        let store = MemoryStore::new();
+        let begin = |number: u32| Begin {
+            tenant: "main".to_owned(),
+            key: format!("k{number}"),
+            request: [7; 32],
+            now: Timestamp::from_micros(i64::from(number)),
+            busy_until: Timestamp::from_seconds(10),
+            keep_until: Timestamp::from_seconds(100),
+        };
+        let answer = Bytes::from(vec![b'x'; ANSWER_BYTES_MAX]);
+        for number in 0..=16 {
+            let begun = store.begin(begin(number)).await.unwrap();
+            let Begun::New(ticket) = begun else { panic!("it is new: {begun:?}") };
+            assert!(store.finish(&ticket, answer.clone()).await.unwrap());
+        }
+        assert_eq!(store.begin(begin(0)).await.unwrap(), Begun::NotKept);
+        assert!(store.begin(begin(1)).await.unwrap() == Begun::Replay(answer));
     }
 }
