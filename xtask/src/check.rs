@@ -39,11 +39,15 @@ type Step<'a> = (&'static str, Box<dyn Fn() -> Result<()> + 'a>);
 pub(crate) fn run(workspace: &Workspace, options: Options) -> Result<()> {
     let Options { tests, advisories } = options;
     let clippy = ["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"];
+    // A workspace of its own, which would rot unseen.
+    let target = workspace.target.display().to_string();
+    let fuzz = ["check", "--quiet", "--manifest-path=fuzz/Cargo.toml", "--target-dir", &target];
     let mut steps: Vec<Step> = vec![
         ("fmt", Box::new(|| component(workspace, "rustfmt", &["fmt", "--all", "--check"]))),
         ("tidy", Box::new(|| tidy::run(workspace))),
         ("deny", Box::new(|| deny(workspace, advisories))),
         ("clippy", Box::new(move || component(workspace, "clippy", &clippy))),
+        ("fuzz", Box::new(move || workspace.cargo(&fuzz))),
     ];
     if tests {
         steps.push(("test", Box::new(|| test::run(workspace, &[]))));
