@@ -131,6 +131,7 @@ fn read(
         Asked::Whole(mut response) => {
             picked.succeed(now);
             settlement.uses_if_known(response.usage.as_ref());
+            settlement.completes();
             if let Some(guards) = guards {
                 let report = guards.screen_response(&mut response);
                 settlement.screened(&report);

@@ -187,6 +187,15 @@ impl Request {
         tail.copy_from_slice(&place.digest128().to_le_bytes());
         Some(Key(key))
     }
+
+    /// Under what the call may be joined while it is under way: its pieces are read along as they are, so only by those
+    /// who want the answer in the same form.
+    pub(crate) fn flight(&self, Key(mut key): Key) -> Key {
+        let ends_with_bill = self.wire().is_none_or(Wire::wants_usage);
+        let [.., last] = &mut key;
+        *last ^= u8::from(self.stream()) | u8::from(self.stream() && ends_with_bill) << 1;
+        Key(key)
+    }
 }
 
 /// Of English text, about.

@@ -31,6 +31,8 @@ pub(crate) struct Settlement {
     attempts: u32,
     first_token: Option<Duration>,
     usage: Option<Usage>,
+    /// The answer has come to its end, so its usage is the bill. Before, some upstreams tell what was used so far.
+    is_complete: bool,
     source: ledger::Cache,
     found: Option<Found>,
     saved: Option<MicroUsd>,
@@ -64,6 +66,7 @@ impl Settlement {
             attempts: 0,
             first_token: None,
             usage: None,
+            is_complete: false,
             source: ledger::Cache::Miss,
             found: None,
             saved: None,
@@ -122,6 +125,7 @@ impl Settlement {
     /// A target is asked, and may bill it.
     pub(crate) fn asks(&mut self, lane: &Arc<Lane>) {
         self.lane = Some(Arc::clone(lane));
+        self.beside = None;
         self.attempts += 1;
         self.asked_after = self.start.elapsed();
         if let Some(reservation) = self.held.as_mut().and_then(|held| held.reservation.as_mut()) {
@@ -131,30 +135,42 @@ impl Settlement {
 
     /// A second target is asked beside the one that was asked last. Both may bill the request.
     pub(crate) fn hedges(&mut self, lane: &Arc<Lane>) {
-        self.beside = self.lane.clone();
-        self.hedges += 1;
+        let first = self.lane.clone();
         self.asks(lane);
+        self.beside = first;
+        self.hedges += 1;
+    }
+
+    /// Of two that were asked, it is only the other one that may still answer.
+    pub(crate) fn goes_on_without(&mut self, lane: &Arc<Lane>) {
+        if self.lane.as_ref().is_some_and(|last| Arc::ptr_eq(last, lane)) {
+            std::mem::swap(&mut self.lane, &mut self.beside);
+        }
     }
 
     /// This one's answer it is.
     pub(crate) fn answered_by(&mut self, lane: &Arc<Lane>) {
-        if let Some(beside) = self.beside.as_mut().filter(|beside| Arc::ptr_eq(beside, lane))
-            && let Some(last) = self.lane.replace(Arc::clone(lane))
-        {
-            *beside = last;
+        if self.beside.as_ref().is_some_and(|beside| Arc::ptr_eq(beside, lane)) {
+            std::mem::swap(&mut self.lane, &mut self.beside);
         }
     }
 
     /// There was no room at the target.
-    pub(crate) fn not_asked(&mut self) {
+    pub(crate) fn not_asked(&mut self, lane: &Arc<Lane>) {
         self.attempts = self.attempts.saturating_sub(1);
+        self.was_free(lane);
+    }
+
+    /// The target bills nothing for it.
+    fn was_free(&mut self, lane: &Arc<Lane>) {
+        self.beside.take_if(|beside| Arc::ptr_eq(beside, lane));
         if let Some(reservation) = self.held.as_mut().and_then(|held| held.reservation.as_mut()) {
             reservation.undone();
         }
     }
 
     /// The attempt has failed: what was surely not answered is not billed.
-    pub(crate) fn failed_attempt(&mut self, lane: &Lane, error: &ModelError) {
+    pub(crate) fn failed_attempt(&mut self, lane: &Arc<Lane>, error: &ModelError) {
         self.failed.push(Failed {
             target: Arc::clone(&lane.name),
             began: self.asked_after,
@@ -174,9 +190,8 @@ impl Settlement {
                 false
             }
         };
-        let reservation = self.held.as_mut().and_then(|held| held.reservation.as_mut());
-        if let Some(reservation) = reservation.filter(|_| is_free) {
-            reservation.undone();
+        if is_free {
+            self.was_free(lane);
         }
     }
 
@@ -189,13 +204,23 @@ impl Settlement {
         self.first_token = self.first_token.or_else(|| Some(self.start.elapsed()));
     }
 
+    /// What an upstream reports that counts nothing is no bill, and what is more than there can be is not believed.
     pub(crate) fn uses(&mut self, usage: &Usage) {
-        self.usage = Some(usage.clone());
-        let cost = self.cost();
-        let reservation = self.held.as_mut().and_then(|held| held.reservation.as_mut());
-        if let Some((reservation, cost)) = reservation.zip(cost) {
-            reservation.observed(cost);
+        if usage.total_tokens() == 0 {
+            return;
         }
+        let mut usage = usage.clone();
+        let Usage { input_tokens, cached_input_tokens, output_tokens, reasoning_tokens, .. } =
+            &mut usage;
+        for tokens in [input_tokens, cached_input_tokens, output_tokens, reasoning_tokens] {
+            *tokens = (*tokens).min(TOKENS_MAX);
+        }
+        self.usage = Some(usage);
+    }
+
+    /// The last word was said: what is known of the usage by then, or comes after, is all of it.
+    pub(crate) fn completes(&mut self) {
+        self.is_complete = true;
     }
 
     pub(crate) fn uses_if_known(&mut self, usage: Option<&Usage>) {
@@ -206,6 +231,7 @@ impl Settlement {
 
     /// The call was answered; returns what it cost.
     pub(crate) fn finish(&mut self) -> Option<MicroUsd> {
+        self.completes();
         self.settle(Status::Answered);
         self.cost()
     }
@@ -224,7 +250,13 @@ impl Settlement {
         self.settle(Status::Failed(code));
     }
 
-    /// Nothing when the price or the usage is not known. What somebody else has paid for costs nothing.
+    /// What is owed; nothing when that is not known. Whoever hangs up before the end owes for more than what was told.
+    fn bill(&self) -> Option<MicroUsd> {
+        let is_known = self.is_complete || self.source != ledger::Cache::Miss;
+        is_known.then(|| self.cost()).flatten()
+    }
+
+    /// Of the usage that is known. Nothing when the price or the usage is not known. What somebody else has paid for costs nothing.
     fn cost(&self) -> Option<MicroUsd> {
         if self.source != ledger::Cache::Miss {
             return Some(MicroUsd(0));
@@ -244,20 +276,21 @@ impl Settlement {
         if std::mem::replace(&mut self.settled, true) {
             return;
         }
-        let cost = self.cost();
         let latency = self.start.elapsed();
         if let Some(mut admitted) = self.admitted.take() {
             let used = match (&self.usage, self.source) {
-                (Some(usage), ledger::Cache::Miss) => Some(usage.total_tokens()),
+                (Some(usage), ledger::Cache::Miss) if self.is_complete => {
+                    Some(usage.total_tokens())
+                }
                 (_, ledger::Cache::Hit | ledger::Cache::Join) => Some(0),
                 // Never asked: nothing was used. Asked, and nobody knows: the estimate stands.
-                (None, ledger::Cache::Miss) => (self.attempts == 0).then_some(0),
+                (_, ledger::Cache::Miss) => (self.attempts == 0).then_some(0),
             };
             if let Some(used) = used {
                 admitted.settle(used, Instant::now().into_std());
             }
         }
-        let cost = self.record(status, cost, latency);
+        let cost = self.record(status, latency);
         self.inner.observer.settled(&Settled {
             call: Call { model: &self.route.name, endpoint: self.cx.endpoint },
             status,
@@ -279,21 +312,17 @@ impl Settlement {
     }
 
     /// Charges the budgets and writes the record. What is charged when nothing is known is what was held.
-    fn record(
-        &mut self,
-        status: Status,
-        cost: Option<MicroUsd>,
-        latency: Duration,
-    ) -> Option<MicroUsd> {
+    fn record(&mut self, status: Status, latency: Duration) -> Option<MicroUsd> {
+        let cost = self.cost();
         let Some(Held { reservation, place }) = self.held.take() else { return cost };
-        let charges = match (reservation, cost) {
-            (None, _) => Charges::default(),
-            (Some(reservation), Some(cost)) => reservation.settle(cost),
-            (Some(reservation), None) => reservation.settle_as_known(),
+        let (cost, charges) = match (reservation, self.bill()) {
+            (None, _) => (cost, Charges::default()),
+            (Some(reservation), Some(bill)) => (Some(bill), reservation.settle(bill)),
+            (Some(reservation), None) => (None, reservation.settle_as_known()),
         };
-        let charged = cost.unwrap_or(charges.amount());
+        let charged = cost.unwrap_or_else(|| charges.amount());
         place.record(self.usage_record(status, charged, latency), charges);
-        cost.or((charged.0 > 0).then_some(charged))
+        cost.or_else(|| (charged.0 > 0).then_some(charged))
     }
 
     fn usage_record(&self, status: Status, cost: MicroUsd, latency: Duration) -> UsageRecord {
@@ -331,6 +360,9 @@ impl Settlement {
         }
     }
 }
+
+/// More tokens than any call has.
+const TOKENS_MAX: u64 = 1_000_000_000_000;
 
 impl Drop for Settlement {
     fn drop(&mut self) {

@@ -11,6 +11,9 @@ use futures_util::{StreamExt as _, stream};
 
 use super::*;
 
+mod billed;
+mod joined;
+
 const LONG: Duration = Duration::from_secs(30);
 const SHORT: Duration = Duration::from_millis(40);
 
@@ -24,6 +27,8 @@ struct Actor {
 enum Line {
     Refuses(ModelError),
     Hangs,
+    /// Another line, after so long.
+    Late(Duration, Box<Line>),
     /// These items, and then either its end or nothing more.
     Says(Vec<Result<Event, ModelError>>, Then),
 }
@@ -48,7 +53,13 @@ impl ChatModel for Actor {
         assert!(cx.deadline.is_some());
         self.asked.lock().unwrap().push(request.model);
         let line = self.lines.lock().unwrap().pop_front();
-        match line.expect("a target was asked more often than it has lines") {
+        let mut line = line.expect("a target was asked more often than it has lines");
+        while let Line::Late(after, other) = line {
+            tokio::time::sleep(after).await;
+            line = *other;
+        }
+        match line {
+            Line::Late(..) => unreachable!("it is over"),
             Line::Refuses(error) => Err(error),
             Line::Hangs => std::future::pending().await,
             Line::Says(items, Then::Ends) => Ok(stream::iter(items).boxed()),
@@ -84,7 +95,11 @@ impl Observer for Book {
             source,
             ..
         } = settled;
-        assert_eq!(*source, ledger::Cache::Miss);
+        let source = match source {
+            ledger::Cache::Miss => "",
+            ledger::Cache::Hit => " hit",
+            ledger::Cache::Join => " join",
+        };
         assert!(first_token.is_none_or(|first| first <= *latency));
         let status = match status {
             Status::Failed(Code(code)) => code,
@@ -93,7 +108,8 @@ impl Observer for Book {
         let tokens = usage.map_or(0, Usage::total_tokens);
         let cost = cost.map_or("-".to_owned(), |cost| cost.0.to_string());
         let target = target.unwrap_or("-");
-        let line = format!("{} {status} {target} x{attempts} {tokens} tokens {cost}", call.model);
+        let line =
+            format!("{} {status} {target} x{attempts} {tokens} tokens {cost}{source}", call.model);
         self.settled.lock().unwrap().push(line);
     }
 }
@@ -120,6 +136,10 @@ struct Stage {
 impl Stage {
     /// A model `m` whose targets are `p/0`, `p/1`, … with these lines.
     fn new(lines: Vec<Vec<Line>>, change: impl Fn(&mut Alias)) -> Self {
+        Self::under(Policies::default(), lines, change)
+    }
+
+    fn under(policies: Policies, lines: Vec<Vec<Line>>, change: impl Fn(&mut Alias)) -> Self {
         let actors: Vec<_> = lines
             .into_iter()
             .map(|lines| {
@@ -141,17 +161,27 @@ impl Stage {
         change(&mut alias);
         let book = Arc::new(Book::default());
         let observer = Arc::clone(&book) as Arc<dyn Observer>;
-        Self { gateway: Gateway::new(vec![alias], around(observer)).unwrap(), book, actors }
+        let surroundings = Surroundings { policies, ..around(observer) };
+        Self { gateway: Gateway::new(vec![alias], surroundings).unwrap(), book, actors }
     }
 
     async fn call(&self, model: &str, is_streamed: bool) -> Result<Outcome, Error> {
+        self.call_by(&CallContext::new("call", "test"), model, is_streamed).await
+    }
+
+    async fn call_by(
+        &self,
+        cx: &CallContext,
+        model: &str,
+        is_streamed: bool,
+    ) -> Result<Outcome, Error> {
         let request = ChatRequest {
             model: model.to_owned(),
             messages: vec![Message::user("hi")],
             stream: is_streamed,
             ..ChatRequest::default()
         };
-        self.gateway.call(&CallContext::new("call", "test"), request).await
+        self.gateway.call(cx, request).await
     }
 
     fn settled(&self) -> Vec<String> {
@@ -443,7 +473,7 @@ fn everything_that_is_wrong_with_the_models_is_said_at_once() {
 
 #[tokio::test(start_paused = true)]
 async fn a_target_that_takes_long_to_begin_gets_company() {
-    let answers = |last| (0..15).map(|_| whole("hello")).chain([last]).collect::<Vec<_>>();
+    let answers = |last| (0..30).map(|_| whole("hello")).chain([last]).collect::<Vec<_>>();
     let lines = vec![answers(Line::Hangs), answers(whole("hello"))];
     let stage = Stage::new(lines, |alias| alias.hedge = true);
     let told = async || {
@@ -452,7 +482,7 @@ async fn a_target_that_takes_long_to_begin_gets_company() {
         };
         agentry_core::model::collect(stream).await.unwrap().text()
     };
-    for _ in 0..30 {
+    for _ in 0..60 {
         assert_eq!(told().await, "hello");
     }
     // What is usual is worked out anew every second.
@@ -460,4 +490,26 @@ async fn a_target_that_takes_long_to_begin_gets_company() {
     assert_eq!(told().await, "hello");
     // Ten tokens read by the one that was asked in vain are paid for as well.
     assert_eq!(stage.settled().last().unwrap(), "m success p/1 x2 13 tokens 24");
+}
+
+#[tokio::test(start_paused = true)]
+async fn company_that_refuses_costs_nothing() {
+    let lines = |last| (0..30).map(|_| whole("hello")).chain([last]).collect::<Vec<_>>();
+    let late = Line::Late(Duration::from_secs(5), Box::new(whole("hello")));
+    let slow = |line| Line::Late(Duration::from_secs(1), Box::new(line));
+    let check = async |last: [Line; 2], settled: &str| {
+        let stage = Stage::new(last.map(lines).into(), |alias| alias.hedge = true);
+        for call in 0..61 {
+            if call == 60 {
+                tokio::time::advance(Duration::from_secs(2)).await;
+            }
+            let Ok(outcome) = stage.call("m", true).await else { continue };
+            let Answer::Streamed(stream) = outcome.answer else { panic!("answered whole") };
+            drop(agentry_core::model::collect(stream).await);
+        }
+        assert_eq!(stage.settled().last().unwrap(), settled);
+    };
+    let limited = || Line::Refuses(ModelError::RateLimited { message: String::new(), after: None });
+    check([late.clone(), limited()], "m success p/0 x2 13 tokens 14").await;
+    check([slow(limited()), late.clone()], "m success p/1 x2 13 tokens 14").await;
 }

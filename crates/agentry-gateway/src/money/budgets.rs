@@ -357,7 +357,8 @@ impl Budgets {
         let mut reservation = Reservation {
             slices: Vec::with_capacity(2 * accounts.len()),
             estimate,
-            known: None,
+            asked: 0,
+            observed: None,
             watcher: Arc::clone(&shared.watcher),
         };
         for account in accounts {
@@ -377,8 +378,10 @@ impl Budgets {
 pub struct Reservation {
     slices: Vec<Arc<Slice>>,
     estimate: i64,
-    /// What the call has cost if nothing more is heard of it; nothing before it was dispatched.
-    known: Option<i64>,
+    /// Attempts that the upstream may bill.
+    asked: u32,
+    /// What the upstream has said of its bill.
+    observed: Option<i64>,
     watcher: Arc<dyn Watcher>,
 }
 
@@ -390,27 +393,33 @@ impl Reservation {
 
     /// From here on the upstream may bill it: all of the estimate, unless something better becomes known.
     pub fn dispatched(&mut self) {
-        self.known = self.known.or(Some(self.estimate));
+        self.asked += 1;
     }
 
-    /// The upstream has refused the attempt, or was not reached: it bills nothing for it.
+    /// The upstream has refused the attempt, or was not reached: it bills nothing for it. What was asked before may still
+    /// be billed.
     pub fn undone(&mut self) {
-        self.known = None;
+        self.asked = self.asked.saturating_sub(1);
     }
 
     /// The upstream has said so much of what it bills.
     pub fn observed(&mut self, cost: MicroUsd) {
-        self.known = Some(cost.0.max(0));
+        self.observed = Some(cost.0.clamp(0, ESTIMATE_MAX));
+    }
+
+    /// What the call has cost if nothing more is heard of it; nothing if nobody bills it.
+    fn known(&self) -> Option<i64> {
+        self.observed.or_else(|| (self.asked > 0).then_some(self.estimate))
     }
 
     /// The call has cost `actual`. What comes back goes to the [`UsageSink`](super::UsageSink) with the call's record.
     pub fn settle(mut self, actual: MicroUsd) -> Charges {
-        self.spend(actual.0.max(0))
+        self.spend(actual.0.clamp(0, ESTIMATE_MAX))
     }
 
     /// The call is over, and nothing more is known of its cost than was known before.
     pub fn settle_as_known(mut self) -> Charges {
-        let known = self.known.unwrap_or(0);
+        let known = self.known().unwrap_or(0);
         self.spend(known)
     }
 
@@ -429,7 +438,7 @@ impl Reservation {
 
 impl Drop for Reservation {
     fn drop(&mut self) {
-        match self.known {
+        match self.known() {
             None => {
                 for slice in &self.slices {
                     slice.pot().put_back(self.estimate);

@@ -66,7 +66,7 @@ pub(super) fn unit(cap: i64) -> i64 {
 
 impl Pot {
     fn available(&self) -> i64 {
-        self.amount - self.spent - self.held
+        self.amount.saturating_sub(self.spent).saturating_sub(self.held)
     }
 
     pub(super) fn rest(&self) -> Rest {
@@ -115,12 +115,12 @@ impl Pot {
     /// The call is over. Returns by how much it cost more than there is.
     pub(super) fn spend(&mut self, estimate: i64, actual: i64) -> i64 {
         self.held -= estimate;
-        self.spent += actual;
-        self.unrecorded += actual;
+        self.spent = self.spent.saturating_add(actual);
+        self.unrecorded = self.unrecorded.saturating_add(actual);
         if actual < estimate {
             self.refused = None;
         }
-        if actual > estimate { (-self.available()).max(0) } else { 0 }
+        if actual > estimate { self.available().saturating_neg().max(0) } else { 0 }
     }
 
     pub(super) fn recorded(&mut self, amount: i64) {
@@ -134,13 +134,13 @@ impl Pot {
             return Wish { need: 0, want: 0 };
         }
         let available = self.available();
-        let need = (estimate - available).max(0);
-        Wish { need, want: (waiting - available).max(0).max(need) + unit(cap) }
+        let need = estimate.saturating_sub(available).max(0);
+        Wish { need, want: waiting.saturating_sub(available).max(need).saturating_add(unit(cap)) }
     }
 
     /// What to ask for so that the next calls need not wait.
     pub(super) fn top_up(&self, cap: i64) -> Wish {
-        let missing = unit(cap) - self.available();
+        let missing = unit(cap).saturating_sub(self.available());
         Wish { need: 0, want: missing.max(0) }
     }
 
@@ -174,7 +174,7 @@ impl Pot {
 
     /// Of the cap, by anybody, as of the last answer of the ledger; what calls in flight may cost is part of it.
     pub(super) fn used(&self, cap: i64) -> i64 {
-        cap - self.free - self.available()
+        (cap - self.free).saturating_sub(self.available())
     }
 
     /// Takes out what is to be given back: all that is left over.

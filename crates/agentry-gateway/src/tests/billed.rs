@@ -1,0 +1,114 @@
+//! What calls are charged to a budget, whichever way they end.
+
+use agentry_backends::memory::MemoryStore;
+use agentry_core::caller::Limits;
+use agentry_core::keys::Budget;
+use agentry_core::ledger::{Holder, Per};
+use agentry_testkit::FakeClock;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::*;
+use crate::money::{self, Watcher};
+
+struct Deaf;
+
+impl Watcher for Deaf {
+    fn happened(&self, _: &money::Event<'_>) {}
+}
+
+async fn books() -> Policies {
+    let settings = money::Settings::new(Holder { instance: "one".into(), life: "1".into() });
+    let opened = money::open(
+        Arc::new(MemoryStore::new()),
+        Arc::new(FakeClock::default()),
+        Arc::new(Deaf),
+        settings,
+    );
+    let (budgets, usage, keeper) = opened.await.unwrap();
+    let rules = Vec::new();
+    TaskTracker::new().spawn(keeper.run(CancellationToken::new()));
+    Policies { books: Some(Books { budgets, usage, rules }), ..Policies::default() }
+}
+
+/// May spend a dollar.
+fn caller() -> CallContext {
+    let budgets = vec![Budget { per: Per::Total, cap: MicroUsd(1_000_000) }];
+    let limits = Limits { budgets, ..Limits::default() };
+    let caller = Caller { limits, ..Caller::named("ci") };
+    CallContext::of(Arc::new(caller), "call", "test")
+}
+
+/// Whose models write no more than 100 tokens.
+async fn stage(lines: Vec<Vec<Line>>) -> Stage {
+    Stage::under(books().await, lines, |alias| {
+        alias.retries = 0;
+        alias.first_token_timeout = SHORT;
+        alias.targets.iter_mut().for_each(|target| target.output_tokens_max = Some(100));
+    })
+}
+
+/// What the calls here cost at most.
+const HELD: &str = "297";
+const HELD_WHOLE: &str = "283";
+
+#[tokio::test]
+async fn whoever_hangs_up_owes_for_all_that_may_have_been_written() {
+    let so_far = || Ok(Event::Usage(Usage::new(10, 1)));
+    let finished = || Ok(Event::Finished { choice: 0, reason: FinishReason::Stop });
+    let check = async |items: Vec<Result<Event, ModelError>>, cost: &str| {
+        let stage = stage(vec![vec![Line::Says(items.clone(), Then::Hangs)]]).await;
+        let outcome = stage.call_by(&caller(), "m", true).await.unwrap();
+        let Answer::Streamed(mut stream) = outcome.answer else { panic!("answered whole") };
+        for _ in &items {
+            stream.next().await.unwrap().unwrap();
+        }
+        drop(stream);
+        let settled = stage.settled();
+        assert!(settled[0].ends_with(&format!(" tokens {cost}")), "{settled:?}");
+    };
+    check(vec![begins(), says("so")], HELD).await;
+    check(vec![begins(), so_far(), says("so")], HELD).await;
+    check(vec![begins(), so_far(), says("so"), finished()], "12").await;
+    check(vec![begins(), says("so"), finished(), so_far()], "12").await;
+    check(vec![begins(), says("so"), finished()], HELD).await;
+}
+
+#[tokio::test]
+async fn what_may_have_been_billed_is_charged_whatever_was_refused_afterwards() {
+    let limited = || Line::Refuses(ModelError::RateLimited { message: String::new(), after: None });
+    let check = async |first: Line, second: Line, cost: &str| {
+        let stage = stage(vec![vec![first], vec![second]]).await;
+        assert!(stage.call_by(&caller(), "m", true).await.is_err());
+        let settled = stage.settled();
+        assert!(settled[0].ends_with(&format!(" x2 0 tokens {cost}")), "{settled:?}");
+    };
+    check(Line::Hangs, limited(), HELD).await;
+    check(limited(), Line::Hangs, HELD).await;
+    check(limited(), limited(), "-").await;
+}
+
+#[tokio::test]
+async fn a_bill_that_nobody_can_believe_frees_nobody_from_paying() {
+    let check = async |usage: Usage, cost: &str, goes_on: bool| {
+        let items = vec![
+            begins(),
+            says("so"),
+            Ok(Event::Finished { choice: 0, reason: FinishReason::Stop }),
+            Ok(Event::Usage(usage)),
+            Ok(Event::Done),
+        ];
+        let line = Line::Says(items, Then::Ends);
+        let stage = stage(vec![vec![line; 3]]).await;
+        let caller = caller();
+        stage.call_by(&caller, "m", false).await.unwrap();
+        let settled = stage.settled();
+        assert!(settled[0].ends_with(&format!(" tokens {cost}")), "{settled:?}");
+        for _ in 0..2 {
+            assert_eq!(stage.call_by(&caller, "m", false).await.is_ok(), goes_on);
+        }
+    };
+    check(Usage::new(0, 0), HELD_WHOLE, true).await;
+    check(Usage::new(10, 0), "10", true).await;
+    check(Usage::new(u64::MAX, u64::MAX), "3000000000000", false).await;
+}
