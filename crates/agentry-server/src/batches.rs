@@ -102,10 +102,10 @@ async fn create(
     let lines = Kind::Lines.is_of(request.headers().get(CONTENT_TYPE));
     let kind = if lines { Kind::Lines } else { Kind::Json };
     let body = body::take(request, kind, bytes_max).await?;
-    let wish = if lines { Wish::default() } else { body::parse(&body)? };
+    let mut wish = if lines { Wish::default() } else { body::parse(&body)? };
     let source = match lines {
         true => Source::Lines(body),
-        false => source(&app, &caller, &wish).await?,
+        false => source(&app, &caller, &mut wish).await?,
     };
     let hours = window(wish.completion_window.as_deref())?;
     let metadata = metadata(wish.metadata.unwrap_or_default())?;
@@ -135,8 +135,8 @@ pub(crate) enum Source {
     Inline(Vec<Box<RawValue>>),
 }
 
-async fn source(app: &App, caller: &Caller, wish: &Wish) -> Result<Source, Refusal> {
-    let message = match (&wish.input_file_id, &wish.requests) {
+async fn source(app: &App, caller: &Caller, wish: &mut Wish) -> Result<Source, Refusal> {
+    let message = match (&wish.input_file_id, wish.requests.take()) {
         (Some(id), None) => {
             let content = face(app)?.store.content(&caller.tenant, id).await?;
             return content.map(Source::Lines).ok_or_else(|| {
@@ -145,7 +145,7 @@ async fn source(app: &App, caller: &Caller, wish: &Wish) -> Result<Source, Refus
                 Refusal::not_found("file_not_found", message).param("input_file_id")
             });
         }
-        (None, Some(requests)) => return Ok(Source::Inline(requests.clone())),
+        (None, Some(requests)) => return Ok(Source::Inline(requests)),
         (Some(_), Some(_)) => "send either `input_file_id` or `requests`, not both",
         (None, None) => "send `requests`, or the `input_file_id` of a file sent to /v1/files",
     };

@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use agentry_core::batches::{Batch, File};
+use agentry_core::batches::{Batch, File, Page};
 use agentry_identity::Caller;
 use axum::extract::{Path, Request, State};
 use axum::response::{IntoResponse as _, Response};
@@ -35,6 +35,8 @@ pub(crate) const PATHS: &[&str] = &["/v1/files"];
 const OUTPUT: &str = "file-output-";
 const ERRORS: &str = "file-errors-";
 const NAME_BYTES_MAX: usize = 255;
+/// Of one tenant at the same time.
+const FILES_MAX: usize = 200;
 
 /// Names the file of a batch's answers.
 pub(crate) fn output_of(batch: &str) -> String {
@@ -67,6 +69,12 @@ async fn create(
     let sent = sent.ok_or_else(|| bad("the form has no `file`", "file"))?;
     if sent.content.len() > face.settings.input_bytes_max {
         let message = format!("a file has at most {} bytes", face.settings.input_bytes_max);
+        return Err(bad(&message, "file"));
+    }
+    let all = Page { tenant: caller.tenant.to_string(), before: None, max: FILES_MAX };
+    if face.store.files(all).await?.len() == FILES_MAX {
+        let message =
+            format!("there are {FILES_MAX} files already: delete those that are not needed");
         return Err(bad(&message, "file"));
     }
     let now = app.clock.now();

@@ -52,6 +52,7 @@ impl Stores {
         Ok(Self {
             keys: Arc::clone(&store) as Arc<_>,
             requests: Arc::clone(&store) as Arc<_>,
+            batches: Arc::clone(&store) as Arc<_>,
             ledger: store,
             instance,
             ..stores

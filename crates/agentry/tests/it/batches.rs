@@ -9,20 +9,20 @@ use agentry_testkit::vendor::{Answer, Reply, Vendor, Writes};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::keys::by;
+use crate::keys::{self, by};
 use crate::support::{CONFIG, Running, finish, get, post, post_as, read_json, wait_for};
 
 const ANN: &str = "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
 const BOB: &str = "bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb";
 
-/// Ann and Bob are of different tenants; Bob may ask three times a minute.
+/// Ann and Bob are of different tenants; Bob may make one call at a time.
 fn folder(vendor: &Vendor, concurrency: usize) -> TempDir {
     let folder = tempfile::tempdir().unwrap();
     let url = vendor.base_url();
     let config = format!(
         "[server]\nlisten = \"127.0.0.1:0\"\n[storage]\nurl = \"sqlite:a.db\"\n[batches]\nconcurrency = {concurrency}\n\
          [[keys]]\nname = \"ann\"\ntenant = \"red\"\nsecret = \"file:ann.key\"\nscopes = [\"llm:chat\"]\nmodels = [\"ok\", \"bad\"]\n\
-         [[keys]]\nname = \"bob\"\ntenant = \"blue\"\nsecret = \"file:bob.key\"\nscopes = [\"llm:chat\"]\n\
+         [[keys]]\nname = \"bob\"\ntenant = \"blue\"\nsecret = \"file:bob.key\"\nscopes = [\"llm:chat\"]\nconcurrency = 1\n\
          [providers.v]\nkind = \"openai\"\nbase_url = \"{url}\"\n[breaker]\nfailures = 100000\n\
          [models.ok]\nretries = 0\ntimeout = \"2s\"\ntargets = [\"v/ok\"]\n\
          [models.bad]\nretries = 0\ntargets = [\"v/bad\"]\n[models.hidden]\ntargets = [\"v/hidden\"]\n"
@@ -253,7 +253,9 @@ fn the_official_client_sends_a_file_and_fetches_the_answers() {
 
 #[expect(clippy::print_stderr, reason = "whoever runs the tests should know what was not run")]
 fn skip() {
-    eprintln!("skipped: AGENTRY_TEST_PYTHON names no Python with the `openai` package");
+    eprintln!(
+        "skipped: it needs AGENTRY_TEST_PYTHON with the `openai` package, or AGENTRY_TEST_POSTGRES_URL"
+    );
 }
 
 #[test]
@@ -300,4 +302,71 @@ fn a_file_is_sent_as_a_form_and_its_answers_are_fetched_as_files() {
             "batch_output"
         );
     }
+}
+
+#[test]
+fn who_meets_a_limit_waits_and_no_request_fails() {
+    let vendor = vendor(Duration::from_millis(20));
+    let server = Running::again(folder(&vendor, 8));
+    let id = made(&server, BOB, &lines((0..6).map(|number| format!("bob-{number}"))));
+    let over = until_over(&server, BOB, &id);
+    assert_eq!(over["request_counts"], json!({ "total": 6, "completed": 6, "failed": 0 }));
+    vendor.assert_called("ok", 6);
+}
+
+#[test]
+fn the_requests_of_a_revoked_key_are_made_no_more() {
+    let vendor = vendor(Duration::from_millis(50));
+    let folder = folder(&vendor, 1);
+    let scopes = ["--scope", "admin", "--scope", "operator", "--scope", "llm:chat"];
+    let me = keys::keys(folder.path(), &[&["create", "--name", "me"][..], &scopes].concat());
+    let ci = keys::keys(folder.path(), &["create", "--name", "ci", "--scope", "llm:chat"]);
+    let (me, secret) = (keys::text(&me, "secret"), keys::text(&ci, "secret"));
+    let server = Running::again(folder);
+    let id = made(&server, &secret, &lines((0..30).map(|number| format!("ci-{number}"))));
+    wait_for("an answer", || (!vendor.received().is_empty()).then_some(()));
+    let path = format!("/v1/keys/{}", keys::text(&ci, "id"));
+    assert_eq!(server.json(&by(&me, &keys::delete(&path))).0, 200);
+    let over = until_over(&server, &me, &id);
+    assert_eq!(over["status"], "completed");
+    let results = results(&server, &me, &id);
+    let refused = |line: &&Value| line["response"]["body"]["error"]["code"] == "key_revoked";
+    let refused = results.values().filter(refused).count();
+    assert!(refused > 0, "{over}");
+    assert_eq!(over["request_counts"]["failed"], refused);
+    vendor.assert_called("ok", 30 - refused);
+}
+
+/// Two instances with one database: what one has answered, the other replays, and both answer batches.
+#[test]
+fn instances_share_answers_and_batches_over_postgresql() {
+    let url = std::env::var_os("AGENTRY_TEST_POSTGRES_URL").filter(|url| !url.is_empty());
+    let Some(url) = url else { return skip() };
+    let url = format!("{}?schema=batches{}", url.into_string().unwrap(), std::process::id());
+    let vendor = vendor(Duration::from_millis(10));
+    let instance = || {
+        let folder = folder(&vendor, 2);
+        std::fs::write(folder.path().join("ledger.url"), &url).unwrap();
+        let path = folder.path().join("agentry.toml");
+        let config = std::fs::read_to_string(&path).unwrap();
+        std::fs::write(path, format!("{config}[ledger]\nurl = \"file:ledger.url\"\n")).unwrap();
+        Running::again(folder)
+    };
+    let (here, there) = (instance(), instance());
+    let call = post("/v1/chat/completions", line("one", "ok")["body"].to_string());
+    let call = keys::with("idempotency-key: one", &by(ANN, &call));
+    let (first, again) = (here.exchange(&call), there.exchange(&call));
+    let body = |answer: &str| answer.split_once("\r\n\r\n").unwrap().1.to_owned();
+    assert_eq!(body(&first), body(&again));
+    assert!(again.contains("x-agentry-replayed: true"), "{again}");
+    vendor.assert_called("ok", 1);
+    let id = made(&here, ANN, &lines((0..60).map(|number| format!("item-{number}-"))));
+    wait_for("some answers", || (vendor.received().len() > 15).then_some(()));
+    // Its name is in its folder: what it held goes on as soon as it is back.
+    let here = Running::again(here.kill_hard());
+    let over = until_over(&there, ANN, &id);
+    assert_eq!(over["request_counts"], json!({ "total": 60, "completed": 60, "failed": 0 }));
+    assert_eq!(results(&here, ANN, &id), results(&there, ANN, &id));
+    let asked = vendor.received().len() - 1;
+    assert!((60..=62).contains(&asked), "{asked}");
 }

@@ -10,7 +10,7 @@ use crate::support::{Running, post, wait_for};
 
 fn config(vendor: &Vendor) -> String {
     let url = vendor.base_url();
-    let models: String = ["quick", "slow", "paced", "broken", "cut", "large"]
+    let models: String = ["quick", "slow", "paced", "broken", "cut", "large", "vectors"]
         .iter()
         .map(|name| {
             format!("[models.{name}]\nretries = 0\ntimeout = \"20s\"\ntargets = [\"v/{name}\"]\n")
@@ -31,6 +31,10 @@ fn vendor() -> Vendor {
     vendor.script("broken", vec![Reply::error(500), answer.whole()]);
     let cut = answer.stream().stops_after(3, Ending::Close);
     vendor.script("cut", vec![cut, answer.stream()]);
+    let vector = json!({ "object": "embedding", "index": 0, "embedding": [0.5, 1.0] });
+    let usage = json!({ "prompt_tokens": 2, "total_tokens": 2 });
+    let vectors = json!({ "object": "list", "data": [vector], "model": "vectors", "usage": usage });
+    vendor.script("vectors", vec![Reply::json(&vectors)]);
     let large = "x".repeat(5 << 20);
     vendor.script("large", vec![Answer::chat(&[large.as_str()]).whole()]);
     vendor
@@ -193,4 +197,29 @@ fn what_failed_or_broke_off_may_be_tried_again_with_its_key() {
     let again = send(&server, "large", "large", false);
     assert_eq!((again.status, &*again.code()), (409, "idempotency_not_kept"));
     vendor.assert_called("large", 1);
+}
+
+#[test]
+fn every_way_to_call_a_model_knows_keys() {
+    let vendor = vendor();
+    let server = Running::with(&config(&vendor));
+    let messages = json!([{ "role": "user", "content": "count" }]);
+    let calls = [
+        ("/v1/responses", json!({ "model": "quick", "input": "count" }), "quick"),
+        ("/v1/messages", json!({ "model": "slow", "max_tokens": 9, "messages": messages }), "slow"),
+        ("/v1/embeddings", json!({ "model": "vectors", "input": "count" }), "vectors"),
+    ];
+    for (path, body, model) in calls {
+        let request = keyed("one", &post(path, body.to_string()));
+        // The key is taken by another path.
+        let conflicts = model != "quick";
+        let first = Seen::of(&server.exchange(&request));
+        assert_eq!(first.status, if conflicts { 422 } else { 200 }, "{path}: {}", first.body);
+        let request = keyed(model, &post(path, body.to_string()));
+        let first = Seen::of(&server.exchange(&request));
+        let again = Seen::of(&server.exchange(&request));
+        assert_eq!((first.status, first.is_replayed(), again.is_replayed()), (200, false, true));
+        assert_eq!(again.body, first.body, "{path}");
+        vendor.assert_called(model, if conflicts { 1 } else { 2 });
+    }
 }

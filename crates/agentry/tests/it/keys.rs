@@ -42,7 +42,7 @@ fn folder() -> TempDir {
 }
 
 /// Runs `agentry keys …` and reads what it prints.
-fn keys(folder: &Path, arguments: &[&str]) -> Value {
+pub(crate) fn keys(folder: &Path, arguments: &[&str]) -> Value {
     let mut command = agentry(folder);
     command.args(["keys", "--json"]).args(arguments);
     let output = finish(command);
@@ -51,7 +51,7 @@ fn keys(folder: &Path, arguments: &[&str]) -> Value {
     serde_json::from_slice(&output.stdout).unwrap()
 }
 
-fn text(value: &Value, field: &str) -> String {
+pub(crate) fn text(value: &Value, field: &str) -> String {
     value[field].as_str().unwrap_or_else(|| panic!("{field} of {value}")).to_owned()
 }
 
@@ -74,7 +74,7 @@ fn chat(model: &str) -> Vec<u8> {
     post("/v1/chat/completions", body.to_string())
 }
 
-fn delete(path: &str) -> Vec<u8> {
+pub(crate) fn delete(path: &str) -> Vec<u8> {
     format!("DELETE {path} HTTP/1.1\r\nhost: test\r\nconnection: close\r\n\r\n").into_bytes()
 }
 
