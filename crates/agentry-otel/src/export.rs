@@ -133,7 +133,8 @@ impl Exporter {
             .headers_mut()
             .insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
         let within = Deadlines::within(self.settings.deadline);
-        match self.client.fetch(request, &within, ANSWER_BYTES_MAX).await {
+        // On the heap: a request is large, and there are several places where one may be under way.
+        match Box::pin(self.client.fetch(request, &within, ANSWER_BYTES_MAX)).await {
             Ok(answer) if answer.status().is_success() => Sent::Yes,
             Ok(answer) => {
                 let problem = format!("the collector answered {}", answer.status());

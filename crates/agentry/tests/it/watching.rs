@@ -147,10 +147,10 @@ fn an_alert_goes_to_a_webhook_and_can_be_acknowledged() {
     let (_, status) = server.json(&get("/v1/status"));
     assert_eq!(status["alerts"][0]["id"], body["id"], "{status}");
     let path = format!("/v1/watchdog/{}/acknowledge", body["id"].as_str().unwrap());
-    let (code, alert) = server.json(&post(&path, "{}".to_owned()));
+    let (code, alert) = server.json(&post(&path, "{}"));
     assert_eq!(code, 200, "{alert}");
     assert!(alert["acknowledged_by"].is_string(), "{alert}");
-    let answer = server.exchange(&post("/v1/watchdog/other/acknowledge", "{}".to_owned()));
+    let answer = server.exchange(&post("/v1/watchdog/other/acknowledge", "{}"));
     let (code, refused) = read_json(&answer).unwrap();
     assert_eq!((code, &refused["error"]["code"]), (404, &json!("alert_not_firing")));
 }
