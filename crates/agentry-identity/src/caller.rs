@@ -154,6 +154,12 @@ impl Caller {
         Err(Denied::Model { model: model.chars().take(100).collect() })
     }
 
+    /// Whether there are models that it may not use.
+    #[must_use]
+    pub fn is_held_to_models(&self) -> bool {
+        !self.models.is_empty()
+    }
+
     pub(crate) fn may_come_from(&self, peer: IpAddr) -> Result<(), Denied> {
         let welcome = !self.shut
             && (self.networks.is_empty()

@@ -7,9 +7,10 @@ use agentry_balance::Snapshot;
 use agentry_gateway::Target;
 use agentry_gateway::money::catalogue::{Can, Catalogue, Model, STRENGTHS};
 use agentry_gateway::money::recommend::{Candidate, Measured, Query, Ranked, Weights, recommend};
+use agentry_identity::Caller;
 use axum::extract::State;
 use axum::routing::get;
-use axum::{Json, Router};
+use axum::{Extension, Json, Router};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -42,12 +43,13 @@ struct Asked {
 
 async fn recommended(
     State(app): State<Arc<App>>,
+    Extension(caller): Extension<Arc<Caller>>,
     Parameters(asked): Parameters<Asked>,
 ) -> Result<Json<Value>, Refusal> {
     let among = asked.among.clone().unwrap_or_else(|| "configured".to_owned());
     let query = asked.read()?;
     let known = match among.as_str() {
-        "configured" => Known::configured(&app),
+        "configured" => Known::configured(&app, &caller),
         "catalogue" => Known::catalogued(&app.catalogue),
         other => {
             return Err(wrong("among", format!("`{other}` is not `configured` or `catalogue`")));
@@ -95,14 +97,15 @@ struct One {
 }
 
 impl Known {
-    fn configured(app: &App) -> Self {
+    /// Those that the caller may use.
+    fn configured(app: &App, caller: &Caller) -> Self {
         let measured: BTreeMap<String, Measured> = app
             .gateway
             .targets()
             .filter_map(|(name, is)| Some((name.to_owned(), measure(&is)?)))
             .collect();
         let mut known = Self::default();
-        for alias in app.gateway.models() {
+        for alias in app.gateway.models().filter(|alias| caller.may_use(&alias.name).is_ok()) {
             for target in &alias.targets {
                 let name = target.name();
                 if let Some(one) = known.models.get_mut(&name) {
