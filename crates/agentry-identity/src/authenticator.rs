@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use agentry_core::Timestamp;
 use http::header::AUTHORIZATION;
-use http::{HeaderMap, HeaderName};
+use http::{HeaderMap, HeaderName, HeaderValue};
 
 use crate::attempts::Attempts;
 use crate::secret::{digest, is_mistyped};
@@ -152,7 +152,7 @@ impl fmt::Debug for Authenticator {
 
 /// `authorization: Bearer` counts first, then `x-api-key`, then `api-key`.
 fn presented(headers: &HeaderMap) -> Result<&[u8], Denied> {
-    let bearer = headers.get(AUTHORIZATION).map(|value| {
+    let bearer = once(headers, AUTHORIZATION)?.map(|value| {
         let (scheme, credential) = value.as_bytes().split_at_checked(7)?;
         scheme.eq_ignore_ascii_case(b"bearer ").then(|| credential.trim_ascii())
     });
@@ -163,7 +163,10 @@ fn presented(headers: &HeaderMap) -> Result<&[u8], Denied> {
         }
         Some(Some(credential)) => Some(credential),
         None => {
-            let plain = headers.get(X_API_KEY).or_else(|| headers.get(API_KEY));
+            let plain = match once(headers, X_API_KEY)? {
+                None => once(headers, API_KEY)?,
+                given => given,
+            };
             plain.map(|value| value.as_bytes().trim_ascii())
         }
     };
@@ -173,6 +176,16 @@ fn presented(headers: &HeaderMap) -> Result<&[u8], Denied> {
             Err(Denied::Invalid { reason: "it is longer than any key or token" })
         }
         Some(credential) => Ok(credential),
+    }
+}
+
+/// Of two, a proxy before us may have looked at the other one.
+fn once(headers: &HeaderMap, name: HeaderName) -> Result<Option<&HeaderValue>, Denied> {
+    let mut given = headers.get_all(name).iter();
+    let first = given.next();
+    match given.next() {
+        None => Ok(first),
+        Some(_) => Err(Denied::Invalid { reason: "its header stands twice: send one" }),
     }
 }
 

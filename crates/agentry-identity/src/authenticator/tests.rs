@@ -68,6 +68,26 @@ async fn without_keys_only_this_machine_comes_in() {
 }
 
 #[tokio::test]
+async fn a_credential_that_stands_twice_is_nobodys() {
+    let good = Secret::of([1; 32]);
+    let door = authenticator(vec![key(1, Terms::default())], 1_000).await;
+    let check = async |name: &'static str, values: [String; 2]| {
+        let mut headers = HeaderMap::new();
+        for value in values {
+            headers.append(name, value.parse().unwrap());
+        }
+        let told = told(door.authenticate(&headers, HERE, at(1)).await);
+        assert_eq!(told, "its header stands twice: send one", "{name}");
+    };
+    let bearer = |secret: &str| format!("Bearer {secret}");
+    check("authorization", [bearer(good.expose()), bearer("other")]).await;
+    check("authorization", [bearer("other"), bearer(good.expose())]).await;
+    for name in ["x-api-key", "api-key"] {
+        check(name, [good.expose().to_owned(), good.expose().to_owned()]).await;
+    }
+}
+
+#[tokio::test]
 async fn a_key_is_found_wherever_clients_put_it() {
     let good = Secret::of([1; 32]);
     let good = good.expose();
@@ -194,7 +214,7 @@ fn no_header_is_taken_for_a_key_by_accident() {
             value.splice(0..0, *b"Bearer ");
         }
         let name = [AUTHORIZATION, X_API_KEY, API_KEY][which].clone();
-        let value = http::HeaderValue::from_bytes(&value).unwrap();
+        let value = HeaderValue::from_bytes(&value).unwrap();
         let headers = HeaderMap::from_iter([(name, value)]);
         let outcome = runtime.block_on(door.authenticate(&headers, HERE, at(0)));
         let refused = matches!(
