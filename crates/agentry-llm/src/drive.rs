@@ -1,5 +1,6 @@
 //! What every driver does with a request once it is encoded: sends it, and feeds a decoder what comes back.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use agentry_alarm::within;
@@ -12,6 +13,7 @@ use futures_util::{StreamExt as _, stream};
 use http::{
     HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri, header,
 };
+use memchr::memmem;
 use secrecy::{ExposeSecret as _, SecretString};
 use tokio::time::Instant;
 
@@ -84,6 +86,7 @@ pub(crate) async fn send_to(
     model: &str,
     read_error: ReadError,
 ) -> Result<Response<BodyStream>, ModelError> {
+    let secret = request.headers().values().find(|value| value.is_sensitive()).cloned();
     let response = client.send(request, &deadlines(cx)).await.map_err(|error| from_http(&error))?;
     if response.status().is_success() {
         return Ok(response);
@@ -91,7 +94,26 @@ pub(crate) async fn send_to(
     let (parts, body) = response.into_parts();
     // What matters is the status; a report that cannot be read is an empty one.
     let report = agentry_http::read(body, ERROR_BYTES_MAX).await.unwrap_or_default();
+    let report = without(&report, secret.as_ref());
     Err(read_error(parts.status, &parts.headers, &report, model))
+}
+
+/// Upstreams repeat what they did not like, and whoever called us reads it: our credential is none of his business.
+fn without<'a>(report: &'a [u8], secret: Option<&HeaderValue>) -> Cow<'a, [u8]> {
+    let secret = secret.map(HeaderValue::as_bytes).unwrap_or_default();
+    let secret = secret.strip_prefix(b"Bearer ").unwrap_or(secret);
+    if secret.is_empty() || memmem::find(report, secret).is_none() {
+        return Cow::Borrowed(report);
+    }
+    let mut left = Vec::with_capacity(report.len());
+    let mut from = 0;
+    for at in memmem::find_iter(report, secret) {
+        left.extend_from_slice(report.get(from..at).unwrap_or_default());
+        left.extend_from_slice(b"[our key]");
+        from = at + secret.len();
+    }
+    left.extend_from_slice(report.get(from..).unwrap_or_default());
+    Cow::Owned(left)
 }
 
 /// The whole body of an answer.
@@ -194,3 +216,6 @@ pub(crate) fn from_http_midway(error: &agentry_http::Error) -> ModelError {
         | agentry_http::Error::InvalidUrl { .. } => from_http(error),
     }
 }
+
+#[cfg(test)]
+mod tests;
