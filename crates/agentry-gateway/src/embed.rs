@@ -45,9 +45,14 @@ pub(crate) async fn embed(
     settlement.or_fail(admitted)?;
     let screened = calling.screened(|guards| guards.screen_embedding(&mut request));
     settlement.or_fail(screened)?;
-    let cost = || Cost { size: size(&request), output_tokens: Some(0), choices: 1 };
+    let cost = || Cost {
+        size: size(&request),
+        reads_elsewhere: false,
+        output_tokens: Some(0),
+        choices: 1,
+    };
     calling.hold(cost, &mut settlement).await?;
-    let call = Call { inner: &**inner, cx: &calling.cx, question: &request, end: calling.end };
+    let call = Call { inner, cx: &calling.cx, question: &request, end: calling.end };
     let landed = call.dispatch(&calling.route, &mut settlement).await;
     let landed = settlement.or_fail(landed)?;
     landed.picked.succeed(Instant::now().into_std());

@@ -51,7 +51,7 @@ impl Keeping {
                 let Seen::Frames { bytes, finish, usage, done } = &mut self.seen else { return };
                 bytes.extend_from_slice(&frame.bytes);
                 *finish = agentry_wire::tap::worse(finish.take(), frame.marks.finish.clone());
-                *usage = frame.marks.usage.as_deref().cloned().or(usage.take());
+                *usage = frame.marks.usage.as_deref().cloned().or_else(|| usage.take());
                 *done |= frame.marks.done;
                 if bytes.len() > bytes_max {
                     self.seen = Seen::TooLong;

@@ -105,7 +105,8 @@ impl Pool {
             let is_kept = kept.is_some();
             let connection = match kept {
                 Some(connection) => connection,
-                None => self.0.connect(&origin, request.uri()).await?,
+                // In a box of its own: most requests find a kept one.
+                None => Box::pin(self.0.connect(&origin, request.uri())).await?,
             };
             let sent = match connection {
                 Connection::Http1(sender) => self.http1(sender, &mut request, &origin).await,

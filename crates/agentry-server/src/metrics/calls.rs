@@ -20,11 +20,14 @@ use super::SECONDS;
 type Seconds = Family<ModelLabels, Histogram, fn() -> Histogram>;
 type Dollars = Counter<f64, AtomicU64>;
 
+/// By endpoint and model.
+type ByEndpoint = HashMap<&'static str, HashMap<Box<str>, Arc<Handles>>>;
+
 pub(super) struct Calls {
     active: Gauge,
     families: Families,
     /// By face, then by model.
-    handles: RwLock<HashMap<&'static str, HashMap<Box<str>, Arc<Handles>>>>,
+    handles: RwLock<ByEndpoint>,
 }
 
 /// Everything with a label.
@@ -166,7 +169,8 @@ impl Families {
 
     fn register(&self, registry: &mut Registry) {
         let Self { requests, errors, tokens, cost, seconds, first_token_seconds, .. } = self;
-        let Self { cache, saved_cost, saved_seconds, retries, fallbacks, hedges, limited, .. } = self;
+        let Self { cache, saved_cost, saved_seconds, retries, fallbacks, hedges, limited, .. } =
+            self;
         registry.register("llm_requests", "Model calls that have ended", requests.clone());
         registry.register("llm_errors", "Model calls that failed", errors.clone());
         registry.register("llm_tokens", "Tokens read and written", tokens.clone());
