@@ -7,6 +7,7 @@ use tempfile::TempDir;
 
 use crate::support::{ANSWERS, Running, agentry, finish, get, post, wait_for};
 
+mod secrecy;
 mod tokens;
 
 const CONFIG: &str = r#"
@@ -359,7 +360,7 @@ fn a_tenant_sees_nothing_of_another() {
     assert_eq!(by_b(&post("/v1/keys", above)), "403 scope_missing");
     assert_eq!(by_b(&delete("/v1/users/alice/data?tenant=a")), "403 scope_missing");
     let (_, nothing) = asked(&b, &delete("/v1/users/alice/data"));
-    assert_eq!(nothing["deleted"], json!({ "usage": 0, "keys": 0 }));
+    assert_eq!(nothing["deleted"], json!({ "usage": 0, "batches": 0, "keys": 0 }));
     assert_eq!(told(&server, &by(&app, &chat("fast"))), "200", "nobody touched it");
 
     let (_, deleted) = asked(&a, &delete("/v1/users/alice/data"));
