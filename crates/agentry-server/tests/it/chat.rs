@@ -87,7 +87,6 @@ async fn answers_are_streamed_and_end_as_they_should() {
 
 #[tokio::test]
 async fn failures_are_told_in_the_shape_that_clients_read() {
-    let server = Server::start(settings()).await;
     let four = ["\"message\":", "\"type\":", "\"param\":", "\"code\":"];
     for (asked, status, contains) in [
         ("invalid", 400, vec!["context_length_exceeded", "\"param\":\"messages\"", "too long"]),
@@ -101,8 +100,12 @@ async fn failures_are_told_in_the_shape_that_clients_read() {
         ("panic", 500, vec!["\"code\":\"internal\"", "x-request-id: "]),
     ] {
         let contains: Vec<&str> = contains.into_iter().chain(four).collect();
+        // Each has a server of its own: targets that fail are left alone for a while.
+        let server = Server::start(settings()).await;
         check(&server, &ask(asked, ""), status, &contains).await;
+        server.stop().await;
     }
+    let server = Server::start(settings()).await;
     let unknown = r#"{"model":"gpt-9","messages":[{"role":"user","content":"x"}]}"#;
     check(&server, unknown, 404, &["model_not_found", "there are: fast", "\"param\":\"model\""])
         .await;

@@ -7,7 +7,7 @@ use std::time::Duration;
 use agentry_core::chat::{ChatRequest, Event, FinishReason, Head, Usage};
 use agentry_core::model::{CallContext, Capabilities, ChatModel, ChatStream, ModelError};
 use agentry_core::{Clock, MicroUsd, Timestamp};
-use agentry_gateway::{Alias, Gateway, Price, Target};
+use agentry_gateway::{Alias, Gateway, Price, Surroundings, Target};
 use agentry_server::{App, BodyLimits, Drained, Metrics, Settings, serve};
 use async_trait::async_trait;
 use futures_util::stream;
@@ -51,20 +51,23 @@ pub(crate) struct Server {
 impl Server {
     pub(crate) async fn start(settings: Settings) -> Self {
         let model = Arc::new(Puppet::new());
+        let price = Price {
+            input: MicroUsd(1_000_000),
+            cached_input: MicroUsd(500_000),
+            cache_write: MicroUsd(1_000_000),
+            output: MicroUsd(2_000_000),
+        };
         let target = Target {
-            provider: "puppet".to_owned(),
-            model: "p-1".to_owned(),
-            upstream: Arc::clone(&model) as Arc<dyn ChatModel>,
-            price: Some(Price {
-                input: MicroUsd(1_000_000),
-                cached_input: MicroUsd(500_000),
-                cache_write: MicroUsd(1_000_000),
-                output: MicroUsd(2_000_000),
-            }),
+            price: Some(price),
+            ..Target::new("puppet", "p-1", Arc::clone(&model) as Arc<dyn ChatModel>)
         };
         let alias = Alias { retries: 0, ..Alias::new("fast", vec![target]) };
         let metrics = Arc::new(Metrics::new());
-        let gateway = Gateway::new(vec![alias], Arc::clone(&metrics) as _).unwrap();
+        let gateway = Gateway::new(
+            vec![alias],
+            Surroundings::new(Arc::clone(&metrics) as _, Arc::new(Noon), 7),
+        );
+        let gateway = gateway.unwrap();
         let app = App::new(Arc::new(gateway), metrics, Arc::new(Noon)).settings(settings);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let addr = listener.local_addr().unwrap();
