@@ -239,7 +239,10 @@ fn not_json(bytes: &[u8], error: &serde_json::Error) -> Refusal {
         Category::Data => {
             let refusal =
                 Refusal::bad_request("body_invalid", format!("the body does not fit: {message}"));
-            field(&message).map_or(refusal.clone(), |field| refusal.param(field))
+            match field(&message) {
+                Some(field) => refusal.param(field),
+                None => refusal,
+            }
         }
         Category::Syntax | Category::Eof | Category::Io => {
             Refusal::bad_request("json_invalid", format!("the body is not valid JSON: {message}"))

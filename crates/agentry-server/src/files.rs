@@ -58,24 +58,25 @@ async fn create(
     // What frames the file counts for little.
     let bytes_max = face.settings.input_bytes_max.saturating_add(64 << 10);
     let body = body::take(request, Kind::Form, bytes_max).await?;
-    let boundary = boundary.ok_or_else(|| bad("content-type has no `boundary`", "content-type"))?;
+    let boundary =
+        boundary.ok_or_else(|| wrong("content-type has no `boundary`", "content-type"))?;
     let parts = multipart::parts(&body, &boundary)
-        .map_err(|problem| bad(&format!("the form cannot be read: {problem}"), "file"))?;
+        .map_err(|problem| wrong(&format!("the form cannot be read: {problem}"), "file"))?;
     let purpose = parts.iter().find(|part| part.name == "purpose");
     if purpose.is_none_or(|purpose| &*purpose.content != b"batch") {
-        return Err(bad("files are for batches here: send `purpose` `batch`", "purpose"));
+        return Err(wrong("files are for batches here: send `purpose` `batch`", "purpose"));
     }
     let sent = parts.into_iter().find(|part| part.name == "file");
-    let sent = sent.ok_or_else(|| bad("the form has no `file`", "file"))?;
+    let sent = sent.ok_or_else(|| wrong("the form has no `file`", "file"))?;
     if sent.content.len() > face.settings.input_bytes_max {
         let message = format!("a file has at most {} bytes", face.settings.input_bytes_max);
-        return Err(bad(&message, "file"));
+        return Err(wrong(&message, "file"));
     }
     let all = Page { tenant: caller.tenant.to_string(), before: None, max: FILES_MAX };
     if face.store.files(all).await?.len() == FILES_MAX {
         let message =
             format!("there are {FILES_MAX} files already: delete those that are not needed");
-        return Err(bad(&message, "file"));
+        return Err(wrong(&message, "file"));
     }
     let now = app.clock.now();
     let name = sent.file_name.filter(|name| name.len() <= NAME_BYTES_MAX);
@@ -92,7 +93,7 @@ async fn create(
     Ok(Json(view(&file)))
 }
 
-fn bad(message: &str, param: &str) -> Refusal {
+fn wrong(message: &str, param: &str) -> Refusal {
     Refusal::bad_request("file_invalid", message).param(param)
 }
 
@@ -193,7 +194,7 @@ async fn delete(
         return Ok(Json(json!({ "id": id, "object": "file", "deleted": true })));
     }
     match batch_of(&app, &caller, &id).await? {
-        Some(_) => Err(bad("this file belongs to its batch, and goes when that goes", "id")),
+        Some(_) => Err(wrong("this file belongs to its batch, and goes when that goes", "id")),
         None => Err(unknown()),
     }
 }

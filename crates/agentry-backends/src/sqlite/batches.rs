@@ -2,8 +2,8 @@
 
 use agentry_core::Timestamp;
 use agentry_core::batches::{
-    Answer, Batch, Batches, Claim, Claimed, Counts, Dropped, File, ItemResult, Lease, NewBatch,
-    Owner, Page, Waiting,
+    Answer, Batch, Batches, Claim, Claimed, Dropped, File, ItemResult, Lease, NewBatch, Owner,
+    Page, Waiting,
 };
 use agentry_core::keys::StoredTerms;
 use agentry_core::store::Error;
@@ -12,8 +12,12 @@ use bytes::Bytes;
 use rusqlite::{Connection, OptionalExtension as _, Result, Row, params};
 
 use super::command::{Command, Outcome, json, signed};
-use super::read::{moment, optional_moment, parse, unsigned};
+use super::read::unsigned;
 use super::{SqliteStore, limit, mismatch};
+
+use rows::{BATCH, BATCHES, FILE, FILES, RESULTS, WAITING, batch, blob, file, owner, result};
+
+mod rows;
 
 #[derive(Debug)]
 pub(super) enum Batching {
@@ -232,22 +236,6 @@ fn claim(connection: &Connection, claim: &Claim) -> Result<Option<Claimed>> {
         .optional()
 }
 
-/// The six columns from `first` on.
-fn owner(row: &Row<'_>, first: usize) -> Result<Owner> {
-    Ok(Owner {
-        tenant: row.get(first)?,
-        key_id: row.get(first + 1)?,
-        name: row.get(first + 2)?,
-        team: row.get(first + 3)?,
-        user: row.get(first + 4)?,
-        terms: parse::<StoredTerms>(row, first + 5)?.into(),
-    })
-}
-
-fn blob(row: &Row<'_>, column: usize) -> Result<Bytes> {
-    row.get::<_, Vec<u8>>(column).map(Bytes::from)
-}
-
 fn finish(
     connection: &Connection,
     lease: &Lease,
@@ -373,83 +361,6 @@ fn forget_user(connection: &Connection, tenant: &str, user: &str) -> Result<u64>
         [tenant, user],
     )?;
     Ok(batches + files)
-}
-
-const BATCH: &str = r#"
-SELECT id, tenant, key_id, name, team, "user", terms, endpoint, input_file, metadata, created, expires,
-  keep_until, cancelled, finished, total, completed, failed, dropped
-FROM batches WHERE tenant = ?1 AND id = ?2"#;
-
-const BATCHES: &str = r#"
-SELECT id, tenant, key_id, name, team, "user", terms, endpoint, input_file, metadata, created, expires,
-  keep_until, cancelled, finished, total, completed, failed, dropped
-FROM batches
-WHERE tenant = ?1 AND (?2 IS NULL OR batch < (SELECT batch FROM batches WHERE tenant = ?1 AND id = ?2))
-ORDER BY batch DESC LIMIT ?3"#;
-
-fn batch(row: &Row<'_>) -> Result<Batch> {
-    Ok(Batch {
-        id: row.get(0)?,
-        owner: owner(row, 1)?,
-        endpoint: row.get(7)?,
-        input_file: row.get(8)?,
-        metadata: parse(row, 9)?,
-        created: moment(row, 10)?,
-        expires: moment(row, 11)?,
-        keep_until: moment(row, 12)?,
-        cancelled: optional_moment(row, 13)?,
-        finished: optional_moment(row, 14)?,
-        counts: Counts {
-            total: unsigned(row, 15)?,
-            completed: unsigned(row, 16)?,
-            failed: unsigned(row, 17)?,
-            dropped: unsigned(row, 18)?,
-        },
-    })
-}
-
-const RESULTS: &str = "
-SELECT number, custom_id, status, answer, dropped FROM batch_items
-WHERE batch = (SELECT batch FROM batches WHERE tenant = ?1 AND id = ?2) AND number >= ?3 AND state = 2
-ORDER BY number LIMIT ?4";
-
-fn result(row: &Row<'_>) -> Result<ItemResult> {
-    let outcome = match row.get::<_, Option<u16>>(2)? {
-        Some(status) => Ok(Answer { status, body: blob(row, 3)? }),
-        None if row.get_ref(4)?.as_str()? == Dropped::Cancelled.as_str() => Err(Dropped::Cancelled),
-        None => Err(Dropped::Expired),
-    };
-    Ok(ItemResult { number: unsigned(row, 0)?, custom_id: row.get(1)?, outcome })
-}
-
-const WAITING: &str = "
-SELECT id, tenant FROM (
-  SELECT batch, id, tenant, row_number() OVER (PARTITION BY tenant ORDER BY batch) AS place
-  FROM batches b
-  WHERE finished IS NULL AND cancelled IS NULL AND expires > ?1 AND EXISTS (
-    SELECT 1 FROM batch_items i
-    WHERE i.batch = b.batch AND state < 2 AND (state = 0 OR lease_until <= ?1)))
-WHERE place <= ?2 ORDER BY batch";
-
-const FILE: &str = r#"
-SELECT id, tenant, "user", name, length(content), created, keep_until FROM batch_files
-WHERE tenant = ?1 AND id = ?2"#;
-
-const FILES: &str = r#"
-SELECT id, tenant, "user", name, length(content), created, keep_until FROM batch_files
-WHERE tenant = ?1 AND (?2 IS NULL OR file < (SELECT file FROM batch_files WHERE tenant = ?1 AND id = ?2))
-ORDER BY file DESC LIMIT ?3"#;
-
-fn file(row: &Row<'_>) -> Result<File> {
-    Ok(File {
-        id: row.get(0)?,
-        tenant: row.get(1)?,
-        user: row.get(2)?,
-        name: row.get(3)?,
-        bytes: unsigned(row, 4)?,
-        created: moment(row, 5)?,
-        keep_until: moment(row, 6)?,
-    })
 }
 
 impl SqliteStore {

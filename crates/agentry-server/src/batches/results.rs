@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use agentry_core::batches::{Answer, Batch, Batches, Dropped, ItemResult};
-use agentry_core::store;
+use agentry_core::{Code, store};
 use axum::body::Body;
 use axum::response::Response;
 use bytes::Bytes;
@@ -124,11 +124,11 @@ fn line(batch: &str, result: &ItemResult) -> Bytes {
 fn missing(dropped: Dropped) -> Missing {
     match dropped {
         Dropped::Cancelled => Missing {
-            code: "batch_cancelled",
+            code: Code("batch_cancelled").0,
             message: "the batch was cancelled before this request was made",
         },
         Dropped::Expired => Missing {
-            code: "batch_expired",
+            code: Code("batch_expired").0,
             message: "the completion window was over before this request was made",
         },
     }
