@@ -61,6 +61,12 @@ pub struct Target {
     /// Nothing when it makes no vectors.
     pub embedder: Option<Arc<dyn Embedder>>,
     pub price: Option<Price>,
+    /// The price of requests whose input is longer than so many tokens, all of it included.
+    pub long: Option<(u64, Price)>,
+    /// What it makes of one picture at most.
+    pub image_tokens_max: u64,
+    /// How much it can read.
+    pub context_tokens: u64,
     /// One of weight 2 gets twice as many calls as one of weight 1.
     pub weight: u32,
     /// The most that the model writes, where it is known.
@@ -83,6 +89,9 @@ impl Target {
             upstream,
             embedder: None,
             price: None,
+            long: None,
+            image_tokens_max: IMAGE_TOKENS_MAX,
+            context_tokens: CONTEXT_TOKENS,
             weight: 1,
             output_tokens_max: None,
             limit: None,
@@ -94,7 +103,18 @@ impl Target {
     pub fn name(&self) -> String {
         format!("{}/{}", self.provider, self.model)
     }
+
+    /// Of a request with so much input.
+    #[must_use]
+    pub fn price_of(&self, input_tokens: u64) -> Option<Price> {
+        let long = self.long.filter(|(over, _)| input_tokens > *over);
+        long.map(|(_, price)| price).or(self.price)
+    }
 }
+
+/// Of the models whose figures are known, none makes more of a picture, or reads more.
+const IMAGE_TOKENS_MAX: u64 = 50_000;
+const CONTEXT_TOKENS: u64 = 2_000_000;
 
 /// In micro-dollars per million tokens.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -63,6 +63,8 @@ pub(crate) struct Calling<'a> {
 /// What a call may cost at most depends on this.
 pub(crate) struct Cost {
     pub(crate) size: Size,
+    /// What is not in the request is read too.
+    pub(crate) reads_elsewhere: bool,
     /// For each choice; nothing when the caller does not say.
     pub(crate) output_tokens: Option<u64>,
     pub(crate) choices: u32,
@@ -212,10 +214,10 @@ impl<'a> Calling<'a> {
         mut settlement: Settlement,
         keeping: Option<Keeping>,
     ) -> Result<Departure, Error> {
-        let cost = || Cost {
-            size: request.size(),
-            output_tokens: request.output_tokens_max(),
-            choices: request.choices(),
+        let cost = || {
+            let (size, reads_elsewhere) = request.size();
+            let (output_tokens, choices) = (request.output_tokens_max(), request.choices());
+            Cost { size, reads_elsewhere, output_tokens, choices }
         };
         self.hold(cost, &mut settlement).await?;
         let Self { inner, cx, route, end, allowance: _ } = self;
@@ -254,7 +256,6 @@ impl<'a> Calling<'a> {
 
     /// The most that any target may bill, those of the fallbacks too.
     fn estimate(&self, cost: &Cost) -> Result<MicroUsd, Error> {
-        let read = input_tokens_max(cost.size, IMAGE_TOKENS_MAX);
         let mut most = MicroUsd(0);
         let names = &self.route.alias.fallbacks;
         let fallbacks = names.iter().filter_map(|name| self.inner.routes.get(name.as_str()));
@@ -263,14 +264,19 @@ impl<'a> Calling<'a> {
                 let target = &lane.target;
                 let unpriced = || Error::Unpriced { model: route.name.to_string() };
                 let price = target.price.ok_or_else(unpriced)?;
+                let read = input_tokens_max(cost.size, target.image_tokens_max);
+                let read =
+                    if cost.reads_elsewhere { read.max(target.context_tokens) } else { read };
+                let long = target.price_of(read).unwrap_or(price);
                 let written = cost.output_tokens.or(target.output_tokens_max);
                 let unbounded = || Error::Unbounded { model: route.name.to_string() };
                 let written = written.ok_or_else(unbounded)?;
                 let written = written.saturating_mul(u64::from(cost.choices));
                 let asked = if route.alias.hedge { 2 } else { 1 };
-                most = most.max(MicroUsd(
-                    worst_cost(&price.into(), read, written).0.saturating_mul(asked),
-                ));
+                for price in [price, long] {
+                    let worst = worst_cost(&price.into(), read, written);
+                    most = most.max(MicroUsd(worst.0.saturating_mul(asked)));
+                }
             }
         }
         Ok(most)
@@ -279,6 +285,3 @@ impl<'a> Calling<'a> {
 
 /// When a call of low priority may be tried again while memory is scarce.
 const SCARCE_AFTER: Duration = Duration::from_secs(5);
-
-/// What a model makes of one picture at most, of those whose figures are known.
-const IMAGE_TOKENS_MAX: u64 = 8_000;

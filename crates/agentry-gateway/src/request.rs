@@ -2,12 +2,12 @@
 
 use std::sync::OnceLock;
 
-use agentry_core::chat::{ChatRequest, Content, Invalid, Part};
+use agentry_core::chat::{ChatRequest, Invalid};
 use agentry_core::relay::{Dialect, Raw};
 use agentry_wire::head::Head;
 use agentry_wire::ingress;
+use agentry_wire::reach::Reach;
 use bytes::Bytes;
-use memchr::memmem;
 use xxhash_rust::xxh3::Xxh3;
 
 use crate::cache::Key;
@@ -132,20 +132,26 @@ impl Request {
         self.wire().map(|wire| wire.head.prefix)
     }
 
-    /// Bounds from above for what the upstream will count.
-    pub(crate) fn size(&self) -> Size {
+    /// Bounds from above for what the upstream will count, and whether the model reads what is not in the request.
+    pub(crate) fn size(&self) -> (Size, bool) {
+        let (text_bytes, Reach { images, is_instructed, reads_elsewhere }) = self.reach();
+        let instructions = if is_instructed { INSTRUCTIONS_TOKENS } else { 0 };
+        let messages = match self {
+            // Their braces count as text.
+            Self::Wire(_) => 0,
+            Self::Value(request) => request.messages.len() as u64,
+        };
+        let text_bytes = text_bytes.saturating_add(instructions);
+        (Size { text_bytes, messages, images }, reads_elsewhere)
+    }
+
+    /// A picture that is in the request counts with its bytes too; one that is elsewhere is named so.
+    fn reach(&self) -> (u64, Reach) {
         match self {
-            // A picture that is in the body counts with its bytes; one that is elsewhere is named so.
-            Self::Wire(wire) => Size {
-                text_bytes: wire.body.len() as u64,
-                messages: 0,
-                images: memmem::find_iter(&wire.body, b"image").count() as u64,
-            },
-            Self::Value(request) => Size {
-                text_bytes: serde_json::to_vec(request)
-                    .map_or(u64::MAX, |bytes| bytes.len() as u64),
-                messages: request.messages.len() as u64,
-                images: request.messages.iter().map(|message| images(&message.content)).sum(),
+            Self::Wire(wire) => (wire.body.len() as u64, Reach::of(&wire.body)),
+            Self::Value(request) => match serde_json::to_vec(request) {
+                Ok(bytes) => (bytes.len() as u64, Reach::of(&bytes)),
+                Err(_) => (u64::MAX, Reach { reads_elsewhere: true, ..Reach::default() }),
             },
         }
     }
@@ -201,14 +207,8 @@ impl Request {
 /// Of English text, about.
 const BYTES_PER_TOKEN: u64 = 4;
 
-fn images(content: &Option<Content>) -> u64 {
-    match content {
-        Some(Content::Parts(parts)) => {
-            parts.iter().filter(|part| !matches!(part, Part::Text { .. })).count() as u64
-        }
-        Some(Content::Text(_)) | None => 0,
-    }
-}
+/// What an upstream adds at most to a request with tools or a schema: how they are to be used.
+const INSTRUCTIONS_TOKENS: u64 = 1_000;
 
 impl From<ChatRequest> for Request {
     fn from(request: ChatRequest) -> Self {

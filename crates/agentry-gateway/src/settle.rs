@@ -261,10 +261,12 @@ impl Settlement {
         if self.source != ledger::Cache::Miss {
             return Some(MicroUsd(0));
         }
-        let (price, usage) = self.price().zip(self.usage.as_ref())?;
+        let usage = self.usage.as_ref()?;
+        let price_at = |lane: &Arc<Lane>| lane.target.price_of(usage.input_tokens);
+        let price = self.lane.as_ref().and_then(price_at)?;
         // Who was asked beside has read the request, and its answer was not waited for.
         let read = Usage { input_tokens: usage.input_tokens, ..Usage::default() };
-        let beside = self.beside.as_ref().and_then(|lane| lane.target.price);
+        let beside = self.beside.as_ref().and_then(price_at);
         Some(price.of(usage) + beside.map_or(MicroUsd(0), |price| price.of(&read)))
     }
 

@@ -17,6 +17,7 @@ pub mod head;
 pub mod ingress;
 pub mod messages;
 pub mod ollama;
+pub mod reach;
 pub mod reasoning;
 pub mod responses;
 mod skip;

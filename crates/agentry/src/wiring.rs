@@ -105,17 +105,27 @@ fn alias(model: &Model, upstreams: &[(&str, Upstream)]) -> anyhow::Result<Alias>
         idle_timeout,
     } = model;
     let target = |target: &config::Target| {
-        let config::Target { provider, model, weight, price, output_tokens_max, limit } = target;
+        let config::Target { provider, model, weight, price, output_tokens_max, known, limit } =
+            target;
         let upstream = upstreams.iter().find(|(name, _)| name == provider);
         let (_, upstream) = upstream.ok_or_else(|| anyhow!("there is no provider `{provider}`"))?;
         let chat = Arc::clone(&upstream.chat);
-        Ok(Target {
+        let target = Target {
             embedder: upstream.embedder.clone(),
             price: *price,
             weight: *weight,
             output_tokens_max: *output_tokens_max,
             limit: *limit,
             ..Target::new(provider.clone(), model.clone(), chat)
+        };
+        Ok(match known {
+            None => target,
+            Some(known) => Target {
+                long: known.long.map(|(over, rates)| (over, rates.into())),
+                image_tokens_max: known.image_tokens_max,
+                context_tokens: known.context_tokens,
+                ..target
+            },
         })
     };
     let targets = targets.iter().map(target).collect::<anyhow::Result<_>>()?;

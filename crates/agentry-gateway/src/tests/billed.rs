@@ -112,3 +112,49 @@ async fn a_bill_that_nobody_can_believe_frees_nobody_from_paying() {
     check(Usage::new(10, 0), "10", true).await;
     check(Usage::new(u64::MAX, u64::MAX), "3000000000000", false).await;
 }
+
+#[tokio::test]
+async fn more_is_held_than_any_upstream_bills() {
+    use agentry_core::relay::Dialect;
+    use agentry_wire::head::Head;
+    let check = async |content: &str, at_least: i64| {
+        let line = Line::Says(vec![begins(), says("so")], Then::Hangs);
+        let stage = stage(vec![vec![line]]).await;
+        let body = format!(
+            r#"{{"model":"m","stream":true,"max_tokens":1,"messages":[{{"role":"user","content":{content}}}]}}"#
+        );
+        let head = Head::read(Dialect::ChatCompletions, body.as_bytes()).unwrap();
+        let wire = Wire::new(Dialect::ChatCompletions, head, body.into());
+        drop(stage.gateway.call(&caller(), wire).await.unwrap());
+        let settled = stage.settled();
+        let charged = settled[0].rsplit(' ').next().unwrap().parse::<i64>().unwrap();
+        assert!((at_least..at_least + 60_000).contains(&charged), "{settled:?}");
+    };
+    check(r#""hi""#, 18).await;
+    let picture = r#"[{"type":"image_url","image_url":{"url":"https://a.b/c"}}]"#;
+    check(picture, 50_000).await;
+    check(&picture.replace("image", r"im\u0061ge"), 50_000).await;
+}
+
+#[tokio::test]
+async fn a_long_request_has_a_price_of_its_own() {
+    let check = async |over: u64, settled: &str| {
+        let stage = Stage::new(vec![vec![whole("so")]], |alias| {
+            for target in &mut alias.targets {
+                let Price { input, cached_input, cache_write, output } = target.price.unwrap();
+                let double = |MicroUsd(price): MicroUsd| MicroUsd(2 * price);
+                let price = Price {
+                    input: double(input),
+                    cached_input: double(cached_input),
+                    cache_write: double(cache_write),
+                    output: double(output),
+                };
+                target.long = Some((over, price));
+            }
+        });
+        stage.call("m", false).await.unwrap();
+        assert_eq!(stage.settled(), [settled]);
+    };
+    check(10, "m success p/0 x1 13 tokens 14").await;
+    check(9, "m success p/0 x1 13 tokens 28").await;
+}

@@ -36,6 +36,8 @@ pub(crate) struct Target {
     pub(crate) price: Option<Price>,
     /// The most that it writes.
     pub(crate) output_tokens_max: Option<u64>,
+    /// As the catalogue has it, if that knows the model.
+    pub(crate) known: Option<agentry_gateway::money::catalogue::Model>,
     /// How much may be under way there at once.
     pub(crate) limit: Option<LimitSettings>,
 }
@@ -64,7 +66,15 @@ impl Model {
 impl Target {
     fn new(provider: &str, model: &str) -> Self {
         let (provider, model) = (provider.to_owned(), model.to_owned());
-        Self { provider, model, weight: 1, price: None, output_tokens_max: None, limit: None }
+        Self {
+            provider,
+            model,
+            weight: 1,
+            price: None,
+            output_tokens_max: None,
+            known: None,
+            limit: None,
+        }
     }
 
     /// What nobody has said is taken from the catalogue.
@@ -74,6 +84,10 @@ impl Target {
         let names = [Some(self.provider.as_str()), vendor].into_iter().flatten();
         let known = names.into_iter().find_map(|name| catalogue.find(name, &self.model));
         if let Some(known) = known {
+            let mut model = known.clone();
+            // Whoever says what it costs says so for all requests.
+            model.long = model.long.filter(|_| self.price.is_none());
+            self.known = Some(model);
             self.price = self.price.or_else(|| Some(known.rates.into()));
             // An embedder writes nothing.
             self.output_tokens_max = self.output_tokens_max.or(Some(known.output_tokens_max));
