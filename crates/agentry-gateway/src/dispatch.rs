@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use agentry_alarm::within;
 use agentry_balance::{
-    Ask, Attempts, Blame, Hedge, Means, Mode, Next, Picked, Priority, Shed, Targets, Wish, affinity,
+    Ask, Attempts, Blame, Hedge, Means, Mode, Next, Nobody, Picked, Priority, Shed, Targets, Wish,
+    affinity,
 };
 use agentry_core::keys;
 use agentry_core::model::{CallContext, ModelError, Waiting};
@@ -111,7 +112,10 @@ impl<Q: Question> Attempting<'_, Q> {
         let mut last = None;
         loop {
             let next = match self.route.pool.pick(now(), self.wanted(&attempts)) {
-                Err(nobody) => attempts.nobody(nobody, self.means()),
+                Err(nobody) => {
+                    last = last.or_else(|| Some(self.nobody(nobody)));
+                    attempts.nobody(nobody, self.means())
+                }
                 Ok(picked) => {
                     let at = picked.target();
                     match self.attempt(picked, settlement).await {
@@ -125,7 +129,9 @@ impl<Q: Question> Attempting<'_, Q> {
                     }
                 }
             };
-            let error = || last.clone().unwrap_or_else(|| self.nobody());
+            let nobody_asked =
+                Error::Internal { reason: "nobody was asked, and nobody was missing" };
+            let error = || last.clone().unwrap_or(nobody_asked);
             match next {
                 Next::Other => {}
                 // In a box of its own: the timer is larger than all the rest.
@@ -277,8 +283,9 @@ impl<Q: Question> Attempting<'_, Q> {
     }
 
     /// Everybody is left alone for now.
-    fn nobody(&self) -> Error {
-        Error::NobodyOpen { model: self.route.name.to_string() }
+    fn nobody(&self, nobody: Nobody) -> Error {
+        let after = nobody.after.max(Duration::from_secs(1));
+        Error::NobodyOpen { model: self.route.name.to_string(), after }
     }
 }
 

@@ -1,5 +1,7 @@
 //! Why a call was not answered.
 
+use std::time::Duration;
+
 use agentry_balance::Shed;
 use agentry_core::chat::Invalid;
 use agentry_core::model::ModelError;
@@ -18,8 +20,8 @@ pub enum Error {
     /// No target answered; this is what the last one said.
     #[error("{target}: {error}")]
     Model { target: String, attempts: u32, error: ModelError },
-    #[error("all targets of `{model}` are left alone after failures: try again in a few seconds")]
-    NobodyOpen { model: String },
+    #[error("all targets of `{model}` are left alone for now: try again in {} s", after.as_secs())]
+    NobodyOpen { model: String, after: Duration },
     #[error(transparent)]
     Limited(Limited),
     #[error(transparent)]
@@ -93,7 +95,7 @@ impl Failure for Error {
             | Self::Internal { .. } => Retry::Never,
             Self::Behind | Self::TooLate => Retry::Now,
             Self::Model { error, .. } => error.retry(),
-            Self::NobodyOpen { .. } => Retry::After(std::time::Duration::from_secs(5)),
+            Self::NobodyOpen { after, .. } => Retry::After(*after),
             Self::Limited(limited) => limited.retry(),
             Self::Budget(refused) => refused.retry(),
             Self::Books(full) => full.retry(),
