@@ -168,9 +168,11 @@ impl Request {
         read.saturating_add(self.output_tokens_max().unwrap_or(0))
     }
 
-    /// Over everything that changes the answer, the tenant first. Nothing when that cannot be told.
+    /// Over everything that changes the answer, the tenant first. Nothing when that cannot be told, or when the same request
+    /// is another one the next time.
     pub(crate) fn key(&self, tenant: &str, alias: &str, guards: u64) -> Option<Key> {
         let (form, digest) = match self {
+            Self::Wire(wire) if wire.head.is_stateful => return None,
             Self::Wire(wire) => (wire.dialect.as_str(), wire.head.digest),
             Self::Value(request) => {
                 let plain = ChatRequest { stream: false, stream_options: None, ..*request.clone() };

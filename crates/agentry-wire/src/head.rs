@@ -22,6 +22,8 @@ pub struct Head {
     /// Whether the caller wants the bill at the end of a stream.
     pub wants_usage: bool,
     pub user: Option<String>,
+    /// The answer changes something at the upstream, so that the same request means another one the next time.
+    pub is_stateful: bool,
     /// Over everything that changes the answer, in any order of the fields. Not for secrets: it is fast, not cryptographic.
     pub digest: u128,
     /// The same over what conversations have in common: instructions, tools and the first message.
@@ -132,6 +134,7 @@ struct Draft<'a> {
     output_tokens_max: [Option<Piece<'a>>; 2],
     choices: Option<Piece<'a>>,
     user: Option<Piece<'a>>,
+    is_stateful: bool,
     digest: u128,
     prefix: u64,
     /// Which of [`DECISIVE`] were there.
@@ -144,7 +147,7 @@ struct Draft<'a> {
 
 /// Parsers disagree about which of two fields of one name counts. So that what is admitted, screened and billed is what the
 /// upstream reads, these may be there once, and in plain letters.
-const DECISIVE: [&str; 13] = [
+const DECISIVE: [&str; 15] = [
     "model",
     "messages",
     "input",
@@ -158,6 +161,8 @@ const DECISIVE: [&str; 13] = [
     "max_output_tokens",
     "n",
     "user",
+    "conversation",
+    "background",
 ];
 
 /// A value and where it begins.
@@ -221,8 +226,14 @@ impl<'a> Draft<'a> {
                 self.hash(name, value.text);
                 &mut self.choices
             }
+            ("conversation" | "background", Dialect::Responses) => {
+                self.is_stateful |= !matches!(value.text, "null" | "false");
+                return;
+            }
+            // Whether the response can be gone on with, for whoever gets it.
+            ("store", Dialect::Responses) => return self.hash(name, value.text),
             // Kept with the answer at the upstream, and without influence on it.
-            ("metadata" | "store" | "safety_identifier", _) => return,
+            ("metadata" | "store" | "safety_identifier" | "prompt_cache_key", _) => return,
             _ => return self.hash(name, value.text),
         };
         *slot = Some(value);
@@ -289,6 +300,7 @@ impl<'a> Draft<'a> {
             choices: choices.unwrap_or(1),
             wants_usage: options.is_some_and(|options| options.include_usage),
             user,
+            is_stateful: self.is_stateful,
             digest: self.digest,
             prefix: self.prefix,
             spans: Spans {

@@ -148,3 +148,23 @@ fn a_body_without_changes_is_the_same_body() {
     let value: Value = serde_json::from_slice(&same).unwrap();
     assert_eq!(value, json!({ "model": "fast" }));
 }
+
+#[test]
+fn a_request_that_changes_what_the_upstream_keeps_is_known_as_such() {
+    let check = |fields: &str, is_stateful: bool| {
+        let body = format!(r#"{{"model":"m","input":"hi"{fields}}}"#);
+        let head = Head::read(Dialect::Responses, body.as_bytes()).unwrap();
+        assert_eq!(head.is_stateful, is_stateful, "{fields}");
+    };
+    check("", false);
+    check(r#","conversation":null,"background":false"#, false);
+    check(r#","conversation":"c""#, true);
+    check(r#","conversation":{"id":"c"}"#, true);
+    check(r#","background":true"#, true);
+    check(r#","previous_response_id":"r""#, false);
+    let digest = |store: &str| {
+        let body = format!(r#"{{"model":"m","input":"hi"{store}}}"#);
+        Head::read(Dialect::Responses, body.as_bytes()).unwrap().digest
+    };
+    assert_ne!(digest(r#","store":false"#), digest(""));
+}
