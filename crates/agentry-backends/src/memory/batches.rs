@@ -14,6 +14,9 @@ use bytes::Bytes;
 
 use super::MemoryStore;
 
+/// Of all files together: whoever may send one may send many.
+const FILES_BYTES_MAX: usize = 256 << 20;
+
 #[derive(Default)]
 pub(super) struct Kept {
     /// In the order in which they were made.
@@ -292,6 +295,10 @@ impl Batches for MemoryStore {
 
     async fn put_file(&self, file: File, content: Bytes) -> Result<(), Error> {
         let mut kept = self.kept();
+        let bytes: usize = kept.files.values().map(|(_, content)| content.len()).sum();
+        if bytes.saturating_add(content.len()) > FILES_BYTES_MAX {
+            return Err(Error::Overloaded);
+        }
         kept.next += 1;
         let number = kept.next;
         kept.files.insert(number, (file, content));
@@ -348,5 +355,33 @@ impl Kept {
         self.files
             .retain(|_, (file, _)| !is_over(file.keep_until, &file.tenant, file.user.as_deref()));
         (before - self.batches.len() - self.files.len()) as u64
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn files_do_not_fill_the_memory() {
+        let store = MemoryStore::new();
+        let file = |number: usize| File {
+            id: format!("file-{number}"),
+            tenant: "main".to_owned(),
+            user: None,
+            name: "a".to_owned(),
+            bytes: 0,
+            created: Timestamp::from_millis(0),
+            keep_until: Timestamp::from_millis(1),
+        };
+        // One allocation, which counts as often as it is sent.
+        let content = Bytes::from(vec![0; FILES_BYTES_MAX / 8]);
+        for number in 0..8 {
+            store.put_file(file(number), content.clone()).await.unwrap();
+        }
+        let one = Bytes::from_static(b"x");
+        assert_eq!(store.put_file(file(8), one.clone()).await, Err(Error::Overloaded));
+        assert_eq!(store.delete_file("main", "file-3").await, Ok(true));
+        assert_eq!(store.put_file(file(8), one).await, Ok(()));
     }
 }
