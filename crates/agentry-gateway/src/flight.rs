@@ -40,7 +40,8 @@ pub(crate) fn flight(departure: Departure) -> Upstream<Piece, Error> {
     let state = State::Waiting(Box::new(departure));
     stream::unfold(state, |state| async {
         match state {
-            State::Waiting(departure) => Some(depart(*departure).await),
+            // In a box of its own: what it takes to find a target is not held for as long as the answer takes.
+            State::Waiting(departure) => Some(Box::pin(depart(*departure)).await),
             State::Flying(flying) => fly(flying).await,
             State::Over => None,
         }
@@ -80,7 +81,7 @@ type Step = (Result<Piece, Error>, State);
 
 async fn depart(departure: Departure) -> Step {
     let Departure { inner, route, cx, request, mut settlement, end, keeping } = departure;
-    let call = Call { inner: &*inner, cx: &cx, question: &request, end };
+    let call = Call { inner: &inner, cx: &cx, question: &request, end };
     let landed = match call.dispatch(&route, &mut settlement).await {
         Ok(landed) => landed,
         Err(error) => {

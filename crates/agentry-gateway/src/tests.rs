@@ -28,7 +28,7 @@ enum Line {
     Refuses(ModelError),
     Hangs,
     /// Another line, after so long.
-    Late(Duration, Box<Line>),
+    Late(Duration, Box<Self>),
     /// These items, and then either its end or nothing more.
     Says(Vec<Result<Event, ModelError>>, Then),
 }

@@ -58,18 +58,20 @@ pub(crate) async fn through<F: Future<Output = Response>>(
         .and_then(|()| admit(app, route));
     let mut response = match checked {
         Err(refusal) => refuse(refusal, route, &id),
-        Ok(()) => match AssertUnwindSafe(enter(app, request, (route, &id), next)).catch_unwind().await {
-            Ok(response) => in_shape(response).await,
-            Err(_) => {
-                error!(request_id = id.as_str(), route, "a request handler panicked");
-                Refusal::new(
+        Ok(()) => {
+            match AssertUnwindSafe(enter(app, request, (route, &id), next)).catch_unwind().await {
+                Ok(response) => in_shape(response).await,
+                Err(_) => {
+                    error!(request_id = id.as_str(), route, "a request handler panicked");
+                    Refusal::new(
                     StatusCode::INTERNAL_SERVER_ERROR,
                     "internal",
                     "a defect in the server ended this request: the log has it under this x-request-id",
                 )
                 .into_response()
+                }
             }
-        },
+        }
     };
     if let Ok(value) = HeaderValue::from_str(id.as_str()) {
         response.headers_mut().insert(X_REQUEST_ID, value);

@@ -18,10 +18,10 @@ use tower_service::Service as _;
 use tracing::debug;
 
 use super::Door;
-use crate::calls;
 use super::activity::{Activity, Counted};
 use super::opening::{self, Protocol};
 use super::wire::{Finding, Patience, Wire};
+use crate::calls;
 use crate::identity::Peer;
 
 /// After we asked to finish: how long a connection without a request may take to go.

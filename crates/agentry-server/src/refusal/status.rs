@@ -10,10 +10,9 @@ pub(super) fn of(code: Code, fault: Fault) -> StatusCode {
         // Our configuration names a model that the upstream does not have.
         "model_not_found" => StatusCode::BAD_GATEWAY,
         "too_many_alerts" => StatusCode::PAYLOAD_TOO_LARGE,
-        "model_rate_limited"
-        | "requests_limited"
-        | "tokens_limited"
-        | "concurrency_limited" => StatusCode::TOO_MANY_REQUESTS,
+        "model_rate_limited" | "requests_limited" | "tokens_limited" | "concurrency_limited" => {
+            StatusCode::TOO_MANY_REQUESTS
+        }
         // Clients repeat a 429 by themselves, which would not bring more money.
         "budget_exceeded" => StatusCode::PAYMENT_REQUIRED,
         "key_missing" | "key_invalid" | "key_expired" | "key_revoked" => StatusCode::UNAUTHORIZED,

@@ -166,7 +166,7 @@ fn who_goes_away_in_the_middle_finds_the_whole_answer_later() {
         match stream {
             true => drop(connection.until("one ")),
             false => {
-                wait_for("the call", || (!vendor.received_for(model).is_empty()).then_some(()))
+                wait_for("the call", || (!vendor.received_for(model).is_empty()).then_some(()));
             }
         }
         drop(connection);
