@@ -16,7 +16,7 @@ pub(crate) enum Piece {
     Event(Arc<Event>),
     Frame(Frame),
     Whole(Arc<ChatResponse>),
-    WholeBytes(RawWhole),
+    WholeBytes(Arc<RawWhole>),
 }
 
 /// Who answers.

@@ -56,7 +56,7 @@ impl Reading {
             self.next().await.unwrap_or(Err(Error::Internal { reason: "an answer is empty" }))?;
         let answer = match first {
             Piece::Whole(response) => Answer::Whole(Box::new(Arc::unwrap_or_clone(response))),
-            Piece::WholeBytes(whole) => Answer::WholeBytes(whole.body),
+            Piece::WholeBytes(whole) => Answer::WholeBytes(whole.body.clone()),
             Piece::Event(first) => Answer::Streamed(self.events(first)),
             Piece::Frame(first) => Answer::StreamedBytes(self.frames(first)),
             Piece::Begun(_) => return Err(Error::Internal { reason: "an answer begins twice" }),
