@@ -47,7 +47,7 @@ impl Head {
         match Draft::read(dialect, text) {
             Ok(draft) => draft.finish(dialect).map_err(Refused::Invalid),
             // What is wrong with it, and where, a parser says best.
-            Err(NotJson) => Err(match serde_json::from_str::<Map<String, Value>>(text) {
+            Err(NotJson) => Err(match serde_json::from_str::<Value>(text) {
                 Err(error) => Refused::NotJson(error),
                 Ok(_) => Refused::Invalid(invalid("", "the body must be a JSON object")),
             }),

@@ -42,7 +42,8 @@ fn what_is_wrong_is_named() {
     refused(r#"{"model":"m","max_tokens":-1}"#, "max_tokens: ");
     refused(r#"{"model":"m",}"#, "line 1 column 14");
     refused(r#"{"model":"m"} x"#, "trailing characters");
-    refused("[]", "invalid type: sequence");
+    refused("[]", "must be a JSON object");
+    refused("null", "must be a JSON object");
     refused("", "EOF");
     let error = Head::read(Dialect::ChatCompletions, b"{\"model\":\"\xff\"}").unwrap_err();
     assert_eq!(error.to_string(), "the body is not UTF-8");
