@@ -194,6 +194,7 @@ impl<'a> Calling<'a> {
             ticket,
             choices: request.choices(),
             seen: Default::default(),
+            ttl_max: None,
         });
         let departure = self.depart(request, settlement, keeping).await?;
         let reader = leader.fly(flight(departure));

@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::time::Duration;
 
 use agentry_core::chat::Event;
 use agentry_core::model::{CallContext, ModelError};
@@ -94,6 +95,10 @@ async fn depart(departure: Departure) -> Step {
         (settlement.target(), settlement.attempts(), settlement.price());
     let guards = inner.policies.guards.as_ref().filter(|guards| guards.reads_answers());
     let mut ready = VecDeque::new();
+    let keeping = keeping.map(|keeping| match settlement.has_fallen_back() {
+        true => Keeping { ttl_max: Some(STAND_IN_TTL), ..keeping },
+        false => keeping,
+    });
     let Beginning { body, whole, cost } = match read(landed, settlement, (end, guards)) {
         Ok(begun) => begun,
         Err(blocked) => return (Err(Error::Blocked(blocked)), State::Over),
@@ -103,6 +108,9 @@ async fn depart(departure: Departure) -> Step {
     let flying = Flying { target, attempts, price, hears: (inner, cx), body, ready, keeping };
     (Ok(begun), State::Flying(Box::new(flying)))
 }
+
+/// What another alias has answered is not given for longer than this: the one that was asked for may be back by then.
+const STAND_IN_TTL: Duration = Duration::from_secs(30);
 
 /// What there is of an answer at its beginning.
 struct Beginning {

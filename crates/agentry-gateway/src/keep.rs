@@ -1,6 +1,7 @@
 //! Puts an answer aside as it passes, and keeps it if it turns out to be one that may be kept.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use agentry_core::MicroUsd;
 use agentry_core::chat::{Assembly, Event, FinishReason, Usage};
@@ -18,6 +19,8 @@ pub(crate) struct Keeping {
     /// How many choices were asked for.
     pub(crate) choices: u32,
     pub(crate) seen: Seen,
+    /// For an answer that stands in for a better one.
+    pub(crate) ttl_max: Option<Duration>,
 }
 
 /// An answer as far as it has passed.
@@ -82,7 +85,7 @@ impl Keeping {
 
     /// The answer has passed to its end.
     pub(crate) fn end(self, target: &Arc<str>, price: Option<Price>) {
-        let Self { levels, key, tags, ticket, choices, seen } = self;
+        let Self { levels, key, tags, ticket, choices, seen, ttl_max } = self;
         let (form, usage, finishes) = match seen {
             Seen::Nothing | Seen::TooLong => return,
             Seen::Frames { done: false, .. } => return,
@@ -108,7 +111,7 @@ impl Keeping {
             let cost: Option<MicroUsd> =
                 price.zip(usage.as_ref()).map(|(price, usage)| price.of(usage));
             let kept = Arc::new(Kept::new(form, Arc::clone(target), usage, cost));
-            levels.keep(Fresh { key, kept, tags, ticket, ttl_max: None });
+            levels.keep(Fresh { key, kept, tags, ticket, ttl_max });
         }
     }
 }

@@ -113,6 +113,11 @@ impl Settlement {
         self.fallbacks += 1;
     }
 
+    /// Whether another alias than the one that was asked for answers.
+    pub(crate) fn has_fallen_back(&self) -> bool {
+        self.fallbacks > 0
+    }
+
     /// Guards have read the answer.
     pub(crate) fn screened(&self, read: &Result<Report, Blocked>) {
         match read {
@@ -364,7 +369,7 @@ impl Settlement {
 }
 
 /// More tokens than any call has.
-const TOKENS_MAX: u64 = 1_000_000_000_000;
+const TOKENS_MAX: u64 = 10_000_000_000_000;
 
 impl Drop for Settlement {
     fn drop(&mut self) {

@@ -110,7 +110,7 @@ async fn a_bill_that_nobody_can_believe_frees_nobody_from_paying() {
     };
     check(Usage::new(0, 0), HELD_WHOLE, true).await;
     check(Usage::new(10, 0), "10", true).await;
-    check(Usage::new(u64::MAX, u64::MAX), "3000000000000", false).await;
+    check(Usage::new(u64::MAX, u64::MAX), "30000000000000", false).await;
 }
 
 #[tokio::test]

@@ -9,7 +9,7 @@ use super::*;
 
 fn caching() -> Policies {
     let settings = Settings { bytes_max: 8 << 20, ttl: LONG };
-    let cache = Cache::new(settings, std::time::Instant::now());
+    let cache = Cache::new(settings, tokio::time::Instant::now().into_std());
     let caching = Caching::new(Arc::new(Levels::local(Arc::new(cache))));
     Policies { cache: Some(caching), ..Policies::default() }
 }
@@ -131,4 +131,33 @@ async fn every_form_of_an_answer_is_made_of_every_other() {
             }
         }
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_stands_in_for_a_better_answer_is_not_given_for_long() {
+    let lines = vec![vec![Line::Refuses(down()), whole("A")], vec![whole("B")]];
+    let stage = Stage::under(caching(), lines, |alias| alias.retries = 0);
+    let mut alias = stage.gateway.models().next().unwrap().clone();
+    let targets = alias.targets.split_off(1);
+    alias.fallbacks = vec!["b".to_owned()];
+    let surroundings = Surroundings { policies: caching(), ..around(Arc::new(Book::default())) };
+    let aliases = vec![alias, Alias::new("b", targets)];
+    let gateway = Gateway::new(aliases, surroundings).unwrap();
+    let check = async |says: &str, found: Found| {
+        let request = ChatRequest {
+            model: "m".to_owned(),
+            messages: vec![Message::user("hi")],
+            ..ChatRequest::default()
+        };
+        let outcome = gateway.call(&CallContext::new("call", "test"), request).await.unwrap();
+        assert_eq!(outcome.found, found, "{says}");
+        assert_eq!(outcome.answer.into_whole().unwrap().text(), says);
+    };
+    check("B", Found::Miss).await;
+    tokio::time::advance(Duration::from_secs(20)).await;
+    check("B", Found::Hit).await;
+    tokio::time::advance(Duration::from_secs(11)).await;
+    check("A", Found::Miss).await;
+    tokio::time::advance(Duration::from_secs(20)).await;
+    check("A", Found::Hit).await;
 }

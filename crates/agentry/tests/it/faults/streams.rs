@@ -18,6 +18,7 @@ pub(super) fn cases() -> Vec<Case> {
     cases.extend(before_the_first_word());
     cases.extend(odd_but_whole());
     cases.extend(ends());
+    cases.extend(without_a_last_or_a_first_word());
     cases
 }
 
@@ -246,5 +247,44 @@ fn ends() -> Vec<Case> {
             vec![good().without_finish().stream().stops_after(done - 2, Ending::Close)],
             Expected::broken("model_truncated", "A says é 🦀 so").using(Some((10, 5))),
         ),
+    ]
+}
+
+fn without_a_last_or_a_first_word() -> Vec<Case> {
+    let role_only = |ending| good().stream().stops_after(1, ending);
+    let done = good().stream().pieces();
+    vec![
+        // All is there but the line that says so: the client is still owed it.
+        Case::streamed("no [DONE]", vec![good().stream_without_end()], Expected::a(1)),
+        Case::streamed(
+            "no [DONE], and cut",
+            vec![good().stream().stops_after(done - 1, Ending::Close)],
+            Expected::a(1),
+        ),
+        // A role is no word: nothing was said that could not be said by somebody else.
+        Case::streamed(
+            "cut after the role, then B",
+            vec![role_only(Ending::Close)],
+            Expected::b(1),
+        )
+        .or_b(),
+        Case::streamed(
+            "reset after the role, then B",
+            vec![role_only(Ending::Reset)],
+            Expected::b(1),
+        )
+        .or_b(),
+        Case::streamed(
+            "cut after the role, once",
+            vec![role_only(Ending::Close), good().stream()],
+            Expected::a(2),
+        ),
+        Case::streamed(
+            "hangs after the role, then B",
+            vec![role_only(Ending::Hang)],
+            Expected::b(1),
+        )
+        .or_b()
+        .brisk(),
     ]
 }
