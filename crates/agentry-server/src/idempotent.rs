@@ -4,6 +4,7 @@
 //! finished and kept. Only complete answers are kept; after a failure the key is free again.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use agentry_core::idempotency::{ANSWER_BYTES_MAX, Begin, Begun, Idempotency, KEPT, Ticket};
@@ -32,8 +33,9 @@ const KEY_BYTES_MAX: usize = 255;
 const GRACE: Duration = Duration::from_secs(1);
 /// For keeping the answer. After that the key is somebody else's.
 const KEEPING: Duration = Duration::from_secs(5);
-/// Pieces of a stream on their way to a caller.
-const AHEAD: usize = 16;
+/// So much of a stream may wait for its caller. Whoever is further behind reads it from the store.
+const BEHIND_BYTES_MAX: usize = ANSWER_BYTES_MAX;
+const BEHIND_PIECES_MAX: usize = 32_768;
 
 /// The key that a request names.
 pub(crate) fn key(headers: &HeaderMap) -> Result<Option<&str>, Refusal> {
@@ -157,14 +159,16 @@ impl Once {
             let _ = tell.send(Ok(Response::from_parts(parts, Body::from(whole))));
             return;
         }
-        let (tx, rx) = mpsc::channel(AHEAD);
-        let pieces = stream::unfold(rx, |mut rx| async move {
+        let (tx, rx) = mpsc::channel(BEHIND_PIECES_MAX);
+        let behind = Arc::new(AtomicUsize::new(0));
+        let pieces = stream::unfold((rx, Arc::clone(&behind)), |(mut rx, behind)| async move {
             let piece: Bytes = rx.recv().await?;
-            Some((Ok::<_, std::convert::Infallible>(piece), rx))
+            behind.fetch_sub(piece.len(), Ordering::Relaxed);
+            Some((Ok::<_, std::convert::Infallible>(piece), (rx, behind)))
         });
         let _ = tell.send(Ok(Response::from_parts(parts, Body::from_stream(pieces))));
         let gathered = Gathering { once: self, ticket: &ticket, head: &head, complete, end };
-        if !gathered.run(body, tx).await {
+        if !gathered.run(body, (tx, behind)).await {
             self.abandon(&ticket).await;
         }
     }
@@ -210,8 +214,12 @@ struct Gathering<'a> {
 }
 
 impl Gathering<'_> {
-    /// To the end, whether or not the caller stays. Says whether all of it has come.
-    async fn run(self, mut body: Body, tx: mpsc::Sender<Bytes>) -> bool {
+    /// To the end, whether or not the caller stays, and however slowly it reads. Says whether all of it has come.
+    async fn run(
+        self,
+        mut body: Body,
+        (tx, behind): (mpsc::Sender<Bytes>, Arc<AtomicUsize>),
+    ) -> bool {
         let Self { once, ticket, head, complete, end } = self;
         let mut gathered = BytesMut::new();
         let mut caller = Some(tx);
@@ -227,11 +235,9 @@ impl Gathering<'_> {
                 once.keep(ticket, head, &gathered).await;
                 is_kept = true;
             }
-            if let Some(tx) = &caller
-                && !matches!(timeout_at(end, tx.send(data)).await, Ok(Ok(())))
-            {
-                caller = None;
-            }
+            let waiting = behind.fetch_add(data.len(), Ordering::Relaxed);
+            let told = |tx: mpsc::Sender<Bytes>| tx.try_send(data).is_ok().then_some(tx);
+            caller = caller.filter(|_| waiting <= BEHIND_BYTES_MAX).and_then(told);
         }
         is_kept
     }
@@ -312,7 +318,48 @@ pub(crate) fn off() -> Refusal {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Mutex;
+
+    use agentry_core::Timestamp;
+    use async_trait::async_trait;
+
     use super::*;
+
+    /// Keeps the answer to one request.
+    #[derive(Default)]
+    struct One(Mutex<Option<Bytes>>);
+
+    #[async_trait]
+    impl Idempotency for One {
+        async fn begin(&self, begin: Begin) -> Result<Begun, store::Error> {
+            let Begin { tenant, key, .. } = begin;
+            Ok(match &*self.0.lock().unwrap() {
+                Some(answer) => Begun::Replay(answer.clone()),
+                None => Begun::New(Ticket { tenant, key, attempt: 1 }),
+            })
+        }
+
+        async fn finish(&self, _: &Ticket, answer: Bytes) -> Result<bool, store::Error> {
+            *self.0.lock().unwrap() = Some(answer);
+            Ok(true)
+        }
+
+        async fn abandon(&self, _: &Ticket) -> Result<(), store::Error> {
+            Ok(())
+        }
+
+        async fn forget_expired(&self, _: Timestamp) -> Result<u64, store::Error> {
+            Ok(0)
+        }
+    }
+
+    struct Stopped;
+
+    impl Clock for Stopped {
+        fn now(&self) -> Timestamp {
+            Timestamp::from_millis(0)
+        }
+    }
 
     #[test]
     fn an_answer_of_the_first_version_stays_readable() {
@@ -327,6 +374,41 @@ mod tests {
         assert_eq!(written, kept);
         for broken in [&b"{}\nx"[..], b"no line", b"{\"v\":\"2\"}\nx"] {
             assert!(replay(&Bytes::from_static(broken)).is_err());
+        }
+    }
+
+    #[tokio::test]
+    async fn a_caller_that_does_not_read_leaves_an_answer_behind() {
+        let once = Once {
+            store: Arc::new(One::default()),
+            clock: Arc::new(Stopped),
+            tracker: TaskTracker::new(),
+        };
+        let asking = || Asking {
+            tenant: "main".to_owned(),
+            key: "call:k".to_owned(),
+            request: [7; 32],
+            timeout: Duration::from_millis(100),
+        };
+        let piece = |number: usize, complete: &Complete| {
+            if number == 99 {
+                complete.mark();
+            }
+            Ok::<_, std::convert::Infallible>(Bytes::from_static(b"data: so\n\n"))
+        };
+        let streams = move |complete: Complete| async move {
+            let pieces = stream::iter((0..100).map(move |number| piece(number, &complete)));
+            Response::new(Body::from_stream(pieces))
+        };
+        let unread = once.answer(asking(), streams).await.unwrap();
+        once.tracker.close();
+        once.tracker.wait().await;
+        let never = |_| async { panic!("it is paid for again") };
+        let again = once.answer(asking(), never).await.unwrap();
+        assert_eq!(again.headers()["x-agentry-replayed"], "true");
+        for response in [unread, again] {
+            let body = response.into_body().collect().await.unwrap().to_bytes();
+            assert_eq!(body.len(), 1_000);
         }
     }
 
