@@ -33,18 +33,23 @@ pub enum Pass {
 /// One event is not longer than this.
 const EVENT_BYTES_MAX: usize = 8 << 20;
 
+/// A line's end and a blank line: two carriage returns and two line feeds.
+const END_BYTES_MAX: usize = 4;
+
 /// Cuts a stream into whole events. Any split of the same bytes passes the same bytes and marks.
 pub struct Tap<R> {
     reader: R,
     /// An event that has begun.
     held: BytesMut,
+    /// So much of it is known to have no end: a long event that comes in small pieces is not searched again and again.
+    searched: usize,
     over: bool,
 }
 
 impl<R: Read> Tap<R> {
     #[must_use]
     pub fn new(reader: R) -> Self {
-        Self { reader, held: BytesMut::new(), over: false }
+        Self { reader, held: BytesMut::new(), searched: 0, over: false }
     }
 
     /// Whether nothing is missing any more but the upstream's last word.
@@ -65,6 +70,11 @@ impl<R: Read> Tap<R> {
             bytes
         } else {
             self.held.extend_from_slice(&bytes);
+            // The end may have begun before.
+            let from = self.searched.saturating_sub(END_BYTES_MAX);
+            if event_length(self.held.get(from..).unwrap_or_default()).is_none() {
+                return self.hold();
+            }
             self.held.split().freeze()
         };
         let mut run = Run::default();
@@ -92,6 +102,12 @@ impl<R: Read> Tap<R> {
         if !self.over {
             self.held.extend_from_slice(bytes.get(read..).unwrap_or_default());
         }
+        self.hold()
+    }
+
+    /// What is held has no end yet.
+    fn hold(&mut self) -> Result<(), ModelError> {
+        self.searched = self.held.len();
         if self.held.len() > EVENT_BYTES_MAX {
             self.over = true;
             let reason = format!("an event is longer than {EVENT_BYTES_MAX} bytes");

@@ -144,3 +144,14 @@ fn whose_turn_it_is_says_nothing_yet() {
         assert_eq!(run(false, [input.as_bytes()]), (input.clone(), said(), cut.clone()));
     }
 }
+
+#[test]
+fn a_long_event_in_small_pieces_is_read_once() {
+    let text = "x".repeat(4 << 20);
+    let event = format!(
+        "data: {{\"choices\":[{{\"index\":0,\"delta\":{{\"content\":\"{text}\"}},\"finish_reason\":\"stop\"}}]}}\r\n\r\n{DONE}"
+    );
+    let (passed, marks, error) = run(false, event.as_bytes().chunks(64));
+    assert!(passed == event && error.is_none());
+    assert_eq!(marks, Marks { finish: Some(FinishReason::Stop), ..done(false) });
+}
