@@ -248,3 +248,71 @@ async fn chunks_are_handed_out_as_they_arrive_and_a_dropped_body_hangs_up() {
     drop(body);
     assert_eq!(tokio::time::timeout(LONG, heard.recv()).await, Ok(Some(())));
 }
+
+#[tokio::test]
+async fn no_request_hears_what_was_meant_for_another() {
+    /// Whether a second request goes over the connection of the first.
+    #[derive(PartialEq)]
+    enum Next {
+        Same,
+        Another,
+    }
+    use Next::{Another, Same};
+    let check = async |answer: &'static str, first: &str, next: Next| {
+        let (opened, mut connections) = tokio::sync::mpsc::channel(8);
+        let peer = Peer::start(move |mut stream| {
+            let opened = opened.clone();
+            async move {
+                opened.send(()).await.unwrap();
+                read_head(&mut stream).await;
+                stream.write_all(answer.as_bytes()).await.unwrap();
+                while !read_head(&mut stream).await.is_empty() {
+                    let again = b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nagain";
+                    stream.write_all(again).await.unwrap();
+                }
+            }
+        })
+        .await;
+        let client = Client::new(&Settings::default());
+        let within = Deadlines::within(LONG);
+        let said = client.fetch(get(&peer.url()), &within, 100).await;
+        assert_eq!(outline(said), first, "{answer:?}");
+        // As soon as there is anything to be used again, and as soon as it is known what came with it.
+        for _ in 0..3 {
+            tokio::task::yield_now().await;
+        }
+        let said = outline(client.fetch(get(&peer.url()), &within, 100).await);
+        let expected = if next == Same { "200 b\"again\"" } else { first };
+        assert_eq!(said, expected, "the second time, after {answer:?}");
+        connections.recv().await.unwrap();
+        assert_eq!(connections.try_recv().is_err(), next == Same, "{answer:?}");
+    };
+    let hi = "200 b\"hi\"";
+    check("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nhi", hi, Same).await;
+    check("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n2\r\nhi\r\n0\r\n\r\n", hi, Same)
+        .await;
+    check("HTTP/1.1 204 No Content\r\n\r\n", "204 b\"\"", Same).await;
+    check("HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nhi", hi, Same)
+        .await;
+    check(
+        "HTTP/1.1 103 Early Hints\r\nlink: x\r\n\r\nHTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nhi",
+        hi,
+        Same,
+    )
+    .await;
+    check("HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 2\r\n\r\nhi", hi, Another).await;
+    check("HTTP/1.0 200 OK\r\ncontent-length: 2\r\n\r\nhi", hi, Another).await;
+    let forged = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nhiHTTP/1.1 200 OK\r\ncontent-length: 6\r\n\r\nforged";
+    check(forged, hi, Another).await;
+    check("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nhi\r\n", hi, Another).await;
+    // Half of it is read, and nobody waits for the rest.
+    let larger = "larger than 100";
+    check(concat!("HTTP/1.1 200 OK\r\ncontent-length: 150\r\n\r\n", "0123456789012345678901234567890123456789012345678901234567890123456789012345678901234567890123456789", "0123456789012345678901234567890123456789"), larger, Another).await;
+    check(
+        "HTTP/1.1 200 OK\r\ncontent-length: 2\r\ncontent-length: 3\r\n\r\nhi!",
+        "broken",
+        Another,
+    )
+    .await;
+    check("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\nzz\r\nhi", "broken", Another).await;
+}
