@@ -4,9 +4,9 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use agentry_alarm::Alarm;
+use agentry_alarm::{Alarm, within};
 use bytes::Bytes;
-use futures_util::Stream;
+use futures_util::{Stream, StreamExt as _};
 use http_body::Body as _;
 use hyper::body::Incoming;
 use tokio::time::Instant;
@@ -63,6 +63,14 @@ impl BodyStream {
         }
     }
 
+    /// Nothing more is wanted of it. If it ends by itself soon, as one does whose last word was heard, its connection is used
+    /// again.
+    pub fn let_end(self) {
+        if let Some(tasks) = self.lease.as_ref().and_then(Lease::tasks) {
+            tasks.spawn(end_soon(self));
+        }
+    }
+
     /// Whether it is known that nothing more will come.
     pub(crate) fn is_ended(&self) -> bool {
         self.incoming.is_none()
@@ -116,4 +124,20 @@ impl Stream for BodyStream {
             }
         }
     }
+}
+
+/// How long, and for how much, the end of a body is waited for that nobody reads.
+const END_WITHIN: Duration = Duration::from_secs(1);
+const END_CHUNKS_MAX: usize = 16;
+
+async fn end_soon(mut body: BodyStream) {
+    let ending = async {
+        for _ in 0..END_CHUNKS_MAX {
+            if body.next().await.is_none() {
+                return;
+            }
+        }
+    };
+    // Whether it has ended or not: what has not is closed with it.
+    let _ = within(Instant::now() + END_WITHIN, ending).await;
 }

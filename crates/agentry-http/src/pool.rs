@@ -248,6 +248,11 @@ async fn look_after(inner: Weak<Inner>, span: Duration) {
 }
 
 impl Lease {
+    /// Where to spawn what still has to do with the connection; nothing when the pool is gone.
+    pub(crate) fn tasks(&self) -> Option<TaskTracker> {
+        self.pool.upgrade().map(|inner| inner.tasks.clone())
+    }
+
     /// The response has ended: the connection is free.
     pub(crate) fn give_back(self) {
         let Self { sender, origin, pool } = self;

@@ -125,11 +125,8 @@ pub(crate) async fn whole(response: Response<BodyStream>) -> Result<Bytes, Model
 
 /// Feeds the decoder what arrives, until it has said its last.
 pub(crate) fn events(body: BodyStream, decoder: impl Decode + 'static) -> ChatStream {
-    let state = (body, decoder, true);
-    stream::unfold(state, async |(mut body, mut decoder, goes_on)| {
-        if !goes_on {
-            return None;
-        }
+    stream::unfold(Some((body, decoder)), async |state| {
+        let (mut body, mut decoder) = state?;
         // What lacks only its last word does not wait for it for long.
         let next = if decoder.is_complete() {
             within(Instant::now() + LAST_WORD, body.next()).await.unwrap_or(None)
@@ -141,8 +138,13 @@ pub(crate) fn events(body: BodyStream, decoder: impl Decode + 'static) -> ChatSt
             Some(Err(error)) => decoder.end(Some(from_http_midway(&error))),
             None => decoder.end(None),
         };
-        let goes_on = !decoder.is_over();
-        Some((stream::iter(events), (body, decoder, goes_on)))
+        if !decoder.is_over() {
+            return Some((stream::iter(events), Some((body, decoder))));
+        }
+        if events.last().is_some_and(Result::is_ok) {
+            body.let_end();
+        }
+        Some((stream::iter(events), None))
     })
     .flatten()
     .boxed()

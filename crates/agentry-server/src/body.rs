@@ -10,6 +10,7 @@ use bytes::{Bytes, BytesMut};
 use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, EXPECT};
 use http::{HeaderMap, HeaderValue, StatusCode};
 use http_body::Body as _;
+use http_body::Body as _;
 use http_body_util::BodyExt as _;
 use serde::de::DeserializeOwned;
 use serde_json::error::Category;
@@ -153,6 +154,9 @@ enum Stopped {
     TooLarge(axum::body::Body),
 }
 
+/// What came in one piece is not copied, unless it is so small that it would hold on to much more than itself.
+const LARGE: usize = 4096;
+
 async fn gather(mut body: axum::body::Body, limits: BodyLimits) -> Result<Bytes, Stopped> {
     let begun = Instant::now();
     let end = begun + limits.total;
@@ -177,6 +181,13 @@ async fn gather(mut body: axum::body::Body, limits: BodyLimits) -> Result<Bytes,
         };
         if gathered.len() + data.len() > limits.bytes_max {
             return Err(Stopped::TooLarge(body));
+        }
+        if gathered.is_empty() {
+            if data.len() >= LARGE && body.is_end_stream() {
+                return Ok(data);
+            }
+            let announced = usize::try_from(body.size_hint().lower()).unwrap_or(usize::MAX);
+            gathered.reserve((data.len().saturating_add(announced)).min(limits.bytes_max));
         }
         gathered.extend_from_slice(&data);
         let elapsed = begun.elapsed();

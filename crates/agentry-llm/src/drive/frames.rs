@@ -16,11 +16,19 @@ use super::{LAST_WORD, from_http_midway};
 /// Passes on what arrives, event by event, until `reader` has seen the last.
 pub(crate) fn frames(body: BodyStream, reader: impl Read + Unpin + 'static) -> FrameStream {
     let tap = Tap::new(reader);
-    Box::pin(Frames { body, tap, ready: Vec::new(), taken: 0, error: None, last_word: None })
+    Box::pin(Frames {
+        body: Some(body),
+        tap,
+        ready: Vec::new(),
+        taken: 0,
+        error: None,
+        last_word: None,
+    })
 }
 
 struct Frames<R> {
-    body: BodyStream,
+    /// Until the last word was heard.
+    body: Option<BodyStream>,
     tap: Tap<R>,
     /// Whole events; the first `taken` of them were handed out.
     ready: Vec<Frame>,
@@ -49,7 +57,8 @@ impl<R: Read + Unpin> Stream for Frames<R> {
             }
             this.ready.clear();
             this.taken = 0;
-            let next = match Pin::new(&mut this.body).poll_next(cx) {
+            let Some(body) = &mut this.body else { return Poll::Ready(None) };
+            let next = match Pin::new(body).poll_next(cx) {
                 Poll::Pending if this.tap.is_complete() => {
                     let alarm = this
                         .last_word
@@ -67,6 +76,12 @@ impl<R: Read + Unpin> Stream for Frames<R> {
                 None => this.tap.end(None).map(|frame| this.ready.push(frame)),
             };
             this.error = ended.err();
+            if this.tap.is_over()
+                && this.error.is_none()
+                && let Some(body) = this.body.take()
+            {
+                body.let_end();
+            }
         }
     }
 }
