@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use agentry_core::MicroUsd;
 use agentry_core::chat::{Assembly, Event, FinishReason, Usage};
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 
 use crate::alias::Price;
 use crate::cache::{Answered, End, Form, Fresh, Guarded, Kept, Key, Levels, Tags, Ticket, admit};
@@ -29,7 +29,9 @@ pub(crate) enum Seen {
     #[default]
     Nothing,
     Frames {
-        bytes: BytesMut,
+        /// The same memory as the pieces that others read.
+        pieces: Vec<Bytes>,
+        bytes: usize,
         finish: Option<FinishReason>,
         usage: Option<Usage>,
         done: bool,
@@ -48,15 +50,23 @@ impl Keeping {
             Piece::Event(event) => self.event(event),
             Piece::Frame(frame) => {
                 if matches!(self.seen, Seen::Nothing) {
-                    let bytes = BytesMut::new();
-                    self.seen = Seen::Frames { bytes, finish: None, usage: None, done: false };
+                    self.seen = Seen::Frames {
+                        pieces: Vec::new(),
+                        bytes: 0,
+                        finish: None,
+                        usage: None,
+                        done: false,
+                    };
                 }
-                let Seen::Frames { bytes, finish, usage, done } = &mut self.seen else { return };
-                bytes.extend_from_slice(&frame.bytes);
+                let Seen::Frames { pieces, bytes, finish, usage, done } = &mut self.seen else {
+                    return;
+                };
+                pieces.push(frame.bytes.clone());
+                *bytes += frame.bytes.len();
                 *finish = agentry_wire::tap::worse(finish.take(), frame.marks.finish.clone());
                 *usage = frame.marks.usage.as_deref().cloned().or_else(|| usage.take());
                 *done |= frame.marks.done;
-                if bytes.len() > bytes_max {
+                if *bytes > bytes_max {
                     self.seen = Seen::TooLong;
                 }
             }
@@ -89,8 +99,8 @@ impl Keeping {
         let (form, usage, finishes) = match seen {
             Seen::Nothing | Seen::TooLong => return,
             Seen::Frames { done: false, .. } => return,
-            Seen::Frames { bytes, finish, usage, done: true } => {
-                (Form::Frames(bytes.freeze()), usage, vec![finish])
+            Seen::Frames { pieces, finish, usage, done: true, .. } => {
+                (Form::Frames(pieces.concat().into()), usage, vec![finish])
             }
             Seen::Events(assembly) if !assembly.is_done() => return,
             Seen::Events(assembly) => {
