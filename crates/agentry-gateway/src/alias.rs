@@ -6,12 +6,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use agentry_balance::{LimitSettings, Strategy};
-use agentry_core::MicroUsd;
-use agentry_core::chat::Usage;
 use agentry_core::embed::Embedder;
 use agentry_core::model::ChatModel;
 
-use crate::money::Rates;
+use crate::money::Price;
 
 #[derive(Clone)]
 pub struct Alias {
@@ -115,24 +113,6 @@ impl Target {
 /// Of the models whose figures are known, none makes more of a picture, or reads more.
 const IMAGE_TOKENS_MAX: u64 = 50_000;
 const CONTEXT_TOKENS: u64 = 2_000_000;
-
-/// In micro-dollars per million tokens.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Price {
-    pub input: MicroUsd,
-    pub cached_input: MicroUsd,
-    /// For input that the upstream keeps for later calls.
-    pub cache_write: MicroUsd,
-    pub output: MicroUsd,
-}
-
-impl Price {
-    /// Rounded up.
-    #[must_use]
-    pub fn of(&self, usage: &Usage) -> MicroUsd {
-        Rates::from(*self).of(usage)
-    }
-}
 
 /// Everything that keeps a gateway from being built.
 #[derive(Debug, Clone, PartialEq, Eq)]

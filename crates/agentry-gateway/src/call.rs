@@ -275,7 +275,7 @@ impl<'a> Calling<'a> {
                 let written = written.saturating_mul(u64::from(cost.choices));
                 let asked = if route.alias.hedge { 2 } else { 1 };
                 for price in [price, long] {
-                    let worst = worst_cost(&price.into(), read, written);
+                    let worst = worst_cost(&price, read, written);
                     most = most.max(MicroUsd(worst.0.saturating_mul(asked)));
                 }
             }

@@ -14,12 +14,12 @@ use futures_util::{StreamExt as _, stream};
 use tokio::time::Instant;
 
 use crate::Inner;
-use crate::alias::Price;
 use crate::ask::Asked;
 use crate::cache::Upstream;
 use crate::dispatch::{Call, Landed};
 use crate::error::Error;
 use crate::keep::Keeping;
+use crate::money::Price;
 use crate::piece::{Begun, Piece};
 use crate::request::Request;
 use crate::route::Route;

@@ -7,8 +7,8 @@ use agentry_core::MicroUsd;
 use agentry_core::chat::{Assembly, Event, FinishReason, Usage};
 use bytes::Bytes;
 
-use crate::alias::Price;
 use crate::cache::{Answered, End, Form, Fresh, Guarded, Kept, Key, Levels, Tags, Ticket, admit};
+use crate::money::Price;
 use crate::piece::Piece;
 
 pub(crate) struct Keeping {

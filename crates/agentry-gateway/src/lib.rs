@@ -41,10 +41,11 @@ pub mod status;
 mod watch;
 pub mod watchdog;
 
-pub use alias::{Alias, Misconfigured, Price, Target};
+pub use alias::{Alias, Misconfigured, Target};
 pub use answer::{Answer, Found, Outcome};
 pub use embed::Embedded;
 pub use error::Error;
+pub use money::Price;
 pub use observe::{Call, Failed, Observer, Settled, Status};
 pub use policies::{Books, Caching, Policies, Rule, Whose};
 pub use request::{Request, Wire};

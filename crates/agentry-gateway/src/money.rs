@@ -25,7 +25,7 @@ pub mod recommend;
 
 pub use account::{Account, Limit};
 pub use budgets::{Budgets, Charges, Reservation, Standing};
-pub use estimate::{Rates, Size, affordable_output_tokens, input_tokens_max, worst_cost};
+pub use estimate::{Price, Size, affordable_output_tokens, input_tokens_max, worst_cost};
 pub use sink::{Full, Lost, Place, UsageSink};
 
 use budgets::Shared;

@@ -105,11 +105,7 @@ impl Allowances {
 impl Allowance {
     fn new(policies: &Policies, caller: &Arc<Caller>) -> Self {
         let Caller { tenant, name, team, user, limits } = caller.as_ref();
-        let rates = Rates {
-            requests_per_minute: limits.rpm.map(u64::from),
-            tokens_per_minute: limits.tpm.map(u64::from),
-            concurrency: limits.concurrency.map(u64::from),
-        };
+        let rates = Rates::from(limits);
         let is_limited = rates != Rates::default();
         let key = || format!("{}:{tenant}:{name}", tenant.len());
         let keys = policies.limits.as_ref().filter(|_| is_limited);

@@ -11,10 +11,10 @@ use agentry_guards::{Blocked, Report};
 use tokio::time::Instant;
 
 use crate::Inner;
-use crate::alias::Price;
 use crate::answer::Found;
 use crate::error::Error;
 use crate::limit::Admitted;
+use crate::money::Price;
 use crate::money::{Charges, Place, Reservation};
 use crate::observe::{Call, Failed, Settled, Status};
 use crate::route::{Lane, Route};

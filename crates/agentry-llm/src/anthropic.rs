@@ -1,6 +1,6 @@
 //! Anthropic's own API, and servers that are compatible with it.
 
-use agentry_core::chat::{ChatRequest, ChatResponse, Head};
+use agentry_core::chat::{ChatRequest, ChatResponse};
 use agentry_core::model::{CallContext, Capabilities, ChatModel, ChatStream, ModelError};
 use agentry_core::relay::{Dialect, Frame, Marks, Raw, RawAnswer};
 use agentry_http::{BodyStream, Client};
@@ -145,7 +145,7 @@ impl ChatModel for Anthropic {
 fn streamed(whole: ChatResponse) -> RawAnswer {
     let usage = whole.usage.clone().map(Box::new);
     let finish = whole.choices.first().and_then(|choice| choice.finish_reason.clone());
-    let mut stream = Stream::new(&Asked { fallback: Head::default(), body: Bytes::new() });
+    let mut stream = Stream::new(&Asked::default());
     let mut bytes = Vec::new();
     for event in whole.into_events() {
         stream.encode(event, &mut bytes);

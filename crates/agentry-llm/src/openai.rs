@@ -244,7 +244,7 @@ impl OpenAi {
         }
         if drive::is_json(response.headers()) {
             let whole = responses::response(&drive::whole(response).await?, &model)?;
-            let asked = Asked { fallback: Head::default(), body };
+            let asked = Asked { body, ..Asked::default() };
             return Ok(streamed(whole, responses::Events::new(&asked)));
         }
         Ok(RawAnswer::Streamed(drive::frames(response.into_body(), responses::Reader)))

@@ -139,7 +139,8 @@ impl Answers {
         match question {
             Question::Chat { dialect, head, body } => {
                 let fallback = self.fallback(cx, dialect, &head.model);
-                let asked = Asked { fallback, body: body.clone() };
+                let wants_usage = head.wants_usage;
+                let asked = Asked { fallback, body: body.clone(), wants_usage };
                 match self.gateway.call(cx, Wire::new(dialect, *head, body)).await {
                     Ok(outcome) => {
                         let mut response = answering::response(outcome, dialect, &asked, complete);

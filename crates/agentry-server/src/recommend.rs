@@ -154,7 +154,7 @@ fn model(catalogue: &Catalogue, target: &Target) -> Option<Model> {
     };
     let mut model = known.or_else(|| catalogue.models().find_map(same))?;
     if let Some(price) = target.price {
-        (model.rates, model.long) = (price.into(), None);
+        (model.rates, model.long) = (price, None);
     }
     Some(model)
 }

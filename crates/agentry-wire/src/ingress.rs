@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use crate::chat::complete;
 use crate::error::Refused;
-use crate::{Asked, Decode, Encode, chat, head, messages, responses};
+use crate::{Asked, Decode, Encode, chat, messages, responses};
 
 /// Reads a body whole, and names the parameter that is wrong.
 pub fn request(dialect: Dialect, body: &[u8]) -> Result<ChatRequest, Invalid> {
@@ -40,9 +40,7 @@ pub fn whole(dialect: Dialect, response: ChatResponse, asked: &Asked) -> Vec<u8>
 pub fn encoder(dialect: Dialect, asked: &Asked) -> Box<dyn Encode> {
     match dialect {
         Dialect::ChatCompletions => {
-            let wants_usage =
-                head::Head::read(dialect, &asked.body).is_ok_and(|head| head.wants_usage);
-            Box::new(chat::Chunks::new(asked.fallback.clone(), wants_usage))
+            Box::new(chat::Chunks::new(asked.fallback.clone(), asked.wants_usage))
         }
         Dialect::Responses => Box::new(responses::Events::new(asked)),
         Dialect::Messages => Box::new(messages::Stream::new(asked)),

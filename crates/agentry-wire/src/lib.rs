@@ -58,6 +58,8 @@ pub struct Asked {
     pub fallback: Head,
     /// The caller's own body.
     pub body: Bytes,
+    /// Whether a stream ends with its bill, where that is for the caller to say.
+    pub wants_usage: bool,
 }
 
 /// Keeps proxies and clients from giving up while a model thinks.

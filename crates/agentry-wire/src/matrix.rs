@@ -52,7 +52,7 @@ fn check(name: &str, events: Vec<Event>) {
         br#"{"model":"m","stream":true,"stream_options":{"include_usage":true}}"#,
     );
     for dialect in [Dialect::ChatCompletions, Dialect::Responses, Dialect::Messages] {
-        let asked = Asked { body: body.clone(), ..Asked::default() };
+        let asked = Asked { body: body.clone(), wants_usage: true, ..Asked::default() };
         let mut encoder = ingress::encoder(dialect, &asked);
         let mut frames = Vec::new();
         for event in events.iter().cloned() {

@@ -121,7 +121,7 @@ fn alias(model: &Model, upstreams: &[(&str, Upstream)]) -> anyhow::Result<Alias>
         Ok(match known {
             None => target,
             Some(known) => Target {
-                long: known.long.map(|(over, rates)| (over, rates.into())),
+                long: known.long,
                 image_tokens_max: known.image_tokens_max,
                 context_tokens: known.context_tokens,
                 ..target

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use agentry_core::MicroUsd;
 use serde::Deserialize;
 
-use super::{Rates, Size, input_tokens_max, worst_cost};
+use super::{Price, Size, input_tokens_max, worst_cost};
 
 const KNOWN: &str = include_str!("catalogue.toml");
 
@@ -29,9 +29,9 @@ const SAME_AS: [(&str, &str); 4] =
 /// One model of one provider.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Model {
-    pub rates: Rates,
+    pub rates: Price,
     /// For requests whose input is longer than so many tokens, all of it included.
-    pub long: Option<(u64, Rates)>,
+    pub long: Option<(u64, Price)>,
     pub context_tokens: u64,
     /// Nothing: it writes nothing, as an embedder.
     pub output_tokens_max: u64,
@@ -53,7 +53,7 @@ pub struct Can {
 impl Model {
     /// The rates of a request with so much input.
     #[must_use]
-    pub fn rates_for(&self, input_tokens: u64) -> &Rates {
+    pub fn rates_for(&self, input_tokens: u64) -> &Price {
         match &self.long {
             Some((over, rates)) if input_tokens > *over => rates,
             Some(_) | None => &self.rates,
@@ -243,7 +243,7 @@ struct Prices {
 }
 
 impl Prices {
-    fn read(&self) -> Result<Rates, String> {
+    fn read(&self) -> Result<Price, String> {
         let micros = |name: &str, usd: f64| {
             if !(0.0..=1_000_000.0).contains(&usd) {
                 return Err(format!("{name} = {usd} is no price in USD per million tokens"));
@@ -254,7 +254,7 @@ impl Prices {
         let input = micros("input", self.input)?;
         let or_input =
             |name: &str, usd: Option<f64>| usd.map_or(Ok(input), |usd| micros(name, usd));
-        Ok(Rates {
+        Ok(Price {
             input,
             cached_input: or_input("cached_input", self.cached_input)?,
             cache_write: or_input("cache_write", self.cache_write)?,

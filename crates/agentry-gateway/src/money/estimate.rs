@@ -3,11 +3,9 @@
 use agentry_core::MicroUsd;
 use agentry_core::chat::Usage;
 
-use crate::Price;
-
 /// In micro-dollars per million tokens.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Rates {
+pub struct Price {
     pub input: MicroUsd,
     pub cached_input: MicroUsd,
     /// For input that the upstream keeps for later calls.
@@ -15,7 +13,7 @@ pub struct Rates {
     pub output: MicroUsd,
 }
 
-impl Rates {
+impl Price {
     /// What `usage` costs, rounded up. What was written to the upstream's cache is a part of the input.
     #[must_use]
     pub fn of(&self, usage: &Usage) -> MicroUsd {
@@ -37,20 +35,6 @@ impl Rates {
     /// The price of input at worst: nobody knows before the call what the upstream has cached or will keep.
     fn input_at_worst(&self) -> MicroUsd {
         self.input.max(self.cached_input).max(self.cache_write)
-    }
-}
-
-impl From<Price> for Rates {
-    fn from(price: Price) -> Self {
-        let Price { input, cached_input, cache_write, output } = price;
-        Self { input, cached_input, cache_write, output }
-    }
-}
-
-impl From<Rates> for Price {
-    fn from(rates: Rates) -> Self {
-        let Rates { input, cached_input, cache_write, output } = rates;
-        Self { input, cached_input, cache_write, output }
     }
 }
 
@@ -84,7 +68,7 @@ pub fn input_tokens_max(size: Size, image_tokens: u64) -> u64 {
 const ROUNDING: MicroUsd = MicroUsd(2);
 
 #[must_use]
-pub fn worst_cost(rates: &Rates, input_tokens: u64, output_tokens: u64) -> MicroUsd {
+pub fn worst_cost(rates: &Price, input_tokens: u64, output_tokens: u64) -> MicroUsd {
     MicroUsd::of_tokens(input_tokens, rates.input_at_worst())
         + MicroUsd::of_tokens(output_tokens, rates.output)
         + ROUNDING
@@ -93,7 +77,7 @@ pub fn worst_cost(rates: &Rates, input_tokens: u64, output_tokens: u64) -> Micro
 /// The most output that `money` pays for behind `input_tokens`: with it as `max_tokens`, [`worst_cost`] is within `money`.
 /// Nothing when not even the input is affordable.
 #[must_use]
-pub fn affordable_output_tokens(rates: &Rates, input_tokens: u64, money: MicroUsd) -> Option<u64> {
+pub fn affordable_output_tokens(rates: &Price, input_tokens: u64, money: MicroUsd) -> Option<u64> {
     let input = worst_cost(rates, input_tokens, 0);
     let rest = money.0.checked_sub(input.0)?;
     if rest < 0 {

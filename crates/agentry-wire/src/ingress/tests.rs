@@ -24,8 +24,7 @@ fn response() -> ChatResponse {
 #[test]
 fn what_a_caller_was_sent_can_be_read_back_whole_and_streamed() {
     for dialect in [Dialect::ChatCompletions, Dialect::Responses, Dialect::Messages] {
-        let asked =
-            Asked { fallback: Head::default(), body: Bytes::from_static(b"{\"model\":\"m\"}") };
+        let asked = Asked { body: Bytes::from_static(b"{\"model\":\"m\"}"), ..Asked::default() };
         let read = read_whole(dialect, &whole(dialect, response(), &asked)).unwrap();
         assert_eq!(read.text(), "hello \"you\"", "{dialect}");
         let mut encoder = encoder(dialect, &asked);

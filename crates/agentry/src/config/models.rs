@@ -88,7 +88,7 @@ impl Target {
             // Whoever says what it costs says so for all requests.
             model.long = model.long.filter(|_| self.price.is_none());
             self.known = Some(model);
-            self.price = self.price.or_else(|| Some(known.rates.into()));
+            self.price = self.price.or(Some(known.rates));
             // An embedder writes nothing.
             self.output_tokens_max = self.output_tokens_max.or(Some(known.output_tokens_max));
         }

@@ -42,7 +42,7 @@ fn every_known_model_is_plausible() {
     catalogue.as_of.parse::<toml::value::Datetime>().unwrap();
     let mut count = 0;
     for (name, model) in catalogue.models() {
-        let Rates { input, cached_input, cache_write, output } = model.rates;
+        let Price { input, cached_input, cache_write, output } = model.rates;
         assert!(input.0 > 0 && input.0 <= 150_000_000, "{name}");
         assert!(cached_input.0 >= 0 && cached_input <= input, "{name}");
         assert!(cache_write >= input && cache_write.0 <= 2 * input.0, "{name}");

@@ -5,10 +5,10 @@ use serde_json::json;
 
 use super::*;
 
-fn rates() -> Rates {
+fn rates() -> Price {
     let [input, cached_input, cache_write, output] =
         [3_000_000, 300_000, 3_750_000, 15_000_000].map(MicroUsd);
-    Rates { input, cached_input, cache_write, output }
+    Price { input, cached_input, cache_write, output }
 }
 
 #[test]
@@ -39,7 +39,7 @@ fn what_is_affordable_is_what_the_money_pays_for() {
     check(1_000, 3_767, Some(1));
     check(0, 15_000_002, Some(1_000_000));
     check(0, -1, None);
-    let free = Rates { output: MicroUsd(0), ..rates() };
+    let free = Price { output: MicroUsd(0), ..rates() };
     assert_eq!(affordable_output_tokens(&free, 0, MicroUsd(2)), Some(u64::MAX));
 }
 
@@ -51,7 +51,7 @@ proptest! {
         output in 0_u64..200_000, bound in 0_u64..200_000,
     ) {
         let [input_price, cached_input, cache_write, output_price] = prices.map(MicroUsd);
-        let rates = Rates { input: input_price, cached_input, cache_write, output: output_price };
+        let rates = Price { input: input_price, cached_input, cache_write, output: output_price };
         let mut usage = Usage::new(input, output.min(bound));
         usage.cached_input_tokens = cached;
         let details = json!({ "cache_write_tokens": written });
@@ -59,7 +59,7 @@ proptest! {
         let worst = worst_cost(&rates, input, bound);
         prop_assert!(rates.of(&usage) <= worst);
         // However the bill is added up.
-        prop_assert!(Price::from(rates).of(&usage) <= worst);
+        prop_assert!(rates.of(&usage) <= worst);
         let affordable = affordable_output_tokens(&rates, input, worst);
         prop_assert!(affordable.is_some_and(|tokens| tokens >= bound));
         if let Some(tokens) = affordable.filter(|tokens| *tokens < u64::MAX) {

@@ -1,6 +1,5 @@
 use agentry_core::chat::{CallKind, ChatResponse};
 use agentry_core::model::ModelError;
-use bytes::Bytes;
 use proptest::prelude::*;
 
 use super::*;
@@ -10,7 +9,7 @@ use crate::{Decode, Step};
 
 fn asked() -> Asked {
     let fallback = Head { id: "msg_ours".to_owned(), model: "alias".to_owned(), ..Head::default() };
-    Asked { fallback, body: Bytes::new() }
+    Asked { fallback, ..Asked::default() }
 }
 
 fn written(events: impl IntoIterator<Item = Event>) -> String {

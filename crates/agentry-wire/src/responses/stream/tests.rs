@@ -10,7 +10,7 @@ fn asked() -> Asked {
         Head { id: "1".to_owned(), model: "alias".to_owned(), created: 7, ..Head::default() };
     let body = br#"{"model":"alias","input":"hi","temperature":0.5,"metadata":{"a":"b"},
         "tools":[{"type":"function","name":"f"}],"reasoning":{"effort":"low"}}"#;
-    Asked { fallback, body: Bytes::from_static(body) }
+    Asked { fallback, body: Bytes::from_static(body), ..Asked::default() }
 }
 
 fn run(events: Vec<Event>) -> Vec<Value> {
