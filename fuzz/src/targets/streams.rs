@@ -120,7 +120,7 @@ fn tell(dialect: Dialect, steps: &[Step]) {
     let fallback =
         Head { id: "id".to_owned(), model: "m".to_owned(), created: 1, ..Head::default() };
     let body = br#"{"model":"m","stream":true,"stream_options":{"include_usage":true}}"#;
-    let asked = Asked { fallback, body: Bytes::from_static(body) };
+    let asked = Asked { fallback, body: Bytes::from_static(body), wants_usage: true };
     let mut encoder = ingress::encoder(dialect, &asked);
     let mut out = Vec::new();
     let mut assembly = Assembly::default();
