@@ -12,6 +12,7 @@ use std::time::Duration;
 use agentry_gateway::Rule;
 use agentry_gateway::money::catalogue::Catalogue;
 use agentry_guards::Guards;
+use agentry_notation::{problem, reader, tree};
 use agentry_server::{BodyLimits, Settings};
 
 mod alerts;
@@ -26,13 +27,11 @@ mod incident;
 mod keys;
 mod models;
 mod otel;
-mod problem;
 mod providers;
-mod reader;
 mod storage;
-mod tree;
 mod value;
 
+pub(crate) use agentry_notation::Problems;
 pub(crate) use alerts::{Alerts, Channel};
 pub(crate) use batches::Batches;
 pub(crate) use cache::Shared;
@@ -40,7 +39,6 @@ pub(crate) use incident::{Incident, Jira, Source};
 pub(crate) use keys::{Access, JwksAt, TokenIssuer};
 pub(crate) use models::{Model, Target};
 pub(crate) use otel::Otel;
-pub(crate) use problem::Problems;
 pub(crate) use providers::{Kind, Provider};
 pub(crate) use storage::{Ledger, Storage};
 
@@ -98,6 +96,8 @@ pub(crate) enum Error {
 }
 
 const FILE: &str = "agentry.toml";
+/// What has the problems.
+const SUBJECT: &str = "the configuration: nothing was started";
 /// With less than this it would always be scarce.
 const MEMORY_MIN: usize = 32 << 20;
 
@@ -157,7 +157,7 @@ fn resolve(sources: Sources<'_>) -> Result<Config, Error> {
     let (mut table, mut problems) = tree::parse(text.unwrap_or_default());
     if !problems.is_empty() {
         // What follows a broken line is guesswork: one honest list is better than a long one.
-        return Err(Problems::new(&name, text.unwrap_or_default(), problems).into());
+        return Err(Problems::new(SUBJECT, &name, text.unwrap_or_default(), problems).into());
     }
     tree::overlay(&mut table, environment, &mut problems);
     let folder = path.as_deref().and_then(Path::parent).unwrap_or(folder);
@@ -215,7 +215,7 @@ fn resolve(sources: Sources<'_>) -> Result<Config, Error> {
                 access,
             })
         }
-        _ => Err(Problems::new(&name, text.unwrap_or_default(), problems).into()),
+        _ => Err(Problems::new(SUBJECT, &name, text.unwrap_or_default(), problems).into()),
     }
 }
 

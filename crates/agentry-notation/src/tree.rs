@@ -6,16 +6,16 @@ use std::ops::Range;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::problem::{Place, Problem};
+use crate::problem::{Place, Problem};
 
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct Node {
-    pub(super) place: Place,
-    pub(super) value: Value,
+pub struct Node {
+    pub place: Place,
+    pub value: Value,
 }
 
 #[derive(Debug, Clone, PartialEq)]
-pub(super) enum Value {
+pub enum Value {
     Text(String),
     Integer(i64),
     Float(f64),
@@ -27,19 +27,19 @@ pub(super) enum Value {
 }
 
 #[derive(Debug, Clone, Default, PartialEq)]
-pub(super) struct Table {
-    pub(super) entries: BTreeMap<String, Entry>,
+pub struct Table {
+    pub entries: BTreeMap<String, Entry>,
 }
 
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct Entry {
+pub struct Entry {
     /// Where the key stands.
-    pub(super) key: Place,
-    pub(super) node: Node,
+    pub key: Place,
+    pub node: Node,
 }
 
 /// Everything that can be read of `text`, and all that is wrong with its syntax.
-pub(super) fn parse(text: &str) -> (Table, Vec<Problem>) {
+pub fn parse(text: &str) -> (Table, Vec<Problem>) {
     let (table, errors) = DeTable::parse_recoverable(text);
     let problems = errors.iter().map(|error| {
         let span = error.span().unwrap_or(0..0);
@@ -73,7 +73,7 @@ fn node(value: &Spanned<DeValue<'_>>) -> Node {
 const PREFIX: &str = "AGENTRY__";
 
 /// Lays `AGENTRY__TABLE__KEY=value` over `table`. Names are compared without regard to case, and `-` is written `_`.
-pub(super) fn overlay(
+pub fn overlay(
     table: &mut Table,
     environment: &BTreeMap<String, String>,
     problems: &mut Vec<Problem>,
@@ -152,7 +152,7 @@ fn replace(node: Node, place: &Place) -> Node {
 
 impl Value {
     /// As a person calls it.
-    pub(super) fn kind(&self) -> &'static str {
+    pub fn kind(&self) -> &'static str {
         match self {
             Self::Text(_) => "a string",
             Self::Integer(_) => "a number",
@@ -166,7 +166,7 @@ impl Value {
 }
 
 /// Where an entry of a file begins: the order in which a person wrote things.
-pub(super) fn position(place: &Place) -> usize {
+pub fn position(place: &Place) -> usize {
     match place {
         Place::File(Range { start, .. }) => *start,
         Place::Environment(_) | Place::Nowhere => usize::MAX,

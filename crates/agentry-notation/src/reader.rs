@@ -6,36 +6,36 @@ use std::path::{Path, PathBuf};
 
 use secrecy::SecretString;
 
-use super::problem::{Place, Problem};
-use super::tree::{Entry, Node, Table, Value, position};
-use super::value::{self, Unreadable};
+use crate::problem::{Place, Problem};
+use crate::tree::{Entry, Node, Table, Value, position};
+use crate::value::{self, Unreadable};
 
 /// What reading needs beside the values themselves.
-pub(super) struct Notes<'a> {
-    pub(super) problems: RefCell<Vec<Problem>>,
-    pub(super) environment: &'a BTreeMap<String, String>,
+pub struct Notes<'a> {
+    pub problems: RefCell<Vec<Problem>>,
+    pub environment: &'a BTreeMap<String, String>,
     /// Relative paths are meant from here.
-    pub(super) folder: &'a Path,
+    pub folder: &'a Path,
 }
 
 impl Notes<'_> {
-    pub(super) fn report(&self, problem: Problem) {
+    pub fn report(&self, problem: Problem) {
         self.problems.borrow_mut().push(problem);
     }
 
-    pub(super) fn path(&self, text: &str) -> PathBuf {
+    pub fn path(&self, text: &str) -> PathBuf {
         self.folder.join(text)
     }
 }
 
 /// A value and where it stands, for checks that need others to be read first.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct At<T> {
-    pub(super) place: Place,
-    pub(super) value: T,
+pub struct At<T> {
+    pub place: Place,
+    pub value: T,
 }
 
-pub(super) struct Reader<'a> {
+pub struct Reader<'a> {
     notes: &'a Notes<'a>,
     /// As in `models.fast`; empty at the root.
     name: String,
@@ -47,25 +47,25 @@ pub(super) struct Reader<'a> {
 }
 
 impl<'a> Reader<'a> {
-    pub(super) fn root(table: Table, notes: &'a Notes<'a>) -> Self {
+    pub fn root(table: Table, notes: &'a Notes<'a>) -> Self {
         let (name, key, place) = (String::new(), String::new(), Place::Nowhere);
         Self { notes, name, key, place, left: table.entries, asked: Vec::new() }
     }
 
-    pub(super) fn notes(&self) -> &'a Notes<'a> {
+    pub fn notes(&self) -> &'a Notes<'a> {
         self.notes
     }
 
     /// The table's own name: `fast` in `models.fast`.
-    pub(super) fn key(&self) -> &str {
+    pub fn key(&self) -> &str {
         &self.key
     }
 
-    pub(super) fn report(&self, message: impl Into<String>) {
+    pub fn report(&self, message: impl Into<String>) {
         self.notes.report(Problem::new(self.place.clone(), message));
     }
 
-    pub(super) fn has(&self, key: &str) -> bool {
+    pub fn has(&self, key: &str) -> bool {
         self.left.contains_key(key)
     }
 
@@ -75,7 +75,7 @@ impl<'a> Reader<'a> {
     }
 
     /// The value of `key`, if it is there and `read` understands it.
-    pub(super) fn read<T>(
+    pub fn read<T>(
         &mut self,
         key: &'static str,
         read: impl FnOnce(&Value) -> Result<T, Unreadable>,
@@ -84,7 +84,7 @@ impl<'a> Reader<'a> {
         self.understand(key, &node, read)
     }
 
-    pub(super) fn or<T>(
+    pub fn or<T>(
         &mut self,
         key: &'static str,
         default: T,
@@ -93,7 +93,7 @@ impl<'a> Reader<'a> {
         self.read(key, read).map_or(default, |at| at.value)
     }
 
-    pub(super) fn required<T>(
+    pub fn required<T>(
         &mut self,
         key: &'static str,
         example: &str,
@@ -134,7 +134,7 @@ impl<'a> Reader<'a> {
     }
 
     /// The items of a list, those that `read` understands.
-    pub(super) fn list<T>(
+    pub fn list<T>(
         &mut self,
         key: &'static str,
         mut read: impl FnMut(&Value) -> Result<T, Unreadable>,
@@ -149,7 +149,7 @@ impl<'a> Reader<'a> {
     }
 
     /// The items of a list whose tables are read by `read_table` and whose other values by `read`.
-    pub(super) fn list_or_tables<T>(
+    pub fn list_or_tables<T>(
         &mut self,
         key: &'static str,
         mut read: impl FnMut(&Value) -> Result<T, Unreadable>,
@@ -177,7 +177,7 @@ impl<'a> Reader<'a> {
     }
 
     /// All values of a table whose keys are not known beforehand, those that `read` understands.
-    pub(super) fn all<T>(
+    pub fn all<T>(
         mut self,
         mut read: impl FnMut(&Value) -> Result<T, Unreadable>,
     ) -> Vec<(String, At<T>)> {
@@ -190,19 +190,19 @@ impl<'a> Reader<'a> {
     }
 
     /// `key` from `env:NAME` or `file:PATH`.
-    pub(super) fn secret(&mut self, key: &'static str) -> Option<At<SecretString>> {
+    pub fn secret(&mut self, key: &'static str) -> Option<At<SecretString>> {
         let notes = self.notes;
         self.read(key, |value| value::secret(value, notes.environment, notes.folder))
     }
 
     /// The table `key`; nothing when it is absent or something else.
-    pub(super) fn table(&mut self, key: &'static str) -> Option<Self> {
+    pub fn table(&mut self, key: &'static str) -> Option<Self> {
         let entry = self.take(key)?;
         self.descend(key, entry)
     }
 
     /// The tables of the list `key`, written as `[[key]]`.
-    pub(super) fn each(&mut self, key: &'static str) -> Vec<Self> {
+    pub fn each(&mut self, key: &'static str) -> Vec<Self> {
         let Some(node) = self.take(key).map(|entry| entry.node) else { return Vec::new() };
         let Value::List(items) = node.value else {
             let expected = format!("a list of tables, each under [[{key}]]");
@@ -215,7 +215,7 @@ impl<'a> Reader<'a> {
     }
 
     /// All tables in this one, in the order of the file.
-    pub(super) fn tables(mut self) -> Vec<Self> {
+    pub fn tables(mut self) -> Vec<Self> {
         let mut entries: Vec<_> = std::mem::take(&mut self.left).into_iter().collect();
         entries.sort_by_key(|(_, entry)| position(&entry.key));
         entries.into_iter().filter_map(|(key, entry)| self.descend(&key, entry)).collect()
@@ -241,7 +241,7 @@ impl<'a> Reader<'a> {
     }
 
     /// Says of `keys` that they exist, but not in this version.
-    pub(super) fn not_yet(&mut self, keys: &[&'static str], instead: &str) {
+    pub fn not_yet(&mut self, keys: &[&'static str], instead: &str) {
         for key in keys {
             if let Some(entry) = self.take(key) {
                 let problem = Problem::new(
@@ -254,7 +254,7 @@ impl<'a> Reader<'a> {
     }
 
     /// Whatever was not asked for is a mistake.
-    pub(super) fn finish(self) {
+    pub fn finish(self) {
         for (key, entry) in &self.left {
             let at =
                 if self.name.is_empty() { String::new() } else { format!(" in `{}`", self.name) };
@@ -272,7 +272,7 @@ impl<'a> Reader<'a> {
 }
 
 /// The known word that was probably meant.
-pub(super) fn nearest<'k>(word: &str, known: &[&'k str]) -> Option<&'k str> {
+pub fn nearest<'k>(word: &str, known: &[&'k str]) -> Option<&'k str> {
     let near = known.iter().map(|known| (distance(word, known), *known)).min()?;
     (near.0 <= 1 + word.len() / 4).then_some(near.1)
 }

@@ -1,4 +1,4 @@
-//! What is wrong with a configuration, shown so that it can be mended without searching.
+//! What is wrong with a file, shown so that it can be mended without searching.
 
 use std::fmt::Write as _;
 use std::ops::Range;
@@ -7,8 +7,8 @@ use serde::Serialize;
 
 /// Where a value came from.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Place {
-    /// Bytes of the configuration file.
+pub enum Place {
+    /// Bytes of the file.
     File(Range<usize>),
     /// A variable's name.
     Environment(String),
@@ -16,43 +16,45 @@ pub(crate) enum Place {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Problem {
-    pub(crate) place: Place,
-    message: String,
-    help: Option<String>,
+pub struct Problem {
+    pub place: Place,
+    pub message: String,
+    pub help: Option<String>,
     /// The place holds a secret, which is not shown.
     secret: bool,
 }
 
 impl Problem {
-    pub(crate) fn new(place: Place, message: impl Into<String>) -> Self {
+    pub fn new(place: Place, message: impl Into<String>) -> Self {
         Self { place, message: message.into(), help: None, secret: false }
     }
 
     /// What to do about it.
-    pub(crate) fn help(mut self, help: impl Into<String>) -> Self {
+    pub fn help(mut self, help: impl Into<String>) -> Self {
         self.help = Some(help.into());
         self
     }
 
-    pub(crate) fn hide(mut self) -> Self {
+    pub fn hide(mut self) -> Self {
         self.secret = true;
         self
     }
 }
 
-/// All problems of one configuration, in the order of the file.
+/// All problems of one file, in its order.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Problems {
+pub struct Problems {
+    /// What has them, as in `3 problems in ...`.
+    subject: String,
     /// As the user named it.
-    pub(crate) file: String,
+    pub file: String,
     text: String,
     list: Vec<Problem>,
 }
 
 /// One problem as data.
 #[derive(Debug, Serialize)]
-pub(crate) struct Shown {
+pub struct Shown {
     #[serde(skip_serializing_if = "Option::is_none")]
     file: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -67,12 +69,19 @@ pub(crate) struct Shown {
 }
 
 impl Problems {
-    pub(super) fn new(file: &str, text: &str, mut list: Vec<Problem>) -> Self {
-        list.sort_by_key(|problem| super::tree::position(&problem.place));
-        Self { file: file.to_owned(), text: text.to_owned(), list }
+    #[must_use]
+    pub fn new(subject: &str, file: &str, text: &str, mut list: Vec<Problem>) -> Self {
+        list.sort_by_key(|problem| crate::tree::position(&problem.place));
+        let (subject, file, text) = (subject.to_owned(), file.to_owned(), text.to_owned());
+        Self { subject, file, text, list }
     }
 
-    pub(crate) fn shown(&self) -> Vec<Shown> {
+    #[must_use]
+    pub fn count(&self) -> usize {
+        self.list.len()
+    }
+
+    pub fn shown(&self) -> Vec<Shown> {
         let shown = self.list.iter().map(|problem| {
             let Problem { place, message, help, secret: _ } = problem;
             let mut shown = Shown {
@@ -140,8 +149,8 @@ impl std::fmt::Display for Problems {
             f.write_char('\n')?;
         }
         match self.list.len() {
-            1 => f.write_str("1 problem in the configuration: nothing was started"),
-            count => write!(f, "{count} problems in the configuration: nothing was started"),
+            1 => write!(f, "1 problem in {}", self.subject),
+            count => write!(f, "{count} problems in {}", self.subject),
         }
     }
 }
