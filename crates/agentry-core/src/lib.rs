@@ -21,13 +21,15 @@ pub mod run;
 pub mod shared;
 pub mod store;
 pub mod telemetry;
+pub mod thread;
+pub mod threads;
 pub mod time;
 pub mod tool;
 pub mod trace;
 
 pub use caller::Caller;
 pub use failure::{Code, Failure, Fault, Retry};
-pub use id::RunId;
+pub use id::{CheckpointId, RunId, ThreadId};
 pub use money::MicroUsd;
 pub use time::{Clock, Timestamp};
 pub use trace::Trace;

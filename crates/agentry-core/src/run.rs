@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use crate::audit;
 use crate::{RunId, Timestamp};
@@ -12,7 +12,9 @@ use crate::{RunId, Timestamp};
 pub type Values = BTreeMap<String, Value>;
 
 /// The number of a run's commit; the first is 1.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(
+    Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
 #[serde(transparent)]
 pub struct Seq(pub u64);
 
@@ -86,10 +88,13 @@ pub struct RunRow {
 pub enum Delta {
     Set(Value),
     Append(Vec<Value>),
+    /// Members of an object, each set.
+    Merge(Map<String, Value>),
 }
 
 impl Delta {
-    /// Folds the change into `values`. Appending to something that is not a list replaces it.
+    /// Folds the change into `values`. Appending to something that is not a list replaces it, merging into something that is
+    /// not an object likewise.
     pub fn apply(self, values: &mut Values, channel: String) {
         match self {
             Self::Set(value) => {
@@ -99,6 +104,12 @@ impl Delta {
                 Some(Value::Array(list)) => list.extend(items),
                 _ => {
                     values.insert(channel, Value::Array(items));
+                }
+            },
+            Self::Merge(members) => match values.get_mut(&channel) {
+                Some(Value::Object(object)) => object.extend(members),
+                _ => {
+                    values.insert(channel, Value::Object(members));
                 }
             },
         }

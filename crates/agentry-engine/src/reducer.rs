@@ -23,9 +23,15 @@ impl Reducer {
     /// What a write does to a channel that holds `current`; or what is wrong with the write.
     pub(crate) fn reduce(self, current: Option<&Value>, write: Delta) -> Result<Delta, String> {
         match (self, write) {
-            (Self::Append, write) => Ok(write),
+            (Self::Append, write @ (Delta::Set(_) | Delta::Append(_))) => Ok(write),
             (Self::Last | Self::Sum | Self::Max | Self::Merge, Delta::Append(_)) => {
                 Err("it is not a list that grows; set it instead of appending".to_owned())
+            }
+            (Self::Merge, Delta::Merge(members)) => {
+                self.reduce(current, Delta::Set(Value::Object(members)))
+            }
+            (Self::Last | Self::Sum | Self::Max | Self::Append, Delta::Merge(_)) => {
+                Err("it is not an object that grows; set it instead of merging".to_owned())
             }
             (Self::Last, write @ Delta::Set(_)) => Ok(write),
             (Self::Sum, Delta::Set(value)) => {
