@@ -8,27 +8,16 @@ use agentry_core::batches::{
     NewItem, Owner, Page, Status, Waiting,
 };
 use agentry_core::keys::Terms;
-use async_trait::async_trait;
 use bytes::Bytes;
 
+use crate::kind::Kind;
 use crate::ledger::at;
-
-/// Makes stores of one kind.
-#[async_trait]
-pub trait Kind: Sync {
-    type Store: Batches + 'static;
-
-    /// An empty one.
-    async fn fresh(&self) -> Self::Store;
-    /// The same store after a restart of its process.
-    async fn reopen(&self, store: Self::Store) -> Self::Store;
-}
 
 /// Calls `$each!(name)` for every part of the contract.
 #[macro_export]
 macro_rules! for_each_batches_test {
     ($each:ident) => {
-        $each! {
+        $each! { batches:
             a_batch_is_there_as_it_was_made
             a_batch_that_is_cancelled_drops_what_nobody_holds
             a_batch_whose_time_is_over_drops_what_nobody_holds
@@ -116,7 +105,7 @@ fn page(tenant: &str, before: Option<&str>, max: usize) -> Page {
     Page { tenant: tenant.to_owned(), before: before.map(str::to_owned), max }
 }
 
-pub async fn a_batch_is_there_as_it_was_made<K: Kind>(kind: &K) {
+pub async fn a_batch_is_there_as_it_was_made<K: Kind<Store: Batches>>(kind: &K) {
     let store = kind.fresh().await;
     store.create(batch("a", "main", 2)).await.unwrap();
     assert!(store.create(batch("a", "main", 1)).await.is_err(), "an id is one batch's");
@@ -147,7 +136,7 @@ pub async fn a_batch_is_there_as_it_was_made<K: Kind>(kind: &K) {
     assert_eq!(show(&store, "empty").await.status(), Status::Completed);
 }
 
-pub async fn items_are_answered_in_any_order<K: Kind>(kind: &K) {
+pub async fn items_are_answered_in_any_order<K: Kind<Store: Batches>>(kind: &K) {
     let store = kind.fresh().await;
     store.create(batch("a", "main", 3)).await.unwrap();
     assert_eq!(waiting(&store, 1).await, ["main/a"]);
@@ -177,7 +166,7 @@ pub async fn items_are_answered_in_any_order<K: Kind>(kind: &K) {
     assert_eq!(results, [result(1, 200)]);
 }
 
-pub async fn a_lapsed_lease_is_worth_nothing<K: Kind>(kind: &K) {
+pub async fn a_lapsed_lease_is_worth_nothing<K: Kind<Store: Batches>>(kind: &K) {
     let store = kind.fresh().await;
     store.create(batch("a", "main", 1)).await.unwrap();
     let old = lease(&store, "a", 1).await;
@@ -193,7 +182,7 @@ pub async fn a_lapsed_lease_is_worth_nothing<K: Kind>(kind: &K) {
     assert!(store.finish(&new, answer(200), at(39)).await.unwrap());
 }
 
-pub async fn what_is_put_back_waits_again<K: Kind>(kind: &K) {
+pub async fn what_is_put_back_waits_again<K: Kind<Store: Batches>>(kind: &K) {
     let store = kind.fresh().await;
     store.create(batch("a", "main", 1)).await.unwrap();
     let old = lease(&store, "a", 1).await;
@@ -206,7 +195,7 @@ pub async fn what_is_put_back_waits_again<K: Kind>(kind: &K) {
     assert_eq!(show(&store, "a").await.status(), Status::Completed);
 }
 
-pub async fn a_batch_that_is_cancelled_drops_what_nobody_holds<K: Kind>(kind: &K) {
+pub async fn a_batch_that_is_cancelled_drops_what_nobody_holds<K: Kind<Store: Batches>>(kind: &K) {
     let store = kind.fresh().await;
     store.create(batch("a", "main", 3)).await.unwrap();
     let (held, lost) = (lease(&store, "a", 1).await, lease(&store, "a", 1).await);
@@ -234,7 +223,7 @@ pub async fn a_batch_that_is_cancelled_drops_what_nobody_holds<K: Kind>(kind: &K
     assert_eq!(show(&store, "done").await.status(), Status::Completed);
 }
 
-pub async fn a_batch_whose_time_is_over_drops_what_nobody_holds<K: Kind>(kind: &K) {
+pub async fn a_batch_whose_time_is_over_drops_what_nobody_holds<K: Kind<Store: Batches>>(kind: &K) {
     let store = kind.fresh().await;
     store.create(batch("a", "main", 2)).await.unwrap();
     let held = lease(&store, "a", 95).await;
@@ -249,7 +238,7 @@ pub async fn a_batch_whose_time_is_over_drops_what_nobody_holds<K: Kind>(kind: &
     assert_eq!(results[0].outcome, Err(Dropped::Expired));
 }
 
-pub async fn tenants_see_nothing_of_each_other<K: Kind>(kind: &K) {
+pub async fn tenants_see_nothing_of_each_other<K: Kind<Store: Batches>>(kind: &K) {
     let store = kind.fresh().await;
     for (id, tenant) in [("a", "main"), ("b", "other"), ("c", "main"), ("d", "main")] {
         store.create(batch(id, tenant, 1)).await.unwrap();
@@ -279,7 +268,7 @@ pub async fn tenants_see_nothing_of_each_other<K: Kind>(kind: &K) {
     }
 }
 
-pub async fn batches_and_files_of_a_person_are_forgotten<K: Kind>(kind: &K) {
+pub async fn batches_and_files_of_a_person_are_forgotten<K: Kind<Store: Batches>>(kind: &K) {
     let store = kind.fresh().await;
     store.create(batch("a", "main", 2)).await.unwrap();
     store.create(NewBatch { owner: owner("main", None), ..batch("b", "main", 1) }).await.unwrap();
@@ -294,7 +283,7 @@ pub async fn batches_and_files_of_a_person_are_forgotten<K: Kind>(kind: &K) {
     assert_eq!(waiting(&store, 2).await, ["main/b", "other/c"]);
 }
 
-pub async fn files_are_kept_as_long_as_was_said<K: Kind>(kind: &K) {
+pub async fn files_are_kept_as_long_as_was_said<K: Kind<Store: Batches>>(kind: &K) {
     let store = kind.fresh().await;
     let content = Bytes::from_static(b"a\0\xff");
     store.put_file(file("f", "main"), content.clone()).await.unwrap();
@@ -311,7 +300,7 @@ pub async fn files_are_kept_as_long_as_was_said<K: Kind>(kind: &K) {
     assert_eq!(store.batch("main", "a").await.unwrap(), None);
 }
 
-pub async fn each_item_is_claimed_by_one_of_many<K: Kind>(kind: &K) {
+pub async fn each_item_is_claimed_by_one_of_many<K: Kind<Store: Batches>>(kind: &K) {
     let store = Arc::new(kind.fresh().await);
     store.create(batch("a", "main", 20)).await.unwrap();
     let mut tasks = tokio::task::JoinSet::new();
@@ -325,7 +314,7 @@ pub async fn each_item_is_claimed_by_one_of_many<K: Kind>(kind: &K) {
     assert_eq!((numbers.len(), distinct.len()), (20, 20));
 }
 
-pub async fn what_a_former_life_held_waits_again<K: Kind>(kind: &K) {
+pub async fn what_a_former_life_held_waits_again<K: Kind<Store: Batches>>(kind: &K) {
     let store = kind.fresh().await;
     store.create(batch("a", "main", 2)).await.unwrap();
     let old = lease(&store, "a", 1).await;
@@ -339,7 +328,7 @@ pub async fn what_a_former_life_held_waits_again<K: Kind>(kind: &K) {
     assert_eq!(store.release("me").await.unwrap(), 0);
 }
 
-pub async fn of_each_tenant_the_oldest_batches_wait<K: Kind>(kind: &K) {
+pub async fn of_each_tenant_the_oldest_batches_wait<K: Kind<Store: Batches>>(kind: &K) {
     let store = kind.fresh().await;
     for (id, tenant) in [("a", "main"), ("b", "main"), ("c", "main"), ("d", "other")] {
         store.create(batch(id, tenant, 1)).await.unwrap();

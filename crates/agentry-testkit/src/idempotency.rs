@@ -5,13 +5,14 @@ use std::sync::Arc;
 use agentry_core::idempotency::{ANSWER_BYTES_MAX, Begin, Begun, Idempotency, Ticket};
 use bytes::Bytes;
 
-use crate::ledger::{Kind, at};
+use crate::kind::Kind;
+use crate::ledger::at;
 
 /// Calls `$each!(name)` for every part of the contract.
 #[macro_export]
 macro_rules! for_each_idempotency_test {
     ($each:ident) => {
-        $each! {
+        $each! { idempotency:
             a_key_belongs_to_one_tenant_and_one_request
             a_request_is_answered_once_and_then_replayed
             an_answer_is_kept_as_long_as_was_said
@@ -41,7 +42,7 @@ async fn begun(store: &impl Idempotency, begin: Begin) -> Ticket {
     }
 }
 
-pub async fn a_request_is_answered_once_and_then_replayed<K: Kind>(kind: &K) {
+pub async fn a_request_is_answered_once_and_then_replayed<K: Kind<Store: Idempotency>>(kind: &K) {
     let store = kind.fresh().await;
     let ticket = begun(&store, begin("k", 0)).await;
     assert_eq!(store.begin(begin("k", 1)).await.unwrap(), Begun::InProgress);
@@ -57,7 +58,7 @@ pub async fn a_request_is_answered_once_and_then_replayed<K: Kind>(kind: &K) {
     assert_eq!(store.begin(begin("empty", 1)).await.unwrap(), Begun::Replay(Bytes::new()));
 }
 
-pub async fn a_key_belongs_to_one_tenant_and_one_request<K: Kind>(kind: &K) {
+pub async fn a_key_belongs_to_one_tenant_and_one_request<K: Kind<Store: Idempotency>>(kind: &K) {
     let store = kind.fresh().await;
     let ticket = begun(&store, begin("k", 0)).await;
     let other = Begin { request: [8; 32], ..begin("k", 1) };
@@ -69,7 +70,9 @@ pub async fn a_key_belongs_to_one_tenant_and_one_request<K: Kind>(kind: &K) {
     begun(&store, Begin { tenant: "other".to_owned(), ..begin("k", 1) }).await;
 }
 
-pub async fn what_was_abandoned_or_left_behind_is_taken_over<K: Kind>(kind: &K) {
+pub async fn what_was_abandoned_or_left_behind_is_taken_over<K: Kind<Store: Idempotency>>(
+    kind: &K,
+) {
     let store = kind.fresh().await;
     let first = begun(&store, begin("k", 0)).await;
     store.abandon(&first).await.unwrap();
@@ -86,7 +89,7 @@ pub async fn what_was_abandoned_or_left_behind_is_taken_over<K: Kind>(kind: &K) 
     assert!(!store.finish(&nobody, Bytes::new()).await.unwrap());
 }
 
-pub async fn an_answer_is_kept_as_long_as_was_said<K: Kind>(kind: &K) {
+pub async fn an_answer_is_kept_as_long_as_was_said<K: Kind<Store: Idempotency>>(kind: &K) {
     let store = kind.fresh().await;
     for key in ["a", "b"] {
         let ticket = begun(&store, begin(key, 0)).await;
@@ -99,7 +102,9 @@ pub async fn an_answer_is_kept_as_long_as_was_said<K: Kind>(kind: &K) {
     begun(&store, begin("b", 50)).await;
 }
 
-pub async fn an_answer_that_is_too_large_is_not_paid_for_again<K: Kind>(kind: &K) {
+pub async fn an_answer_that_is_too_large_is_not_paid_for_again<K: Kind<Store: Idempotency>>(
+    kind: &K,
+) {
     let store = kind.fresh().await;
     for (key, bytes) in [("fits", ANSWER_BYTES_MAX), ("large", ANSWER_BYTES_MAX + 1)] {
         let ticket = begun(&store, begin(key, 0)).await;
@@ -110,7 +115,7 @@ pub async fn an_answer_that_is_too_large_is_not_paid_for_again<K: Kind>(kind: &K
     }
 }
 
-pub async fn one_of_many_answers<K: Kind>(kind: &K) {
+pub async fn one_of_many_answers<K: Kind<Store: Idempotency>>(kind: &K) {
     let store = Arc::new(kind.fresh().await);
     let mut tasks = tokio::task::JoinSet::new();
     for _ in 0..16 {

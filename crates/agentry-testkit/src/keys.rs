@@ -8,25 +8,15 @@ use agentry_core::keys::{Budget, Change, Changed, Key, KeyStore, Priority, Terms
 use agentry_core::ledger::Per;
 use agentry_core::store::Error;
 use agentry_core::{MicroUsd, Timestamp};
-use async_trait::async_trait;
 use serde_json::json;
 
-/// Makes stores of one kind.
-#[async_trait]
-pub trait Kind: Sync {
-    type Store: KeyStore + 'static;
-
-    /// An empty one.
-    async fn fresh(&self) -> Self::Store;
-    /// The same store after a restart of its process.
-    async fn reopen(&self, store: Self::Store) -> Self::Store;
-}
+use crate::kind::Kind;
 
 /// Calls `$each!(name)` for every part of the contract.
 #[macro_export]
 macro_rules! for_each_key_test {
     ($each:ident) => {
-        $each! {
+        $each! { keys:
             a_key_is_kept_as_it_was_made
             a_name_is_held_by_one_key_of_a_tenant
             a_person_is_forgotten_with_all_keys
@@ -92,7 +82,7 @@ async fn all(store: &impl KeyStore) -> Vec<Key> {
     store.keys().await.unwrap().keys
 }
 
-pub async fn a_key_is_kept_as_it_was_made<K: Kind>(kind: &K) {
+pub async fn a_key_is_kept_as_it_was_made<K: Kind<Store: KeyStore>>(kind: &K) {
     let store = kind.fresh().await;
     assert_eq!(all(&store).await, []);
     let before = store.version().await.unwrap();
@@ -122,7 +112,7 @@ pub async fn a_key_is_kept_as_it_was_made<K: Kind>(kind: &K) {
     assert_eq!(store.version().await.unwrap(), kept.version);
 }
 
-pub async fn a_name_is_held_by_one_key_of_a_tenant<K: Kind>(kind: &K) {
+pub async fn a_name_is_held_by_one_key_of_a_tenant<K: Kind<Store: KeyStore>>(kind: &K) {
     let store = kind.fresh().await;
     change(&store, create(key(1, "main", "ci"))).await;
     let version = store.version().await.unwrap();
@@ -137,7 +127,7 @@ pub async fn a_name_is_held_by_one_key_of_a_tenant<K: Kind>(kind: &K) {
     assert_eq!(all(&store).await.len(), 3);
 }
 
-pub async fn a_revoked_key_stays_revoked<K: Kind>(kind: &K) {
+pub async fn a_revoked_key_stays_revoked<K: Kind<Store: KeyStore>>(kind: &K) {
     let store = kind.fresh().await;
     change(&store, create(key(1, "main", "ci"))).await;
     assert_eq!(change(&store, revoke("main", "key_2", 5)).await, Changed::NotFound);
@@ -151,7 +141,7 @@ pub async fn a_revoked_key_stays_revoked<K: Kind>(kind: &K) {
     assert_eq!(all(&store).await, [Key { revoked: Some(at(5)), ..key(1, "main", "ci") }]);
 }
 
-pub async fn a_rotated_key_has_one_successor<K: Kind>(kind: &K) {
+pub async fn a_rotated_key_has_one_successor<K: Kind<Store: KeyStore>>(kind: &K) {
     let store = kind.fresh().await;
     change(&store, create(key(1, "main", "ci"))).await;
     assert_eq!(change(&store, rotate("key_7", key(2, "main", "ci"), 60)).await, Changed::NotFound);
@@ -173,7 +163,7 @@ pub async fn a_rotated_key_has_one_successor<K: Kind>(kind: &K) {
     assert_eq!(all(&store).await[0], Key { revoked: Some(at(5)), ..replaced });
 }
 
-pub async fn a_person_is_forgotten_with_all_keys<K: Kind>(kind: &K) {
+pub async fn a_person_is_forgotten_with_all_keys<K: Kind<Store: KeyStore>>(kind: &K) {
     let store = kind.fresh().await;
     let theirs = |number, tenant, name| {
         let mut key = Key { user: Some("alice".to_owned()), ..key(number, tenant, name) };
@@ -199,7 +189,7 @@ pub async fn a_person_is_forgotten_with_all_keys<K: Kind>(kind: &K) {
     assert_eq!(all(&store).await, [gone(1, "a", 9), gone(2, "b", 5), third, fourth]);
 }
 
-pub async fn every_change_is_in_the_audit_log_once<K: Kind>(kind: &K) {
+pub async fn every_change_is_in_the_audit_log_once<K: Kind<Store: KeyStore>>(kind: &K) {
     let store = kind.fresh().await;
     let act = async |change, action: &str| store.change(change, entry(action)).await.unwrap();
     act(create(key(1, "main", "ci")), "1 created").await;
@@ -219,7 +209,7 @@ pub async fn every_change_is_in_the_audit_log_once<K: Kind>(kind: &K) {
     assert_eq!(actions, ["1 created", "2 rotated", "3 revoked"]);
 }
 
-pub async fn one_of_many_gets_the_name<K: Kind>(kind: &K) {
+pub async fn one_of_many_gets_the_name<K: Kind<Store: KeyStore>>(kind: &K) {
     let store = Arc::new(kind.fresh().await);
     let mut tasks = tokio::task::JoinSet::new();
     for number in 1..=16 {
@@ -233,7 +223,7 @@ pub async fn one_of_many_gets_the_name<K: Kind>(kind: &K) {
     assert_eq!(all(&*store).await.len(), 1);
 }
 
-pub async fn when_a_key_was_used_is_no_change<K: Kind>(kind: &K) {
+pub async fn when_a_key_was_used_is_no_change<K: Kind<Store: KeyStore>>(kind: &K) {
     let store = kind.fresh().await;
     change(&store, create(key(1, "main", "ci"))).await;
     let version = store.version().await.unwrap();

@@ -3,13 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use agentry_core::idempotency::Idempotency;
 use agentry_core::ledger::{
     Ask, Balance, Cache, Charge, Entry, Holder, Ledger, Per, Period, SliceId, Tokens, UsageId,
     UsageRecord,
 };
 use agentry_core::{MicroUsd, Timestamp};
-use async_trait::async_trait;
 
 mod modelled;
 mod reporting;
@@ -30,22 +28,11 @@ pub use slicing::{
     what_is_given_back_is_free_again,
 };
 
-/// Makes stores of one kind.
-#[async_trait]
-pub trait Kind: Sync {
-    type Store: Ledger + Idempotency + 'static;
-
-    /// An empty one.
-    async fn fresh(&self) -> Self::Store;
-    /// The same store after a restart of its process.
-    async fn reopen(&self, store: Self::Store) -> Self::Store;
-}
-
 /// Calls `$each!(name)` for every part of the contract.
 #[macro_export]
 macro_rules! for_each_ledger_test {
     ($each:ident) => {
-        $each! {
+        $each! { ledger:
             a_cap_holds_for_all_who_ask
             a_forgotten_user_is_in_no_record
             spending_is_grouped_by_what_is_asked

@@ -14,6 +14,7 @@ pub mod crash;
 pub mod effects;
 pub mod idempotency;
 pub mod keys;
+pub mod kind;
 pub mod ledger;
 pub mod shared;
 pub mod store;

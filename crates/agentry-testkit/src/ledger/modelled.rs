@@ -6,7 +6,8 @@ use std::sync::Arc;
 use agentry_core::MicroUsd;
 use agentry_core::ledger::{Ask, Ledger, Reclaim, SliceId};
 
-use super::{Kind, ask, assert_balance, at, day, holder, slice, spends};
+use super::{ask, assert_balance, at, day, holder, slice, spends};
+use crate::kind::Kind;
 
 const CAP: i64 = 1_000;
 
@@ -63,7 +64,7 @@ impl Random {
     }
 }
 
-pub async fn any_sequence_of_commands_ends_as_in_the_model<K: Kind>(kind: &K) {
+pub async fn any_sequence_of_commands_ends_as_in_the_model<K: Kind<Store: Ledger>>(kind: &K) {
     for seed in 1..=6_u64 {
         let store = kind.fresh().await;
         let mut random = Random(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15));
@@ -143,7 +144,7 @@ async fn perform(store: &impl Ledger, model: &mut Model, random: &mut Random, st
     }
 }
 
-pub async fn parallel_askers_never_exceed_the_cap<K: Kind>(kind: &K) {
+pub async fn parallel_askers_never_exceed_the_cap<K: Kind<Store: Ledger>>(kind: &K) {
     let store = Arc::new(kind.fresh().await);
     let mut tasks = tokio::task::JoinSet::new();
     for number in 0..24_u64 {
@@ -169,7 +170,7 @@ pub async fn parallel_askers_never_exceed_the_cap<K: Kind>(kind: &K) {
 }
 
 /// Everything at once, more than was foreseen and charges to slices that are gone included.
-pub async fn parallel_commands_lose_no_micro_dollar<K: Kind>(kind: &K) {
+pub async fn parallel_commands_lose_no_micro_dollar<K: Kind<Store: Ledger>>(kind: &K) {
     let store = Arc::new(kind.fresh().await);
     let mut tasks = tokio::task::JoinSet::new();
     for number in 0..12_u64 {

@@ -7,7 +7,8 @@ use agentry_core::ledger::{
     By, Cache, Entry, Ledger, ReportQuery, ReportRow, Scope, Sums, Tokens, UsageRecord,
 };
 
-use super::{Kind, assert_balance, at, record, slice, spends};
+use super::{assert_balance, at, record, slice, spends};
+use crate::kind::Kind;
 
 fn entries(records: Vec<UsageRecord>) -> Vec<Entry> {
     let bare = |record| Entry { record: Arc::new(record), charges: Vec::new() };
@@ -25,7 +26,7 @@ fn times(calls: u64) -> Sums {
     Sums { calls, failed: 0, from_cache: 0, tokens, cost: MicroUsd(7 * calls as i64) }
 }
 
-pub async fn usage_is_summed_by_day_key_and_model<K: Kind>(kind: &K) {
+pub async fn usage_is_summed_by_day_key_and_model<K: Kind<Store: Ledger>>(kind: &K) {
     let store = kind.fresh().await;
     let (last, next) = (43_199, 43_200);
     store
@@ -70,7 +71,7 @@ pub async fn usage_is_summed_by_day_key_and_model<K: Kind>(kind: &K) {
     assert_eq!(calls(ReportQuery::between(at(1), at(3))).await, 2, "the end is not part of it");
 }
 
-pub async fn spending_is_grouped_by_what_is_asked<K: Kind>(kind: &K) {
+pub async fn spending_is_grouped_by_what_is_asked<K: Kind<Store: Ledger>>(kind: &K) {
     let store = kind.fresh().await;
     let record = |number: u64, cost: i64, user: Option<&str>| UsageRecord {
         cost: MicroUsd(cost),
@@ -111,7 +112,7 @@ pub async fn spending_is_grouped_by_what_is_asked<K: Kind>(kind: &K) {
     }
 }
 
-pub async fn a_forgotten_user_is_in_no_record<K: Kind>(kind: &K) {
+pub async fn a_forgotten_user_is_in_no_record<K: Kind<Store: Ledger>>(kind: &K) {
     let store = kind.fresh().await;
     let account = Scope::User { tenant: "main", user: "ada" }.to_string();
     let (theirs, ours) = (slice(&account, "one"), slice("tenant:main", "one"));

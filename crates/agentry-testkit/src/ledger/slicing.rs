@@ -3,9 +3,10 @@
 use agentry_core::MicroUsd;
 use agentry_core::ledger::{Ask, Ledger, Per, Reclaim, SliceId};
 
-use super::{Kind, ask, assert_balance, at, holder, slice, spends};
+use super::{ask, assert_balance, at, holder, slice, spends};
+use crate::kind::Kind;
 
-pub async fn a_cap_holds_for_all_who_ask<K: Kind>(kind: &K) {
+pub async fn a_cap_holds_for_all_who_ask<K: Kind<Store: Ledger>>(kind: &K) {
     let store = kind.fresh().await;
     let (one, two) = (slice("a", "one"), slice("a", "two"));
     let first = store.reserve_slice(ask(&one, 600, 600)).await.unwrap();
@@ -28,7 +29,7 @@ pub async fn a_cap_holds_for_all_who_ask<K: Kind>(kind: &K) {
     assert_eq!((lower.granted.0, lower.free.0), (0, -100));
 }
 
-pub async fn what_is_given_back_is_free_again<K: Kind>(kind: &K) {
+pub async fn what_is_given_back_is_free_again<K: Kind<Store: Ledger>>(kind: &K) {
     let store = kind.fresh().await;
     let one = slice("a", "one");
     let give =
@@ -48,7 +49,7 @@ pub async fn what_is_given_back_is_free_again<K: Kind>(kind: &K) {
     assert_eq!(rest.granted.0, 700);
 }
 
-pub async fn usage_is_charged_once<K: Kind>(kind: &K) {
+pub async fn usage_is_charged_once<K: Kind<Store: Ledger>>(kind: &K) {
     let store = kind.fresh().await;
     let (one, other) = (slice("a", "one"), slice("b", "one"));
     store.reserve_slice(ask(&other, 500, 500)).await.unwrap();
@@ -75,7 +76,7 @@ pub async fn usage_is_charged_once<K: Kind>(kind: &K) {
     assert_balance(&store, "b", 30, 470).await;
 }
 
-pub async fn a_slice_whose_holder_is_gone_is_worth_its_records<K: Kind>(kind: &K) {
+pub async fn a_slice_whose_holder_is_gone_is_worth_its_records<K: Kind<Store: Ledger>>(kind: &K) {
     let store = kind.fresh().await;
     let (one, two) = (slice("a", "one"), slice("a", "two"));
     store.reserve_slice(ask(&one, 400, 400)).await.unwrap();
@@ -104,7 +105,7 @@ pub async fn a_slice_whose_holder_is_gone_is_worth_its_records<K: Kind>(kind: &K
     assert_eq!(store.renew(&reborn, at(400)).await.unwrap(), 0);
 }
 
-pub async fn what_comes_late_is_charged_to_the_account<K: Kind>(kind: &K) {
+pub async fn what_comes_late_is_charged_to_the_account<K: Kind<Store: Ledger>>(kind: &K) {
     let store = kind.fresh().await;
     let one = slice("a", "one");
     let lost = store.reserve_slice(ask(&one, 100, 100)).await.unwrap();
@@ -122,7 +123,7 @@ pub async fn what_comes_late_is_charged_to_the_account<K: Kind>(kind: &K) {
     assert_balance(&store, "new", 8, 0).await;
 }
 
-pub async fn more_than_was_foreseen_is_taken_from_everybody<K: Kind>(kind: &K) {
+pub async fn more_than_was_foreseen_is_taken_from_everybody<K: Kind<Store: Ledger>>(kind: &K) {
     let store = kind.fresh().await;
     let (one, two) = (slice("a", "one"), slice("a", "two"));
     store.reserve_slice(ask(&one, 100, 100)).await.unwrap();
@@ -141,7 +142,7 @@ pub async fn more_than_was_foreseen_is_taken_from_everybody<K: Kind>(kind: &K) {
     assert_balance(&store, "a", 1_150, 0).await;
 }
 
-pub async fn accounts_and_periods_are_apart<K: Kind>(kind: &K) {
+pub async fn accounts_and_periods_are_apart<K: Kind<Store: Ledger>>(kind: &K) {
     let store = kind.fresh().await;
     let today = slice("a", "one");
     let tomorrow = SliceId { period: Per::Day.period(at(86_400)), ..today.clone() };
@@ -158,7 +159,7 @@ pub async fn accounts_and_periods_are_apart<K: Kind>(kind: &K) {
     assert_balance(&store, "nobody", 0, 0).await;
 }
 
-pub async fn spending_survives_reopening<K: Kind>(kind: &K) {
+pub async fn spending_survives_reopening<K: Kind<Store: Ledger>>(kind: &K) {
     let store = kind.fresh().await;
     let one = slice("a", "one");
     let before = store.reserve_slice(ask(&one, 100, 100)).await.unwrap();

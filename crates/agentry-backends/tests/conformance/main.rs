@@ -1,0 +1,13 @@
+//! Every store against the contract of each port.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use agentry_testkit::on_every_kind;
+
+mod kinds;
+mod server;
+
+agentry_testkit::for_each_batches_test!(on_every_kind);
+agentry_testkit::for_each_idempotency_test!(on_every_kind);
+agentry_testkit::for_each_key_test!(on_every_kind);
+agentry_testkit::for_each_ledger_test!(on_every_kind);
