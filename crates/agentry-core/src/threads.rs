@@ -10,8 +10,8 @@ use crate::audit;
 use crate::run::{Answer, Committed, Effect, Fence, Message, Seq};
 pub use crate::store::{Error, NewRecord};
 use crate::thread::{
-    Cancel, Checkpoint, Commit, EventId, Interrupt, Line, Loaded, NewRun, NewThread, Pinned, Run,
-    RunStatus, Source, Status, Thread, Told,
+    Cancel, Checkpoint, Commit, Entry, EventId, Interrupt, Line, Loaded, NewRun, NewThread, Pinned,
+    Run, RunStatus, Source, Status, Thread, Told,
 };
 use crate::{CheckpointId, RunId, ThreadId, Timestamp};
 
@@ -227,7 +227,8 @@ pub enum Created {
 /// What pruning leaves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Keep {
-    /// The state at the head of each namespace, and nothing before it. `snapshot` of the head must be stored.
+    /// The newest checkpoint of each namespace, with what builds on it; nothing before. Where an entry that stays loses its
+    /// parent, the store folds the writes up to and including it into a snapshot, whose body is the entry's own.
     Latest,
     /// Nothing but the thread itself.
     Nothing,
@@ -248,7 +249,7 @@ pub trait Threads: Send + Sync {
         metadata: Map<String, Value>,
         now: Timestamp,
     ) -> Result<Option<Thread>, Error>;
-    /// A second thread with the same history and state, and no runs. False when there is no `from`.
+    /// A second thread with the same history, checkpoint ids included, and state, and no runs. False when there is no `from`.
     async fn copy(&self, from: ThreadId, to: NewThread) -> Result<bool, Error>;
     /// With all that belongs to it; whoever works on it finds out at its next commit. False when there was none.
     async fn delete(&self, thread: ThreadId) -> Result<bool, Error>;
@@ -270,6 +271,9 @@ pub trait Threads: Send + Sync {
     ) -> Result<Vec<Found>, Error>;
     /// `None` when there is no such thread or entry.
     async fn line(&self, thread: ThreadId, at: At, from: From) -> Result<Option<Line>, Error>;
+    /// Entries without a checkpoint that build on this one, directly or over others without a checkpoint, oldest first: what
+    /// had been done when somebody went on from there, or the process ended.
+    async fn progress(&self, thread: ThreadId, at: At) -> Result<Vec<Entry>, Error>;
     /// Events of a thread, or of one of its runs, after `after`, oldest first.
     async fn events(
         &self,
