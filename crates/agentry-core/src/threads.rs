@@ -260,8 +260,8 @@ pub trait Threads: Send + Sync {
 
     async fn run(&self, run: RunId) -> Result<Option<Run>, Error>;
     async fn runs(&self, query: RunQuery) -> Result<Vec<Run>, Error>;
-    /// Removes a run that is over, and with it the checkpoints that it made when nothing builds on them. False when there
-    /// was none or it is not over.
+    /// Removes a run that is over, also one that only entries know of, and its checkpoints from the history. Its entries go
+    /// with them, but for those that later entries build on. False when nothing was there, or the run is not over.
     async fn delete_run(&self, run: RunId) -> Result<bool, Error>;
 
     async fn checkpoints(
