@@ -15,6 +15,7 @@ const PACKAGE: &str = r#"{
   "private": true,
   "dependencies": {
     "@ai-sdk/openai-compatible": "3.0.92",
+    "@langchain/langgraph-sdk": "2.0.0",
     "ai": "7.0.173",
     "openai": "7.55.0",
     "zod": "4.6.7"
@@ -43,7 +44,7 @@ pub(super) fn prepare(node: &Path, folder: &Path) -> Result<PathBuf> {
     if made && program.is_file() {
         return Ok(home);
     }
-    say(&format!("node: filling {} with openai and ai", home.display()));
+    say(&format!("node: filling {} with openai, ai and langgraph-sdk", home.display()));
     let npm = on_path(&["npm"]).context("find npm")?;
     if home.exists() {
         std::fs::remove_dir_all(&home).with_context(|| format!("remove {}", home.display()))?;

@@ -10,7 +10,12 @@ use crate::terminal::say;
 use crate::watchdog::Watched;
 use crate::workspace::on_path;
 
-const REQUIREMENTS: [&str; 2] = ["openai==3.52.0", "anthropic==2.11.0"];
+const REQUIREMENTS: [&str; 4] = [
+    "anthropic==2.11.0",
+    "langgraph-checkpoint-conformance==0.0.2",
+    "langgraph-sdk==0.4.14",
+    "openai==3.52.0",
+];
 
 /// A Python that can make a virtual environment.
 pub(super) fn find() -> Option<PathBuf> {
