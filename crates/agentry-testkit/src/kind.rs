@@ -19,7 +19,7 @@ pub trait Kind: Sync {
     async fn reopen(&self, store: Self::Store) -> Self::Store;
 }
 
-/// Runs each part of a suite on every kind of store. The crate that is tested has a module `kinds` with the functions
+/// Runs each part of a suite on every kind of store. Where it is called there is a module `kinds` with the functions
 /// `memory` and `sqlite`, and with `postgres`, which takes the name of the test and has nothing where there is no server.
 #[macro_export]
 macro_rules! on_every_kind {
@@ -28,18 +28,18 @@ macro_rules! on_every_kind {
             $(mod $name {
                 #[tokio::test]
                 async fn memory() {
-                    $crate::$suite::$name(&crate::kinds::memory()).await;
+                    $crate::$suite::$name(&super::super::kinds::memory()).await;
                 }
 
                 #[tokio::test]
                 async fn sqlite() {
-                    $crate::$suite::$name(&crate::kinds::sqlite()).await;
+                    $crate::$suite::$name(&super::super::kinds::sqlite()).await;
                 }
 
                 #[tokio::test]
                 async fn postgres() {
                     let name = concat!(stringify!($suite), "_", stringify!($name));
-                    let Some(kind) = crate::kinds::postgres(name) else { return };
+                    let Some(kind) = super::super::kinds::postgres(name) else { return };
                     $crate::$suite::$name(&kind).await;
                 }
             })*
@@ -123,7 +123,8 @@ impl<S> Schemas<S> {
         let Some(url) = url else {
             let skipped =
                 "skipped: AGENTRY_TEST_POSTGRES_URL is not set; `cargo xtask test` sets it";
-            writeln!(std::io::stderr(), "{skipped}").unwrap();
+            let mut terminal = std::io::stderr();
+            writeln!(terminal, "{skipped}").unwrap();
             return None;
         };
         // A name that no other test has, cut to what the server keeps.
