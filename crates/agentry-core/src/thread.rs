@@ -14,6 +14,10 @@ use crate::audit;
 use crate::run::{Answer, Closing, Delta, Effect, Event, Fence, Message, Seq, Values};
 use crate::{CheckpointId, RunId, ThreadId, Timestamp};
 
+/// How long a thread that was made for one run is kept when the run is over, so that whoever waits for its end can read it.
+/// [`Threads::sweep`](crate::threads::Threads::sweep) removes it then.
+pub const EPHEMERAL_KEPT_FOR: Duration = Duration::from_secs(60);
+
 /// The namespace of a thread's own graph; that of a subgraph is `node:task`, nested ones joined with `|`.
 pub const ROOT: &str = "";
 
@@ -49,13 +53,16 @@ pub struct Thread {
     pub id: ThreadId,
     pub tenant: String,
     pub status: Status,
-    /// The head; zero before the first entry.
+    /// The number of the last entry, also when that one is not kept any more; zero before the first.
     pub seq: Seq,
-    /// Which graph it last ran on, and the content hash of that graph.
+    /// What a worker must have to take it: that of the run that is [`RunStatus::Running`]; without one, that of the pending
+    /// run whose [turn](Run::turn) is next; without one, that of the last.
     pub program: Option<Pinned>,
     pub metadata: Map<String, Value>,
     pub created: Timestamp,
+    /// When the last entry was stored, the last run submitted, or the metadata changed.
     pub updated: Timestamp,
+    /// Of one that rests: when it wants to be woken, by its last entry or by a run that may begin then.
     pub wake_at: Option<Timestamp>,
     pub keep_for: Option<Duration>,
 }
@@ -138,7 +145,7 @@ pub struct NewRun {
     pub program: Pinned,
     /// What to do, in the engine's words: input, a command, or to go on.
     pub input: Value,
-    /// Answers that this run brings to open interrupts: all of them count, or the run is refused.
+    /// Answers that this run brings to open interrupts, one each: all of them count, or the run is refused.
     pub answers: Vec<(String, Answer)>,
     pub multitask: Multitask,
     pub priority: Priority,
@@ -156,7 +163,8 @@ pub struct NewRun {
 #[serde(rename_all = "lowercase")]
 pub enum Absent {
     Create,
-    /// Made for this run, and deleted when the run is over.
+    /// Made for this run. [`EPHEMERAL_KEPT_FOR`] says how long it is kept after its runs are over. Of a thread that is there
+    /// already it changes nothing.
     CreateForRun,
     Refuse,
 }
@@ -183,15 +191,43 @@ pub struct Run {
     pub cancel: Option<Cancel>,
     /// Why it ended as it did.
     pub reason: Option<String>,
-    /// The thread is deleted with it.
+    /// The thread was made for it, see [`Absent::CreateForRun`].
     pub ephemeral: bool,
+}
+
+impl Run {
+    /// Of a thread's pending runs the one with the earliest turn begins next, of several the one that was submitted first.
+    #[must_use]
+    pub fn turn(&self) -> Timestamp {
+        self.not_before.unwrap_or(self.created)
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Cancel {
     pub reason: String,
+    pub at: Timestamp,
     /// What it has committed is taken back.
     pub rollback: bool,
+}
+
+impl Cancel {
+    /// What `run` does to the other runs of its thread; nothing when it leaves them alone.
+    #[must_use]
+    pub fn by(run: &NewRun) -> Option<Self> {
+        let rollback = match run.multitask {
+            Multitask::Reject | Multitask::Enqueue => return None,
+            Multitask::Interrupt => false,
+            Multitask::Rollback => true,
+        };
+        Some(Self { reason: format!("run {} took its place", run.id), at: run.created, rollback })
+    }
+
+    /// Whether somebody who asks for `self` after `earlier` asks for more: then it takes the earlier one's place.
+    #[must_use]
+    pub fn outdoes(&self, earlier: &Self) -> bool {
+        self.rollback && !earlier.rollback
+    }
 }
 
 /// A state that people can find again: in the history, to look at, to go on from.
@@ -280,7 +316,7 @@ pub struct Interrupt {
 pub struct RunChange {
     pub run: RunId,
     pub status: RunStatus,
-    /// Set when it begins.
+    /// Set when it begins; `None` leaves it.
     pub base: Option<Seq>,
     pub reason: Option<String>,
 }
@@ -291,7 +327,9 @@ pub struct RunChange {
 pub enum Next {
     /// Its worker goes on with it.
     Running,
-    /// The worker lets go of it. When something has come for it that this commit does not know, it is ready at once.
+    /// The worker lets go of it. It is ready at once when there is something that this commit does not know: a pending run
+    /// whose turn has come, a run that is to be cancelled and is not over (or is [`RunStatus::Interrupted`] and the last that
+    /// began), an open interrupt with an answer, or, unless it is idle or has failed, a message.
     Rest { status: Rest, wake_at: Option<Timestamp> },
 }
 
@@ -310,13 +348,14 @@ pub enum Rest {
 pub struct Commit {
     pub thread: ThreadId,
     pub fence: Fence,
-    /// Its `seq` is one more than the head.
+    /// Its `seq` is one more than the thread's; its `parent` is zero or an entry that is kept.
     pub entry: Entry,
     pub next: Next,
     pub runs: Vec<RunChange>,
+    /// One with an id that was open before takes that one's place.
     pub opened: Vec<Interrupt>,
     pub closed: Vec<(String, Closing)>,
-    /// An interrupt that was handed on: its new deadline.
+    /// An open interrupt that was handed on: its new deadline. It counts one more escalation.
     pub postponed: Vec<(String, Option<Timestamp>)>,
     /// Ids of the messages that this decision has folded in.
     pub consumed: Vec<String>,
@@ -344,9 +383,12 @@ pub struct Told {
     pub event: Event,
 }
 
-/// The way from the root, or from a snapshot, to an entry.
+/// The way from the root, or from a snapshot, to an entry, along the parents.
+///
+/// An entry that has lost its parent by pruning has a snapshot, and no line reaches further back.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Line {
+    /// A store may have forgotten all but the newest one, and answer with an older one or none and more entries.
     pub snapshot: Option<Snapshot>,
     /// What follows it, oldest first; without a snapshot, from the root.
     pub entries: Vec<Entry>,
@@ -362,6 +404,16 @@ pub struct Loaded {
     pub inbox: Vec<Message>,
     /// Open ones, answered or not.
     pub interrupts: Vec<Interrupt>,
-    /// Those that are not over, and the one that last began, in the order of submission.
+    /// Those that are not over, and the one that last began (with the highest base), in the order of submission.
     pub runs: Vec<Run>,
+}
+
+impl Loaded {
+    /// The pending run that begins next, if its time has come.
+    #[must_use]
+    pub fn next_run(&self, now: Timestamp) -> Option<&Run> {
+        let pending = self.runs.iter().filter(|run| run.status == RunStatus::Pending);
+        // The first of several with the same turn: `min_by_key` keeps the order of submission.
+        pending.min_by_key(|run| run.turn()).filter(|run| run.not_before.is_none_or(|it| it <= now))
+    }
 }

@@ -21,7 +21,7 @@ pub struct Intake {
     pub records: Vec<NewRecord>,
     /// A run whose key exists already is left as it is; any other refusal refuses the intake.
     pub submit: Vec<NewRun>,
-    /// To threads that exist or are made here, else the intake is refused. What is addressed to the thread of a submission
+    /// To threads that exist or are made here by `submit`, else the intake is refused. What is addressed to the thread of a submission
     /// whose key exists goes to the thread of the run that has the key. To a thread with nothing to do it is kept but
     /// changes nothing.
     pub messages: Vec<(ThreadId, Message)>,
@@ -31,20 +31,22 @@ pub struct Intake {
 #[derive(Debug, Clone, PartialEq)]
 pub enum Submitted {
     Created(RunId),
-    /// The key was there before.
+    /// The key, or a run of this very id, was there before.
     Existing(RunId),
-    /// The thread has something to do, and the run was to be refused then.
+    /// The thread has something to do, and the run was to be refused then. `active` is the run that is running, else the
+    /// pending one that is next.
     Busy {
         active: RunId,
     },
     NoThread,
-    /// The thread belongs to another tenant.
+    /// The thread, or a run of this id, belongs to another tenant.
     Foreign,
     /// Somebody was faster; this is the answer that counts.
     AlreadyAnswered {
         interrupt: String,
         answer: Answer,
     },
+    /// It is not open, cannot be answered, or its deadline has passed.
     NoInterrupt {
         interrupt: String,
     },
@@ -70,7 +72,7 @@ pub struct Claimed {
 #[derive(Debug, Clone, PartialEq)]
 pub enum Taken {
     Yours(Box<Claimed>),
-    /// Another worker has it, or it has something to do.
+    /// A worker whose lease is not over has it, or it is ready or waiting.
     Busy,
     NoThread,
 }
@@ -100,7 +102,9 @@ pub enum Signalled {
 /// Which entry of a thread.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum At {
+    /// The newest entry that is kept; the root when there is none.
     Head,
+    /// Zero is the root, before the first entry.
     Seq(Seq),
     Checkpoint(CheckpointId),
 }
@@ -110,7 +114,7 @@ pub enum At {
 pub enum From {
     /// To the nearest snapshot.
     Snapshot,
-    /// To the first entry that is still kept.
+    /// To the root, or to where pruning has cut.
     Root,
 }
 
@@ -120,14 +124,27 @@ pub enum From {
 /// acknowledged write comes after everything that was sent before it.
 #[async_trait]
 pub trait ThreadStore: Send + Sync {
-    /// A thread that has something to do becomes ready, or stays with its worker, who finds the run in its mail.
+    /// Adds a pending run, and makes its thread when it is to be made. Checked in this order: its key and id, the thread and
+    /// its tenant, its answers, [`Multitask`](crate::thread::Multitask). A thread is busy while it has a run that is pending or
+    /// running; those are marked with [`Cancel::by`] in the same transaction when they are to be cancelled, unless they have a
+    /// mark that it does not [outdo](Cancel::outdoes).
+    ///
+    /// A thread at rest is ready now; when `not_before` is later than `created` (and there are no answers and no marks), it is
+    /// woken then instead. The worker who has it finds the run in its mail.
     async fn submit(&self, run: NewRun) -> Result<Submitted, Error>;
     async fn intake(&self, intake: Intake) -> Result<(), Error>;
 
-    /// Takes threads that are ready, those whose moment has come, and those of other workers whose lease is over: higher
-    /// priority first, then each tenant in turn, then who has waited longest.
+    /// Takes threads that are ready, those whose moment has come, and ready ones of other workers whose lease is over. No
+    /// worker takes its own, and a thread at rest that a worker has (see [`take`](Self::take)) is left to it until its lease is
+    /// over.
+    ///
+    /// Higher priority first: the highest of a thread's runs that are not over; without one, what it was before. Then
+    /// tenants in turn: the one that was served longest ago comes first, with one thread; when each has had one, with a second
+    /// one. Then who has waited longest: since it became ready (`created` of the run, `at` of the message, the answer, the
+    /// cancellation or the entry that did it) or since its moment came.
     async fn claim(&self, claim: Claim) -> Result<Vec<Claimed>, Error>;
-    /// Takes one thread that rests, whatever it runs on. `claim` names worker, time and lease.
+    /// Takes one thread that is idle, interrupted or failed, whatever it runs on: `claim` names worker, time and lease. It
+    /// keeps its status.
     async fn take(&self, thread: ThreadId, claim: Claim) -> Result<Taken, Error>;
     /// Keeps the claims of `worker`. A worker that cannot renew in time must stop.
     async fn renew(
@@ -136,14 +153,22 @@ pub trait ThreadStore: Send + Sync {
         now: Timestamp,
         lease_until: Timestamp,
     ) -> Result<(), Error>;
-    /// Threads claimed by `worker` that something came for since: a run, a message, an answer, a cancellation.
+    /// Threads that `worker` has and that hold something to look at: a message, an open interrupt with an answer, a run to be
+    /// cancelled that is not over (or is interrupted and the last that began), a pending run without `not_before`.
     async fn mail(&self, worker: &str) -> Result<Vec<ThreadId>, Error>;
     /// Gives the claims of `worker` back at once.
     async fn release(&self, worker: &str) -> Result<(), Error>;
-    /// [`Committed::Stale`] when the head is not the entry before this one, or an interrupt that was to expire has been
-    /// answered.
+    /// [`Committed::Duplicate`] when the entry of that number was stored with this fence. [`Committed::Fenced`] when the thread
+    /// is no longer this worker's, or is gone. [`Committed::Stale`] when the last entry is not the one before this one, or an
+    /// interrupt that was to expire, be replaced or be postponed has been answered. Refused when it names a run or a parent that
+    /// the thread does not have.
+    ///
+    /// [`Committed::Applied`] says with `cancel` that a run is to be cancelled that is not over (or is interrupted and the last
+    /// that began), with `inbox` that there is a message or an open interrupt with an answer, or that the thread was to rest
+    /// and is ready.
     async fn commit(&self, commit: Commit) -> Result<Committed, Error>;
-    /// Remembers an effect. `Committed::Stale` when `Intended` finds an entry of that key.
+    /// Remembers an effect. `Committed::Stale` when `Intended` finds an entry of that key, `Duplicate` when `Done` finds one
+    /// that is done.
     async fn journal(
         &self,
         thread: ThreadId,
@@ -151,10 +176,13 @@ pub trait ThreadStore: Send + Sync {
         key: &str,
         effect: Effect,
     ) -> Result<Committed, Error>;
+    /// A message wakes a thread that is waiting or interrupted; to another one it is kept. An answer wakes any thread at rest,
+    /// and so does a cancellation, of a run that is not over or is interrupted and the last that began. A cancellation of
+    /// a run that has a mark is a duplicate, unless it [outdoes](Cancel::outdoes) it.
     async fn signal(&self, thread: ThreadId, signal: Signal) -> Result<Signalled, Error>;
 
     async fn load(&self, thread: ThreadId) -> Result<Option<Loaded>, Error>;
-    /// When the next resting thread wants to be woken.
+    /// When the next thread at rest that nobody has wants to be woken.
     async fn next_wake(&self) -> Result<Option<Timestamp>, Error>;
 }
 
@@ -166,7 +194,7 @@ pub struct ThreadQuery {
     /// Members that a thread's metadata must have, compared whole.
     pub metadata: Map<String, Value>,
     pub ids: Vec<ThreadId>,
-    /// Newest first; this many are passed over.
+    /// This many are passed over.
     pub offset: usize,
     pub max: usize,
     pub order: Order,
@@ -227,10 +255,12 @@ pub enum Created {
 /// What pruning leaves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Keep {
-    /// The newest checkpoint of each namespace, with what builds on it; nothing before. Where an entry that stays loses its
-    /// parent, the store folds the writes up to and including it into a snapshot, whose body is the entry's own.
+    /// The head, the entries with the newest checkpoint of each namespace, and of each the [progress](Threads::progress); of
+    /// checkpoints only the newest ones. Where an entry that stays loses its parent and has no snapshot, the store folds the
+    /// writes up to and including it into one, whose body is the entry's own: whoever writes bodies that mean nothing
+    /// without the ones before stores a snapshot of the head first. Events of removed entries go; interrupts, journal, inbox
+    /// and runs stay.
     Latest,
-    /// Nothing but the thread itself.
     Nothing,
 }
 
@@ -253,17 +283,20 @@ pub trait Threads: Send + Sync {
     async fn copy(&self, from: ThreadId, to: NewThread) -> Result<bool, Error>;
     /// With all that belongs to it; whoever works on it finds out at its next commit. False when there was none.
     async fn delete(&self, thread: ThreadId) -> Result<bool, Error>;
-    /// Entries removed. A thread that has something to do is left alone.
+    /// Answers how many entries were removed. A thread that is ready, waiting or a worker's is left alone.
     async fn prune(&self, thread: ThreadId, keep: Keep) -> Result<u64, Error>;
-    /// Removes threads that were kept for long enough, at most `max`; answers how many.
+    /// Removes threads that were kept for long enough since they were last updated, at most `max`; answers how many. Those that
+    /// are ready, waiting, a worker's or have a run that is not over are left alone.
     async fn sweep(&self, now: Timestamp, max: usize) -> Result<u64, Error>;
 
     async fn run(&self, run: RunId) -> Result<Option<Run>, Error>;
     async fn runs(&self, query: RunQuery) -> Result<Vec<Run>, Error>;
     /// Removes a run that is over, also one that only entries know of, and its checkpoints from the history. Its entries go
-    /// with them, but for those that later entries build on. False when nothing was there, or the run is not over.
+    /// with them, but for those that others build on, and so do their events. Its interrupts go; a thread that waited for
+    /// a person in this run is idle. False when nothing was there, or the run is not over.
     async fn delete_run(&self, run: RunId) -> Result<bool, Error>;
 
+    /// Newest first: by entry, and within one in the opposite order of `Entry::checkpoints`.
     async fn checkpoints(
         &self,
         thread: ThreadId,
