@@ -261,6 +261,7 @@ pub enum Keep {
     /// without the ones before stores a snapshot of the head first. Events of removed entries go; interrupts, journal, inbox
     /// and runs stay.
     Latest,
+    /// The thread itself, now idle, and its runs. Its next entry has the number that it would have had.
     Nothing,
 }
 
