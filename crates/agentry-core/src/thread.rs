@@ -62,7 +62,8 @@ pub struct Thread {
     pub created: Timestamp,
     /// When the last entry was stored, the last run submitted, or the metadata changed.
     pub updated: Timestamp,
-    /// Of one that rests: when it wants to be woken, by its last entry or by a run that may begin then.
+    /// Of one that rests: when it wants to be woken, by its last entry or, while no run is running, by a pending one whose turn
+    /// comes then.
     pub wake_at: Option<Timestamp>,
     pub keep_for: Option<Duration>,
 }
@@ -328,7 +329,7 @@ pub enum Next {
     /// Its worker goes on with it.
     Running,
     /// The worker lets go of it. It is ready at once when there is something that this commit does not know: a pending run
-    /// whose turn has come, a run that is to be cancelled and is not over (or is [`RunStatus::Interrupted`] and the last that
+    /// whose turn has come while none is [`RunStatus::Running`], a run that is to be cancelled and is not over (or is [`RunStatus::Interrupted`] and the last that
     /// began), an open interrupt with an answer, or, unless it is idle or has failed, a message.
     Rest { status: Rest, wake_at: Option<Timestamp> },
 }

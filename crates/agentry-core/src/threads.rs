@@ -129,8 +129,8 @@ pub trait ThreadStore: Send + Sync {
     /// running; those are marked with [`Cancel::by`] in the same transaction when they are to be cancelled, unless they have a
     /// mark that it does not [outdo](Cancel::outdoes).
     ///
-    /// A thread at rest is ready now; when `not_before` is later than `created` (and there are no answers and no marks), it is
-    /// woken then instead. The worker who has it finds the run in its mail.
+    /// A thread at rest is ready now if no run of it is running, or there are answers or new marks. When `not_before` is later
+    /// than `created` and there are neither, it is woken then instead.
     async fn submit(&self, run: NewRun) -> Result<Submitted, Error>;
     async fn intake(&self, intake: Intake) -> Result<(), Error>;
 
@@ -154,7 +154,8 @@ pub trait ThreadStore: Send + Sync {
         lease_until: Timestamp,
     ) -> Result<(), Error>;
     /// Threads that `worker` has and that hold something to look at: a message, an open interrupt with an answer, a run to be
-    /// cancelled that is not over (or is interrupted and the last that began), a pending run without `not_before`.
+    /// cancelled that is not over (or is interrupted and the last that began), while no run is running a pending
+    /// one without `not_before`.
     async fn mail(&self, worker: &str) -> Result<Vec<ThreadId>, Error>;
     /// Gives the claims of `worker` back at once.
     async fn release(&self, worker: &str) -> Result<(), Error>;
