@@ -3,16 +3,20 @@
 //! Two crates that must understand each other do it with a type from here. Nothing in this crate performs I/O, reads a
 //! clock, knows a vendor's name or depends on an async runtime.
 
+pub mod assistants;
 pub mod audit;
 pub mod batches;
 pub mod caller;
 pub mod chat;
+pub mod crons;
 pub mod embed;
 pub mod failure;
 pub mod id;
 pub mod idempotency;
+pub mod items;
 pub mod keys;
 pub mod ledger;
+pub mod listing;
 pub mod model;
 pub mod money;
 pub mod outbound;
