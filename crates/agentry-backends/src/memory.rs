@@ -13,24 +13,36 @@ use agentry_core::store::{
 use agentry_core::{RunId, Timestamp, audit};
 use async_trait::async_trait;
 
+use chronicle::Chronicle;
 use model::Model;
+use threads::Book;
 
 pub use shared::MemoryShared;
 
 mod batches;
+mod chronicle;
 mod idempotency;
 mod keys;
 mod ledger;
 mod model;
 mod shared;
+mod threads;
 
 #[derive(Default)]
 pub struct MemoryStore {
-    model: Mutex<Model>,
+    world: Mutex<World>,
     books: Mutex<ledger::Books>,
     requests: Mutex<idempotency::Requests>,
     batches: Mutex<batches::Kept>,
     keys: Mutex<Keys>,
+}
+
+/// What one intake may touch all of.
+#[derive(Default)]
+struct World {
+    log: Chronicle,
+    runs: Model,
+    threads: Book,
 }
 
 impl MemoryStore {
@@ -46,41 +58,43 @@ impl MemoryStore {
         Self { books, ..Self::default() }
     }
 
-    fn model(&self) -> MutexGuard<'_, Model> {
-        self.model.lock().unwrap_or_else(PoisonError::into_inner)
+    fn world(&self) -> MutexGuard<'_, World> {
+        self.world.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 #[async_trait]
 impl RunStore for MemoryStore {
     async fn submit(&self, run: NewRun) -> Result<Submitted, Error> {
-        Ok(self.model().submit(run))
+        Ok(self.world().runs.submit(run))
     }
 
     async fn intake(&self, intake: Intake) -> Result<(), Error> {
-        self.model().intake(intake)
+        let World { log, runs, .. } = &mut *self.world();
+        runs.intake(intake, log)
     }
 
     async fn claim(&self, claim: Claim) -> Result<Vec<Claimed>, Error> {
-        Ok(self.model().claim(&claim))
+        Ok(self.world().runs.claim(&claim))
     }
 
     async fn renew(&self, worker: &str, _: Timestamp, lease_until: Timestamp) -> Result<(), Error> {
-        self.model().renew(worker, lease_until);
+        self.world().runs.renew(worker, lease_until);
         Ok(())
     }
 
     async fn mail(&self, worker: &str) -> Result<Vec<RunId>, Error> {
-        Ok(self.model().mail(worker))
+        Ok(self.world().runs.mail(worker))
     }
 
     async fn release(&self, worker: &str) -> Result<(), Error> {
-        self.model().release(worker);
+        self.world().runs.release(worker);
         Ok(())
     }
 
     async fn commit(&self, commit: RunCommit) -> Result<Committed, Error> {
-        self.model().commit(commit)
+        let World { log, runs, .. } = &mut *self.world();
+        runs.commit(commit, log)
     }
 
     async fn journal(
@@ -90,23 +104,24 @@ impl RunStore for MemoryStore {
         key: &str,
         effect: Effect,
     ) -> Result<Committed, Error> {
-        self.model().journal(run, fence, key, effect)
+        self.world().runs.journal(run, fence, key, effect)
     }
 
     async fn signal(&self, run: RunId, signal: Signal) -> Result<Signalled, Error> {
-        self.model().signal(run, signal)
+        let World { log, runs, .. } = &mut *self.world();
+        runs.signal(run, signal, log)
     }
 
     async fn load(&self, run: RunId) -> Result<Option<Loaded>, Error> {
-        Ok(self.model().load(run))
+        Ok(self.world().runs.load(run))
     }
 
     async fn runs(&self, query: RunQuery) -> Result<Vec<RunRow>, Error> {
-        Ok(self.model().runs(&query))
+        Ok(self.world().runs.runs(&query))
     }
 
     async fn questions(&self, max: usize) -> Result<Vec<Interrupt>, Error> {
-        Ok(self.model().questions(max))
+        Ok(self.world().runs.questions(max))
     }
 
     async fn events(
@@ -115,11 +130,11 @@ impl RunStore for MemoryStore {
         after: u64,
         max: usize,
     ) -> Result<Vec<Stored<Event>>, Error> {
-        Ok(self.model().events(run, after, max))
+        Ok(self.world().runs.events(run, after, max))
     }
 
     async fn next_wake(&self) -> Result<Option<Timestamp>, Error> {
-        Ok(self.model().next_wake())
+        Ok(self.world().runs.next_wake())
     }
 }
 
@@ -132,8 +147,9 @@ impl Log for MemoryStore {
         after: u64,
         max: usize,
     ) -> Result<Vec<Record>, Error> {
-        let model = self.model();
-        let found = model
+        let world = self.world();
+        let found = world
+            .log
             .records(topic)
             .filter(|record| record.offset > after && key.is_none_or(|key| record.key == key));
         Ok(found.take(max).cloned().collect())
@@ -145,14 +161,21 @@ impl Log for MemoryStore {
         before: Option<u64>,
         max: usize,
     ) -> Result<Vec<Record>, Error> {
-        let model = self.model();
-        let found = model.records(topic).rev();
+        let world = self.world();
+        let found = world.log.records(topic).rev();
         let found = found.filter(|record| before.is_none_or(|before| record.offset < before));
         Ok(found.take(max).cloned().collect())
     }
 
     async fn audit(&self, after: u64, max: usize) -> Result<Vec<audit::Record>, Error> {
-        let model = self.model();
-        Ok(model.audit().iter().filter(|record| record.number > after).take(max).cloned().collect())
+        let world = self.world();
+        Ok(world
+            .log
+            .audit()
+            .iter()
+            .filter(|record| record.number > after)
+            .take(max)
+            .cloned()
+            .collect())
     }
 }

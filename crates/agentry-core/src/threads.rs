@@ -293,7 +293,8 @@ pub trait Threads: Send + Sync {
 
     async fn run(&self, run: RunId) -> Result<Option<Run>, Error>;
     async fn runs(&self, query: RunQuery) -> Result<Vec<Run>, Error>;
-    /// Removes a run that is over, also one that only entries know of, and its checkpoints from the history. Its entries go
+    /// Removes a run that is over, also one that only entries know of (of whichever thread), and its checkpoints from the
+    /// history. Its entries go
     /// with them, but for those that others build on, and so do their events. Its interrupts go; a thread that waited for
     /// a person in this run is idle. False when nothing was there, or the run is not over.
     async fn delete_run(&self, run: RunId) -> Result<bool, Error>;

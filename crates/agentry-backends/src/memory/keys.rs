@@ -30,7 +30,7 @@ impl KeyStore for MemoryStore {
         let mut keys = held.keys.clone();
         let changed = apply(&mut keys, change)?;
         if let Changed::Done(_) = changed {
-            self.model().note(&audit)?;
+            self.world().log.note(&audit)?;
             *held = Keys { version: held.version + 1, keys };
         }
         Ok(changed)

@@ -7,18 +7,18 @@ use agentry_core::run::{
     RunCommit, RunRow, Seq, Status, Values,
 };
 use agentry_core::store::{
-    Claim, Claimed, Error, Intake, Record, RunQuery, Signal, Signalled, Stored, Submitted,
+    Claim, Claimed, Error, Intake, RunQuery, Signal, Signalled, Stored, Submitted,
 };
-use agentry_core::{RunId, Timestamp, audit};
+use agentry_core::{RunId, Timestamp};
 use serde_json::Value;
+
+use super::chronicle::Chronicle;
 
 #[derive(Default)]
 pub(super) struct Model {
     runs: BTreeMap<RunId, Run>,
     keys: HashMap<String, RunId>,
     leases: HashMap<String, Timestamp>,
-    records: Vec<Record>,
-    audit: Vec<audit::Record>,
     events: u64,
 }
 
@@ -208,7 +208,7 @@ impl Model {
         Submitted::Created(id)
     }
 
-    pub(super) fn intake(&mut self, intake: Intake) -> Result<(), Error> {
+    pub(super) fn intake(&mut self, intake: Intake, log: &mut Chronicle) -> Result<(), Error> {
         let Intake { records, submit, messages, audit } = intake;
         let mut same = HashMap::new();
         for run in &submit {
@@ -219,7 +219,7 @@ impl Model {
                 return Err(no_such_run(*run));
             }
         }
-        let links = self.link(&audit)?;
+        let links = log.link(&audit)?;
         for run in submit {
             let id = run.id;
             let (Submitted::Created(kept) | Submitted::Existing(kept)) = self.submit(run);
@@ -232,36 +232,10 @@ impl Model {
             }
         }
         for new in records {
-            let offset = self.records.len() as u64 + 1;
-            self.records.push(Record {
-                offset,
-                topic: new.topic,
-                key: new.key,
-                payload: new.payload,
-            });
+            log.record(new);
         }
-        self.audit.extend(links);
+        log.extend(links);
         Ok(())
-    }
-
-    /// Only an audit entry, for what is kept elsewhere.
-    pub(super) fn note(&mut self, entries: &[audit::Entry]) -> Result<(), Error> {
-        let links = self.link(entries)?;
-        self.audit.extend(links);
-        Ok(())
-    }
-
-    fn link(&self, entries: &[audit::Entry]) -> Result<Vec<audit::Record>, Error> {
-        let (mut number, mut digest) =
-            self.audit.last().map_or_else(Default::default, |last| (last.number, last.digest));
-        let mut links = Vec::new();
-        for entry in entries {
-            let record = audit::Record::link(number, digest, entry)
-                .map_err(|problem| Error::Refused(format!("audit entry: {problem}")))?;
-            (number, digest) = (record.number, record.digest);
-            links.push(record);
-        }
-        Ok(links)
     }
 
     pub(super) fn claim(&mut self, claim: &Claim) -> Vec<Claimed> {
@@ -317,8 +291,12 @@ impl Model {
         }
     }
 
-    pub(super) fn commit(&mut self, commit: RunCommit) -> Result<Committed, Error> {
-        let links = self.link(&commit.audit)?;
+    pub(super) fn commit(
+        &mut self,
+        commit: RunCommit,
+        log: &mut Chronicle,
+    ) -> Result<Committed, Error> {
+        let links = log.link(&commit.audit)?;
         let run = self.runs.get_mut(&commit.run).ok_or_else(|| no_such_run(commit.run))?;
         if let Some(refused) = run.refuses(&commit) {
             return Ok(refused);
@@ -341,7 +319,7 @@ impl Model {
         }
         let applied = run.applied();
         run.go_on(commit.next);
-        self.audit.extend(links);
+        log.extend(links);
         Ok(applied)
     }
 
@@ -365,15 +343,20 @@ impl Model {
         Ok(run.applied())
     }
 
-    pub(super) fn signal(&mut self, run: RunId, signal: Signal) -> Result<Signalled, Error> {
+    pub(super) fn signal(
+        &mut self,
+        run: RunId,
+        signal: Signal,
+        log: &mut Chronicle,
+    ) -> Result<Signalled, Error> {
         let (links, signal) = match signal {
             Signal::Message(_) => (Vec::new(), signal),
             Signal::Answer { interrupt, answer, audit } => {
-                let links = self.link(&audit)?;
+                let links = log.link(&audit)?;
                 (links, Signal::Answer { interrupt, answer, audit: Vec::new() })
             }
             Signal::Cancel { reason, audit } => {
-                (self.link(&audit)?, Signal::Cancel { reason, audit: Vec::new() })
+                (log.link(&audit)?, Signal::Cancel { reason, audit: Vec::new() })
             }
         };
         let Some(run) = self.runs.get_mut(&run) else { return Ok(Signalled::NotFound) };
@@ -393,7 +376,7 @@ impl Model {
             }
         };
         if signalled == Signalled::Accepted {
-            self.audit.extend(links);
+            log.extend(links);
         }
         Ok(signalled)
     }
@@ -434,16 +417,5 @@ impl Model {
     pub(super) fn next_wake(&self) -> Option<Timestamp> {
         let parked = self.runs.values().filter(|run| run.row.status == Status::Parked);
         parked.filter_map(|run| run.row.wake_at).min()
-    }
-
-    pub(super) fn records<'a>(
-        &'a self,
-        topic: &'a str,
-    ) -> impl DoubleEndedIterator<Item = &'a Record> {
-        self.records.iter().filter(move |record| record.topic == topic)
-    }
-
-    pub(super) fn audit(&self) -> &[audit::Record] {
-        &self.audit
     }
 }
