@@ -4,6 +4,8 @@
 //! instead of stopping at the first, and [`Problems`] shows them all with line and caret. What a value means is for
 //! whoever reads it: this crate knows no table and no key by name.
 
+mod json;
+
 pub mod problem;
 pub mod reader;
 pub mod tree;

@@ -61,12 +61,21 @@ impl<'a> Reader<'a> {
         &self.key
     }
 
+    /// Where the table's name stands.
+    pub fn place(&self) -> &Place {
+        &self.place
+    }
+
     pub fn report(&self, message: impl Into<String>) {
         self.notes.report(Problem::new(self.place.clone(), message));
     }
 
     pub fn has(&self, key: &str) -> bool {
         self.left.contains_key(key)
+    }
+
+    pub fn is_list(&self, key: &str) -> bool {
+        self.left.get(key).is_some_and(|entry| matches!(entry.node.value, Value::List(_)))
     }
 
     fn take(&mut self, key: &'static str) -> Option<Entry> {
@@ -187,6 +196,25 @@ impl<'a> Reader<'a> {
             Some((key, value))
         });
         read.collect()
+    }
+
+    /// As [`all`](Self::all), where a value may also be a table, which `read_table` reads. Keys have their place too.
+    pub fn all_or_tables<T>(
+        mut self,
+        mut read: impl FnMut(&Value) -> Result<T, Unreadable>,
+        mut read_table: impl FnMut(Self) -> Option<T>,
+    ) -> Vec<(At<String>, At<T>)> {
+        let mut all = Vec::new();
+        for (key, entry) in std::mem::take(&mut self.left) {
+            let named = At { place: entry.key.clone(), value: key.clone() };
+            let place = entry.node.place.clone();
+            let value = match entry.node.value {
+                Value::Table(_) => self.descend(&key, entry).and_then(&mut read_table),
+                _ => self.understand(&key, &entry.node, &mut read).map(|at| at.value),
+            };
+            all.extend(value.map(|value| (named, At { place, value })));
+        }
+        all
     }
 
     /// `key` from `env:NAME` or `file:PATH`.

@@ -38,7 +38,17 @@ pub struct Entry {
     pub node: Node,
 }
 
+/// As [`parse`], of JSON.
+#[must_use]
+pub fn parse_json(text: &str) -> (Table, Vec<Problem>) {
+    match crate::json::parse(text) {
+        Ok(table) => (table, Vec::new()),
+        Err(problem) => (Table::default(), vec![problem]),
+    }
+}
+
 /// Everything that can be read of `text`, and all that is wrong with its syntax.
+#[must_use]
 pub fn parse(text: &str) -> (Table, Vec<Problem>) {
     let (table, errors) = DeTable::parse_recoverable(text);
     let problems = errors.iter().map(|error| {
@@ -151,7 +161,28 @@ fn replace(node: Node, place: &Place) -> Node {
 }
 
 impl Value {
+    /// The same as data; nothing for what data cannot say.
+    #[must_use]
+    pub fn json(&self) -> Option<serde_json::Value> {
+        Some(match self {
+            Self::Text(text) => text.as_str().into(),
+            Self::Integer(number) => (*number).into(),
+            Self::Float(number) => serde_json::Number::from_f64(*number)?.into(),
+            Self::Bool(flag) => (*flag).into(),
+            Self::List(items) => {
+                items.iter().map(|node| node.value.json()).collect::<Option<_>>()?
+            }
+            Self::Table(table) => {
+                let entries = table.entries.iter();
+                let entries = entries.map(|(key, it)| Some((key.clone(), it.node.value.json()?)));
+                serde_json::Value::Object(entries.collect::<Option<_>>()?)
+            }
+            Self::Other => return None,
+        })
+    }
+
     /// As a person calls it.
+    #[must_use]
     pub fn kind(&self) -> &'static str {
         match self {
             Self::Text(_) => "a string",
@@ -166,6 +197,7 @@ impl Value {
 }
 
 /// Where an entry of a file begins: the order in which a person wrote things.
+#[must_use]
 pub fn position(place: &Place) -> usize {
     match place {
         Place::File(Range { start, .. }) => *start,

@@ -159,11 +159,17 @@ pub fn secret(
         }
         return Ok(secret.into());
     }
-    Err(Unreadable {
+    Err(exposed())
+}
+
+/// A secret that stands where anybody can read it.
+#[must_use]
+pub fn exposed() -> Unreadable {
+    Unreadable {
         message: "holds a secret, which does not belong into the configuration".to_owned(),
         help: Some(
             "put it into a variable or a file, and write \"env:NAME\" or \"file:PATH\"".to_owned(),
         ),
         secret: true,
-    })
+    }
 }

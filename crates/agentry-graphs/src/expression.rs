@@ -1,0 +1,281 @@
+//! Expressions in CEL: conditions of edges, values that are set, lists that are mapped over.
+
+use std::collections::{BTreeSet, HashMap};
+use std::ops::Range;
+use std::sync::{Arc, LazyLock};
+
+use cel::common::ast::{EntryExpr, Expr, IdedEntryExpr, IdedExpr};
+use cel::objects::{Key, Map};
+use cel::{Context, Env, Program};
+use serde_json::{Number, Value};
+
+use crate::template::Bad;
+use crate::types::Type;
+
+mod infer;
+
+/// A longer expression is refused.
+pub const EXPRESSION_BYTES_MAX: usize = 4 << 10;
+/// How deep brackets may be nested.
+const BRACKETS_MAX: usize = 32;
+/// How deep `all`, `exists`, `map` and `filter` may be nested.
+const LOOPS_MAX: usize = 2;
+/// How often the inside of such a loop may be evaluated.
+const ROUNDS_MAX: usize = 1_000_000;
+/// What a value may come to, in bytes of text and a few more for each part.
+const RESULT_BYTES_MAX: usize = 4 << 20;
+
+static ENVIRONMENT: LazyLock<Arc<Env>> = LazyLock::new(|| {
+    let mut environment = Env::stdlib();
+    // It fails when a name is declared twice; what is missing then is reported as an unknown function.
+    let _ = environment.add_extension(cel::extensions::strings);
+    Arc::new(environment)
+});
+
+/// Parsed once; evaluating it is bounded.
+#[derive(Clone)]
+pub struct Expression {
+    text: String,
+    program: Arc<Program>,
+    names: BTreeSet<String>,
+    loops: usize,
+}
+
+impl Expression {
+    pub fn parse(text: &str) -> Result<Self, Bad> {
+        let bad = |message: String, range| Err(Bad { message, range });
+        if text.len() > EXPRESSION_BYTES_MAX {
+            let message = format!("this expression has more than {EXPRESSION_BYTES_MAX} bytes");
+            return bad(message, None);
+        }
+        if brackets(text) > BRACKETS_MAX {
+            return bad("the brackets are nested too deeply".to_owned(), None);
+        }
+        let program = match ENVIRONMENT.compile(text) {
+            Ok(program) => program,
+            Err(errors) => {
+                let first = errors.errors.first();
+                let message = first.map_or("this is no expression", |error| error.msg.as_str());
+                let range = first.and_then(|error| place(text, error.pos));
+                return bad(message.to_owned(), range);
+            }
+        };
+        let mut walk = Walk::default();
+        walk.visit(program.expression(), 0);
+        let Walk { names, loops, .. } = walk;
+        if loops > LOOPS_MAX {
+            return bad(format!("more than {LOOPS_MAX} loops are nested"), None);
+        }
+        Ok(Self { text: text.to_owned(), program: Arc::new(program), names, loops })
+    }
+
+    #[must_use]
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// The names that must be given from outside.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.names.iter().map(String::as_str)
+    }
+
+    /// The value; `given` tells what a name stands for. What it does not know is null.
+    pub fn evaluate(&self, given: impl Fn(&str) -> (Value, Type)) -> Result<Value, String> {
+        let mut context = Context::with_env(Arc::clone(&ENVIRONMENT));
+        let mut parts = 0_usize;
+        for name in &self.names {
+            let (value, of) = given(name);
+            let value = into_cel(value, &of, &mut parts);
+            context.add_variable_from_value(name.as_str(), value);
+        }
+        let rounds = parts.saturating_add(1).checked_pow(u32::try_from(self.loops).unwrap_or(1));
+        if self.loops > 1 && rounds.is_none_or(|rounds| rounds > ROUNDS_MAX) {
+            let reason = "the state is too large for loops inside of loops";
+            return Err(format!("`{}`: {reason}", self.text));
+        }
+        let value = self.program.execute(&context);
+        let value = value.map_err(|error| format!("`{}`: {}", self.text, explain(&error)))?;
+        let mut left = RESULT_BYTES_MAX;
+        into_json(&value, &mut left).map_err(|error| format!("`{}` {error}", self.text))
+    }
+
+    /// Whether a condition holds.
+    pub fn holds(&self, given: impl Fn(&str) -> (Value, Type)) -> Result<bool, String> {
+        match self.evaluate(given)? {
+            Value::Bool(holds) => Ok(holds),
+            other => Err(format!("`{}` is {}, not true or false", self.text, Type::of(&other))),
+        }
+    }
+
+    fn range_of(&self, expression: &IdedExpr) -> Option<Range<usize>> {
+        let (start, last) = self.program.source_info().offset_for(expression.id)?;
+        let range = usize::try_from(start).ok()?..usize::try_from(last).ok()?.checked_add(1)?;
+        self.text.get(range.clone()).map(|_| range)
+    }
+}
+
+impl std::fmt::Debug for Expression {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Expression").field(&self.text).finish()
+    }
+}
+
+fn brackets(text: &str) -> usize {
+    let (mut open, mut most) = (0_usize, 0);
+    for letter in text.chars() {
+        match letter {
+            '(' | '[' | '{' => open += 1,
+            ')' | ']' | '}' => open = open.saturating_sub(1),
+            _ => {}
+        }
+        most = most.max(open);
+    }
+    most
+}
+
+/// One letter at a line and column, both counted from 1.
+fn place(text: &str, (line, column): (isize, isize)) -> Option<Range<usize>> {
+    let line = usize::try_from(line).ok()?.checked_sub(1)?;
+    let column = usize::try_from(column).ok()?.saturating_sub(1);
+    let before: usize = text.split_inclusive('\n').take(line).map(str::len).sum();
+    let rest = text.get(before..)?;
+    let (at, letter) = rest.char_indices().nth(column).or_else(|| rest.char_indices().last())?;
+    Some(before + at..before + at + letter.len_utf8())
+}
+
+fn explain(error: &cel::ExecutionError) -> String {
+    match error {
+        cel::ExecutionError::NoSuchKey(key) => format!("there is no `{key}`"),
+        other => {
+            let mut text = other.to_string();
+            if let Some((end, _)) = text.char_indices().nth(300) {
+                text.truncate(end);
+            }
+            text
+        }
+    }
+}
+
+/// Finds out what an expression needs.
+#[derive(Default)]
+struct Walk {
+    names: BTreeSet<String>,
+    bound: Vec<String>,
+    loops: usize,
+}
+
+impl Walk {
+    fn visit(&mut self, at: &IdedExpr, depth: usize) {
+        match &at.expr {
+            Expr::Unspecified | Expr::Literal(_) => {}
+            Expr::Ident(name) => {
+                let name = name.trim_start_matches('.');
+                if !name.starts_with('@') && !self.bound.iter().any(|bound| bound == name) {
+                    self.names.insert(name.to_owned());
+                }
+            }
+            Expr::Call(call) => {
+                for inner in call.target.as_deref().into_iter().chain(&call.args) {
+                    self.visit(inner, depth);
+                }
+            }
+            Expr::Select(select) => self.visit(&select.operand, depth),
+            Expr::List(list) => list.elements.iter().for_each(|item| self.visit(item, depth)),
+            Expr::Map(map) => self.entries(&map.entries, depth),
+            Expr::Struct(object) => self.entries(&object.entries, depth),
+            Expr::Comprehension(inner) => {
+                self.loops = self.loops.max(depth + 1);
+                self.visit(&inner.iter_range, depth);
+                let bound = self.bound.len();
+                self.bound.push(inner.iter_var.clone());
+                self.bound.extend(inner.iter_var2.clone());
+                self.bound.push(inner.accu_var.clone());
+                for part in [&inner.accu_init, &inner.loop_cond, &inner.loop_step, &inner.result] {
+                    self.visit(part, depth + 1);
+                }
+                self.bound.truncate(bound);
+            }
+        }
+    }
+
+    fn entries(&mut self, entries: &[IdedEntryExpr], depth: usize) {
+        for entry in entries {
+            match &entry.expr {
+                EntryExpr::StructField(field) => self.visit(&field.value, depth),
+                EntryExpr::MapEntry(entry) => {
+                    self.visit(&entry.key, depth);
+                    self.visit(&entry.value, depth);
+                }
+            }
+        }
+    }
+}
+
+/// A whole number is an `int`, but where it is declared as a number it counts as one with a fraction.
+fn into_cel(value: Value, of: &Type, parts: &mut usize) -> cel::Value {
+    *parts += 1;
+    match value {
+        Value::Null => cel::Value::Null,
+        Value::Bool(flag) => cel::Value::Bool(flag),
+        Value::Number(number) => match (number.as_i64(), of) {
+            (Some(whole), Type::Number) => cel::Value::Float(whole as f64),
+            (Some(whole), _) => cel::Value::Int(whole),
+            (None, _) => cel::Value::Float(number.as_f64().unwrap_or(f64::NAN)),
+        },
+        Value::String(text) => cel::Value::String(Arc::new(text)),
+        Value::Array(items) => {
+            let inner = match of {
+                Type::List(inner) => inner.as_ref(),
+                _ => &Type::Any,
+            };
+            let items = items.into_iter().map(|item| into_cel(item, inner, parts));
+            cel::Value::List(Arc::new(items.collect()))
+        }
+        Value::Object(fields) => {
+            let known = |name: &str| match of {
+                Type::Object(fields) => fields.known.get(name).unwrap_or(&Type::Any),
+                _ => &Type::Any,
+            };
+            let fields = fields.into_iter().map(|(name, value)| {
+                let value = into_cel(value, known(&name), parts);
+                (Key::String(Arc::new(name)), value)
+            });
+            cel::Value::Map(Map { map: Arc::new(fields.collect::<HashMap<_, _>>()) })
+        }
+    }
+}
+
+/// Fields come out in the order of their names.
+fn into_json(value: &cel::Value, left: &mut usize) -> Result<Value, String> {
+    let text = match value {
+        cel::Value::String(text) => text.len(),
+        _ => 0,
+    };
+    *left = left.checked_sub(text + 8).ok_or("comes to more than a few megabytes")?;
+    Ok(match value {
+        cel::Value::Null => Value::Null,
+        cel::Value::Bool(flag) => Value::Bool(*flag),
+        cel::Value::Int(number) => (*number).into(),
+        cel::Value::UInt(number) => (*number).into(),
+        cel::Value::Float(number) => {
+            Number::from_f64(*number).ok_or("comes to no finite number")?.into()
+        }
+        cel::Value::String(text) => text.as_str().into(),
+        cel::Value::List(items) => {
+            let items = items.iter().map(|item| into_json(item, left));
+            Value::Array(items.collect::<Result<_, _>>()?)
+        }
+        cel::Value::Map(map) => {
+            let mut fields = Vec::new();
+            for (key, value) in map.map.iter() {
+                fields.push((key.to_string(), into_json(value, left)?));
+            }
+            fields.sort_by(|(one, _), (other, _)| one.cmp(other));
+            Value::Object(fields.into_iter().collect())
+        }
+        other => return Err(format!("comes to a {}, which no state can hold", other.type_of())),
+    })
+}
+
+#[cfg(test)]
+mod tests;
