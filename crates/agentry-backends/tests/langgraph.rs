@@ -1,0 +1,30 @@
+//! LangGraph's own suite for checkpointers, on our stores through `examples/checkpoints.rs`.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// Where its Python has the package `langgraph-checkpoint-conformance`.
+const PYTHON: &str = "AGENTRY_TEST_PYTHON";
+
+#[test]
+fn the_memory_store_conforms() {
+    check("memory:");
+}
+
+fn check(store: &str) {
+    let Some(python) = std::env::var_os(PYTHON) else {
+        return eprintln!("skipped: {PYTHON} names no Python");
+    };
+    let saver = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/langgraph/saver.py");
+    let run = Command::new(python).arg(saver).arg(bridge()).arg(store).output().unwrap();
+    let said = String::from_utf8_lossy(&run.stdout);
+    let problems = String::from_utf8_lossy(&run.stderr);
+    assert!(run.status.success(), "{said}\n{problems}");
+    assert!(said.contains("base: True all: True"), "{said}");
+}
+
+/// Built beside this test.
+fn bridge() -> PathBuf {
+    let here = std::env::current_exe().unwrap();
+    here.parent().and_then(Path::parent).unwrap().join("examples/checkpoints")
+}
