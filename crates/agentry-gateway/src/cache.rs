@@ -15,6 +15,7 @@ use quick_cache::{DefaultHashBuilder, Lifecycle, OptionsBuilder, Weighter};
 
 mod admit;
 mod flights;
+mod folded;
 mod kept;
 mod levels;
 mod marks;
@@ -23,8 +24,10 @@ mod ttl;
 
 pub use admit::{Answered, End, Guarded, NotKept, admit};
 pub use flights::{
-    Bounds, Entered, FlightStats, Flights, Follower, Leader, Piece, Reader, Stopped, Turn, Upstream,
+    Bounds, Entered, FlightStats, Flights, Follower, Leader, Past, Piece, Reader, Stopped, Turn,
+    Upstream,
 };
+pub use folded::Folded;
 pub use kept::{Form, Kept, Unreadable};
 pub use levels::{FarSettings, FarStats, Levels, Upkeep};
 pub use marks::Ticket;

@@ -40,18 +40,19 @@ fn answer(kept: &Kept, request: &Request) -> Result<Answer, Error> {
         (Form::Whole(bytes), Some(_)) if !request.stream() => {
             return Ok(Answer::WholeBytes(bytes.clone()));
         }
-        (Form::Frames(bytes), Some(wire))
-            if request.stream()
-                && ingress::tells_usage(wire.dialect, bytes) == wire.wants_usage() =>
-        {
-            return Ok(frames(bytes.clone()));
-        }
         (Form::Response(response), _) => response.as_ref().clone(),
         (Form::Whole(bytes), wire) => {
             ingress::read_whole(dialect(wire), bytes).map_err(unreadable)?
         }
-        (Form::Frames(bytes), wire) => {
-            let response = ingress::read_frames(dialect(wire), bytes).map_err(unreadable)?;
+        (Form::Frames(kept_frames), wire) => {
+            let bytes = kept_frames.text();
+            if let Some(wire) = wire
+                && request.stream()
+                && ingress::tells_usage(wire.dialect, &bytes) == wire.wants_usage()
+            {
+                return Ok(frames(bytes));
+            }
+            let response = ingress::read_frames(dialect(wire), &bytes).map_err(unreadable)?;
             ChatResponse { usage: kept.usage().cloned().or(response.usage), ..response }
         }
     };

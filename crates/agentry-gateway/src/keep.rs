@@ -7,7 +7,9 @@ use agentry_core::MicroUsd;
 use agentry_core::chat::{Assembly, Event, FinishReason, Usage};
 use bytes::Bytes;
 
-use crate::cache::{Answered, End, Form, Fresh, Guarded, Kept, Key, Levels, Tags, Ticket, admit};
+use crate::cache::{
+    Answered, End, Folded, Form, Fresh, Guarded, Kept, Key, Levels, Tags, Ticket, admit,
+};
 use crate::money::Price;
 use crate::piece::Piece;
 
@@ -29,9 +31,7 @@ pub(crate) enum Seen {
     #[default]
     Nothing,
     Frames {
-        /// The same memory as the pieces that others read.
-        pieces: Vec<Bytes>,
-        bytes: usize,
+        folded: Folded,
         finish: Option<FinishReason>,
         usage: Option<Usage>,
         done: bool,
@@ -51,22 +51,20 @@ impl Keeping {
             Piece::Frame(frame) => {
                 if matches!(self.seen, Seen::Nothing) {
                     self.seen = Seen::Frames {
-                        pieces: Vec::new(),
-                        bytes: 0,
+                        folded: Folded::default(),
                         finish: None,
                         usage: None,
                         done: false,
                     };
                 }
-                let Seen::Frames { pieces, bytes, finish, usage, done } = &mut self.seen else {
+                let Seen::Frames { folded, finish, usage, done } = &mut self.seen else {
                     return;
                 };
-                pieces.push(frame.bytes.clone());
-                *bytes += frame.bytes.len();
+                folded.push(&frame.bytes);
                 *finish = agentry_wire::tap::worse(finish.take(), frame.marks.finish.clone());
                 *usage = frame.marks.usage.as_deref().cloned().or_else(|| usage.take());
                 *done |= frame.marks.done;
-                if *bytes > bytes_max {
+                if folded.text_len() > bytes_max {
                     self.seen = Seen::TooLong;
                 }
             }
@@ -99,8 +97,8 @@ impl Keeping {
         let (form, usage, finishes) = match seen {
             Seen::Nothing | Seen::TooLong => return,
             Seen::Frames { done: false, .. } => return,
-            Seen::Frames { pieces, finish, usage, done: true, .. } => {
-                (Form::Frames(pieces.concat().into()), usage, vec![finish])
+            Seen::Frames { folded, finish, usage, done: true } => {
+                (Form::Frames(folded.closed()), usage, vec![finish])
             }
             Seen::Events(assembly) if !assembly.is_done() => return,
             Seen::Events(assembly) => {

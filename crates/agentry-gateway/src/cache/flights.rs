@@ -19,8 +19,18 @@ use wakers::Wakers;
 mod wakers;
 
 /// A piece of an answer, cheap to clone.
-pub trait Piece: Clone + Send + 'static {
+pub trait Piece: Clone + Send + Unpin + 'static {
+    /// Pieces that were read by all who are on board, kept for those who come later.
+    type Past: Past<Self>;
+
     /// How much memory it holds.
+    fn bytes(&self) -> usize;
+}
+
+pub trait Past<T>: Default + Send {
+    fn add(&mut self, piece: T);
+    /// What says the same as all that was added; perhaps in fewer pieces.
+    fn pieces(&self) -> Vec<T>;
     fn bytes(&self) -> usize;
 }
 
@@ -43,38 +53,40 @@ impl Default for Bounds {
 }
 
 /// All calls under way. A key holds the tenant: tenants never meet here.
-pub struct Flights<T, E> {
+pub struct Flights<T: Piece, E> {
     sky: Arc<Sky<T, E>>,
 }
 
 /// What [`Flights::enter`] makes of a call.
-pub enum Entered<T, E> {
+pub enum Entered<T: Piece, E> {
     /// Nobody asks this now: ask, and give the stream to [`Leader::fly`].
     Lead(Leader<T, E>),
     Follow(Follower<T, E>),
 }
 
 /// Must fly. Dropped before, it leaves its place to the first follower.
-pub struct Leader<T, E> {
+pub struct Leader<T: Piece, E> {
     seat: Seat<T, E>,
 }
 
 /// Waits for the leader to fly.
-pub struct Follower<T, E> {
+pub struct Follower<T: Piece, E> {
     seat: Seat<T, E>,
 }
 
 /// What a follower's waiting comes to.
-pub enum Turn<T, E> {
+pub enum Turn<T: Piece, E> {
     Read(Reader<T, E>),
     /// The leader left before it flew.
     Lead(Leader<T, E>),
 }
 
 /// The answer from its beginning. Ends after the last piece, or after the first error.
-pub struct Reader<T, E> {
+pub struct Reader<T: Piece, E> {
     seat: Seat<T, E>,
-    /// How many pieces were read.
+    /// What was said before this one came.
+    earlier: VecDeque<T>,
+    /// How many pieces were read, or taken over as earlier ones.
     at: u64,
     over: bool,
 }
@@ -106,7 +118,7 @@ const SHARDS: usize = 16;
 /// What may be joined.
 type Board<T, E> = HashMap<Key, Arc<Flight<T, E>>>;
 
-struct Sky<T, E> {
+struct Sky<T: Piece, E> {
     shards: [Mutex<Board<T, E>>; SHARDS],
     bounds: Bounds,
     bytes: AtomicUsize,
@@ -115,7 +127,7 @@ struct Sky<T, E> {
     put_off: AtomicU64,
 }
 
-struct Flight<T, E> {
+struct Flight<T: Piece, E> {
     key: Key,
     state: Mutex<State<T, E>>,
     wakers: Arc<Wakers>,
@@ -123,12 +135,16 @@ struct Flight<T, E> {
     waker: Waker,
 }
 
-struct State<T, E> {
+struct State<T: Piece, E> {
     phase: Phase<T, E>,
+    /// What all have read, for those who come. Gone once nobody will.
+    past: Option<T::Past>,
+    /// What comes after it.
     log: VecDeque<T>,
-    log_bytes: usize,
-    /// How many pieces were forgotten from the front of the log.
-    forgotten: u64,
+    /// Of both.
+    bytes: usize,
+    /// How many pieces have left the front of the log.
+    passed: u64,
     /// Nobody comes on board any more.
     shut: bool,
     /// By seat: the next piece that its reader wants. Seats are given to others when they are free.
@@ -148,7 +164,7 @@ enum Phase<T, E> {
 }
 
 /// A place on board. Leaving the last one ends the call.
-struct Seat<T, E> {
+struct Seat<T: Piece, E> {
     number: usize,
     role: Role,
     flight: Arc<Flight<T, E>>,
@@ -225,7 +241,7 @@ impl<T: Piece, E: Clone + Send + 'static> Leader<T, E> {
         seat.role = Role::Reads;
         seat.flight.state().phase = Phase::Flying(upstream);
         seat.flight.wakers.moved();
-        Reader { seat, at: 0, over: false }
+        Reader { seat, earlier: VecDeque::new(), at: 0, over: false }
     }
 }
 
@@ -235,12 +251,14 @@ impl<T: Piece, E: Clone + Send + 'static> Follower<T, E> {
         seat.role = poll_fn(|cx| seat.poll_turn(cx)).await;
         match seat.role {
             Role::Leads => Turn::Lead(Leader { seat }),
-            Role::Reads => Turn::Read(Reader { seat, at: 0, over: false }),
+            Role::Reads => {
+                Turn::Read(Reader { seat, earlier: VecDeque::new(), at: 0, over: false })
+            }
         }
     }
 }
 
-impl<T, E> Seat<T, E> {
+impl<T: Piece, E> Seat<T, E> {
     fn poll_turn(&self, cx: &Context<'_>) -> Poll<Role> {
         let mut state = self.flight.state();
         match state.phase {
@@ -264,10 +282,21 @@ impl<T: Piece, E: Clone + Send + 'static> Reader<T, E> {
         let flight = &self.seat.flight;
         let mut waits = false;
         loop {
+            if let Some(piece) = self.earlier.pop_front() {
+                return Poll::Ready(Some(Ok(piece)));
+            }
             let mut state = flight.state();
-            if self.at < state.forgotten {
-                self.seat.sky.put_off.fetch_add(1, Ordering::Relaxed);
-                return Poll::Ready(Some(Err(Stopped::Behind)));
+            if self.at < state.passed {
+                let Some(past) = state.past.as_ref().filter(|_| self.at == 0) else {
+                    self.seat.sky.put_off.fetch_add(1, Ordering::Relaxed);
+                    return Poll::Ready(Some(Err(Stopped::Behind)));
+                };
+                self.earlier = past.pieces().into();
+                self.at = state.passed;
+                let freed = state.has_read(self.seat.number, self.at);
+                drop(state);
+                self.seat.sky.bytes.fetch_sub(freed, Ordering::Relaxed);
+                continue;
             }
             if let Some(piece) = state.piece(self.at) {
                 self.at += 1;
@@ -333,9 +362,10 @@ impl<T: Piece, E: Clone + Send + 'static> Flight<T, E> {
         let wakers = Arc::new(Wakers::default());
         let state = State {
             phase: Phase::Boarding,
+            past: Some(T::Past::default()),
             log: VecDeque::new(),
-            log_bytes: 0,
-            forgotten: 0,
+            bytes: 0,
+            passed: 0,
             shut: false,
             seats: vec![Some(0)],
         };
@@ -379,10 +409,10 @@ impl<T: Piece, E: Clone + Send + 'static> Flight<T, E> {
                 state.phase = Phase::Flying(upstream);
                 let bytes = piece.bytes();
                 state.log.push_back(piece);
-                state.log_bytes += bytes;
+                state.bytes += bytes;
                 let all = sky.bytes.fetch_add(bytes, Ordering::Relaxed) + bytes;
                 let Bounds { flight_bytes_max, bytes_max } = sky.bounds;
-                if state.shut || state.log_bytes > flight_bytes_max || all > bytes_max {
+                if state.shut || state.bytes > flight_bytes_max || all > bytes_max {
                     state.shut = true;
                     let freed = state.forget(flight_bytes_max);
                     sky.bytes.fetch_sub(freed, Ordering::Relaxed);
@@ -401,7 +431,7 @@ impl<T: Piece, E: Clone + Send + 'static> Flight<T, E> {
     }
 }
 
-impl<T, E> Flight<T, E> {
+impl<T: Piece, E> Flight<T, E> {
     fn state(&self) -> MutexGuard<'_, State<T, E>> {
         lock(&self.state)
     }
@@ -409,7 +439,7 @@ impl<T, E> Flight<T, E> {
 
 impl<T: Piece, E> State<T, E> {
     fn piece(&self, at: u64) -> Option<T> {
-        let at = usize::try_from(at.checked_sub(self.forgotten)?).ok()?;
+        let at = usize::try_from(at.checked_sub(self.passed)?).ok()?;
         self.log.get(at).cloned()
     }
 
@@ -418,26 +448,51 @@ impl<T: Piece, E> State<T, E> {
         if let Some(place) = self.seats.get_mut(seat) {
             *place = Some(at);
         }
-        if self.shut { self.forget(usize::MAX) } else { 0 }
+        if self.shut { self.forget(usize::MAX) } else { self.remember() }
+    }
+
+    fn read_by_all(&self) -> u64 {
+        self.seats.iter().flatten().min().copied().unwrap_or(u64::MAX)
+    }
+
+    /// Folds what all have read. Tells how many bytes that freed; what is short may grow, and wraps around then.
+    fn remember(&mut self) -> usize {
+        let read_by_all = self.read_by_all();
+        let Some(past) = &mut self.past else { return 0 };
+        let before = self.bytes;
+        while self.passed < read_by_all
+            && let Some(piece) = self.log.pop_front()
+        {
+            self.passed += 1;
+            self.bytes = self.bytes.saturating_sub(piece.bytes() + past.bytes());
+            past.add(piece);
+            self.bytes += past.bytes();
+        }
+        before.wrapping_sub(self.bytes)
     }
 
     /// Forgets what all have read, and the oldest of the rest until no more than `bytes_max` are left, but for the last
     /// piece. Tells how many bytes that freed.
     fn forget(&mut self, bytes_max: usize) -> usize {
-        let read_by_all = self.seats.iter().flatten().min().copied().unwrap_or(u64::MAX);
-        let before = self.log_bytes;
-        while self.forgotten < read_by_all || (self.log_bytes > bytes_max && self.log.len() > 1) {
+        let read_by_all = self.read_by_all();
+        let before = self.bytes;
+        if let Some(past) =
+            self.past.take_if(|_| self.passed <= read_by_all || self.bytes > bytes_max)
+        {
+            self.bytes = self.bytes.saturating_sub(past.bytes());
+        }
+        while self.passed < read_by_all || (self.bytes > bytes_max && self.log.len() > 1) {
             let Some(piece) = self.log.pop_front() else {
                 break;
             };
-            self.forgotten += 1;
-            self.log_bytes = self.log_bytes.saturating_sub(piece.bytes());
+            self.passed += 1;
+            self.bytes = self.bytes.saturating_sub(piece.bytes());
         }
-        before - self.log_bytes
+        before - self.bytes
     }
 }
 
-impl<T, E> Drop for Seat<T, E> {
+impl<T: Piece, E> Drop for Seat<T, E> {
     fn drop(&mut self) {
         let Self { number, role, flight, sky } = self;
         // Before the seat is given to another, who waits in his own name.
@@ -453,7 +508,7 @@ impl<T, E> Drop for Seat<T, E> {
         let mut gone = None;
         if last {
             state.shut = true;
-            sky.bytes.fetch_sub(std::mem::take(&mut state.log_bytes), Ordering::Relaxed);
+            sky.bytes.fetch_sub(std::mem::take(&mut state.bytes), Ordering::Relaxed);
             // Whatever the upstream does when it is dropped, it does outside the lock.
             gone = Some(std::mem::replace(&mut state.phase, Phase::Lost));
         }
@@ -467,7 +522,7 @@ impl<T, E> Drop for Seat<T, E> {
     }
 }
 
-impl<T, E> Sky<T, E> {
+impl<T: Piece, E> Sky<T, E> {
     fn shard(&self, key: &Key) -> MutexGuard<'_, Board<T, E>> {
         let [first, ..] = key.0;
         let [fallback, ..] = &self.shards;

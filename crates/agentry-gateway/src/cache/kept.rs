@@ -8,7 +8,7 @@ use agentry_core::chat::{ChatResponse, Usage};
 use bytes::{BufMut as _, Bytes, BytesMut};
 use serde::{Deserialize, Serialize};
 
-use super::Tags;
+use super::{Folded, Tags};
 
 #[derive(Debug, Clone, PartialEq)]
 pub struct Kept {
@@ -26,7 +26,7 @@ pub enum Form {
     /// The body of an unstreamed answer, in the dialect that the key names.
     Whole(Bytes),
     /// The frames of a streamed one, one after the other.
-    Frames(Bytes),
+    Frames(Folded),
     /// Read and understood: it can be written in every dialect.
     Response(Arc<ChatResponse>),
 }
@@ -40,7 +40,8 @@ impl Kept {
         cost_saved: Option<MicroUsd>,
     ) -> Self {
         let content = match &form {
-            Form::Whole(bytes) | Form::Frames(bytes) => bytes.len(),
+            Form::Whole(bytes) => bytes.len(),
+            Form::Frames(frames) => frames.bytes(),
             // In memory every field is an allocation of its own.
             Form::Response(response) => json_bytes(response).saturating_mul(2),
         };
@@ -89,11 +90,16 @@ impl Kept {
             cost_saved: *cost_saved,
             tags: tags.written(),
         };
-        let mut buffer = BytesMut::with_capacity(*bytes).writer();
+        let room = match form {
+            Form::Frames(frames) => *bytes + frames.text_len(),
+            Form::Whole(_) | Form::Response(_) => *bytes,
+        };
+        let mut buffer = BytesMut::with_capacity(room).writer();
         serde_json::to_writer(&mut buffer, &head)?;
         buffer.get_mut().put_u8(b'\n');
         match form {
-            Form::Whole(bytes) | Form::Frames(bytes) => buffer.get_mut().put_slice(bytes),
+            Form::Whole(bytes) => buffer.get_mut().put_slice(bytes),
+            Form::Frames(frames) => buffer.get_mut().put_slice(&frames.text()),
             Form::Response(response) => serde_json::to_writer(&mut buffer, response.as_ref())?,
         }
         Ok(buffer.into_inner().freeze())
@@ -109,7 +115,7 @@ impl Kept {
         let content = encoded.slice(end + 1..);
         let form = match form {
             Kind::Whole => Form::Whole(content),
-            Kind::Frames => Form::Frames(content),
+            Kind::Frames => Form::Frames(Folded::of(&content).closed()),
             Kind::Response => Form::Response(Arc::new(serde_json::from_slice(&content)?)),
         };
         Ok((Self::new(form, target, usage, cost_saved), Tags::read(tags)))
@@ -210,7 +216,7 @@ mod tests {
         };
         check(Form::Whole(Bytes::from_static(b"{\"a\":\n1}")), None, None);
         check(Form::Whole(Bytes::new()), None, Some(MicroUsd(7)));
-        let frames = Bytes::from_static(b"data: {}\n\ndata: [DONE]\n\n");
+        let frames = Folded::of(b"data: {}\n\ndata: [DONE]\n\n").closed();
         check(Form::Frames(frames), Some(Usage::new(3, 4)), Some(MicroUsd(0)));
         check(Form::Response(Arc::new(response())), Some(Usage::new(1, 2)), None);
     }

@@ -13,8 +13,24 @@ struct Word(u64);
 
 /// Each word weighs ten bytes.
 impl Piece for Word {
+    type Past = Vec<Self>;
+
     fn bytes(&self) -> usize {
         10
+    }
+}
+
+impl Past<Word> for Vec<Word> {
+    fn add(&mut self, piece: Word) {
+        self.push(piece);
+    }
+
+    fn pieces(&self) -> Self {
+        self.clone()
+    }
+
+    fn bytes(&self) -> usize {
+        10 * self.len()
     }
 }
 

@@ -7,6 +7,7 @@ use bytes::Bytes;
 use tokio_util::task::TaskTracker;
 
 use super::*;
+use crate::cache::Folded;
 use crate::cache::{Form, Settings, Tags};
 
 const MINUTE: Duration = Duration::from_secs(60);
@@ -60,7 +61,7 @@ fn ticket(levels: &Levels, key: &Key) -> Ticket {
 }
 
 fn fresh(levels: &Levels, text: &'static str) -> Fresh {
-    let form = Form::Frames(Bytes::from_static(text.as_bytes()));
+    let form = Form::Frames(Folded::of(text.as_bytes()).closed());
     let kept = Arc::new(Kept::new(form, "p/m".into(), None, Some(MicroUsd(9))));
     let tags = Tags::new([Tag::Tenant("t"), Tag::Alias("fast")]);
     Fresh { key: KEY, kept, tags, ticket: ticket(levels, &KEY), ttl_max: None }
@@ -94,7 +95,7 @@ async fn what_one_instance_keeps_the_others_find() {
     written(one, 1).await;
     let miss = ticket(other, &KEY);
     let kept = other.get_shared(&KEY, miss).await.unwrap();
-    assert_eq!(kept.form(), &Form::Frames(Bytes::from_static(b"data: 1\n\n")));
+    assert_eq!(kept.form(), &Form::Frames(Folded::of(b"data: 1\n\n").closed()));
     assert_eq!(kept.cost_saved(), Some(MicroUsd(9)));
     assert!(here(other), "from now on without asking");
     let nothing = ticket(other, &Key([4; 32]));
