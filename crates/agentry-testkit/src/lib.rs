@@ -8,16 +8,20 @@
     reason = "a test fails by panicking, and this crate is only used by tests"
 )]
 
+pub mod assistants;
 pub mod batches;
 pub mod clock;
 pub mod crash;
+pub mod crons;
 pub mod effects;
 pub mod idempotency;
+pub mod items;
 pub mod keys;
 pub mod kind;
 pub mod ledger;
 pub mod shared;
 pub mod store;
+pub mod threads;
 pub mod vendor;
 
 pub use clock::FakeClock;
