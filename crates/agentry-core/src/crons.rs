@@ -333,12 +333,7 @@ pub trait Crons: Send + Sync {
     /// What is due and held by nobody, of all tenants, what has waited longest first.
     async fn due(&self, claim: Claim) -> Result<Vec<Due>, Error>;
     /// The occurrence is over and `next` comes; says whether it still was to happen.
-    async fn advance(
-        &self,
-        due: &Due,
-        next: Option<Timestamp>,
-        now: Timestamp,
-    ) -> Result<bool, Error>;
+    async fn advance(&self, due: &Due, next: Option<Timestamp>) -> Result<bool, Error>;
     /// When [`Crons::due`] may have something.
     async fn next_due(&self) -> Result<Option<Timestamp>, Error>;
 
@@ -347,7 +342,7 @@ pub trait Crons: Send + Sync {
         let definition = due.cron.definition.clone().check();
         let unreadable = |problem: Invalid| Error::Incompatible(problem.to_string());
         let next = definition.map_err(unreadable)?.next(due.occurrence.max(now));
-        self.advance(due, next, now).await
+        self.advance(due, next).await
     }
 
     /// Changes what the cron is now. No change of anybody's gets lost.

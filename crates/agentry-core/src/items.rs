@@ -70,6 +70,28 @@ pub enum Index {
     Fields(Vec<String>),
 }
 
+impl Index {
+    /// A list of fields as JSON; nothing for all.
+    fn write(&self) -> Result<Option<String>, serde_json::Error> {
+        let fields = match self {
+            Self::All => return Ok(None),
+            Self::Nothing => &[],
+            Self::Fields(fields) => fields.as_slice(),
+        };
+        serde_json::to_string(fields).map(Some)
+    }
+
+    /// What stands in [`Checked::fields`].
+    pub fn read(fields: Option<&str>) -> Result<Self, serde_json::Error> {
+        let fields = fields.map(serde_json::from_str::<Vec<String>>).transpose()?;
+        Ok(match fields {
+            None => Self::All,
+            Some(fields) if fields.is_empty() => Self::Nothing,
+            Some(fields) => Self::Fields(fields),
+        })
+    }
+}
+
 #[derive(Debug, Clone, PartialEq)]
 pub struct Put {
     pub id: Id,
@@ -99,7 +121,26 @@ pub struct Checked {
     /// The value as JSON.
     pub json: String,
     pub index: Index,
+    /// The index as it is stored.
+    pub fields: Option<String>,
     pub ttl: Option<Duration>,
+}
+
+impl Checked {
+    /// What becomes of it; `before` is what is there and has not expired.
+    #[must_use]
+    pub fn into_item(self, id: Id, before: Option<&Item>, now: Timestamp) -> Item {
+        let Self { value, json: _, index, fields: _, ttl } = self;
+        Item {
+            id,
+            value,
+            index,
+            created: before.map_or(now, |before| before.created),
+            updated: now,
+            ttl,
+            expires: ttl.map(|ttl| now.plus(ttl)),
+        }
+    }
 }
 
 /// What was asked for cannot be an item, or is no search for one.
@@ -146,9 +187,18 @@ impl Batch {
         Ok(batch)
     }
 
-    /// Items that are put, and those that are deleted.
+    /// Items that are put, and those that are deleted, in the order of their ids.
     pub fn iter(&self) -> impl Iterator<Item = (&Id, Option<&Checked>)> {
         self.writes.iter().map(|(id, checked)| (id, checked.as_ref()))
+    }
+}
+
+impl IntoIterator for Batch {
+    type Item = (Id, Option<Checked>);
+    type IntoIter = std::collections::btree_map::IntoIter<Id, Option<Checked>>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.writes.into_iter()
     }
 }
 
@@ -179,7 +229,8 @@ fn check(put: Put) -> Result<(Id, Option<Checked>), Invalid> {
             "`value` has {bytes} bytes; keep it within {VALUE_BYTES_MAX}, or in several items"
         )));
     }
-    Ok((id, Some(Checked { value, json, index, ttl })))
+    let fields = index.write().map_err(|problem| Invalid(problem.to_string()))?;
+    Ok((id, Some(Checked { value, json, index, fields, ttl })))
 }
 
 /// Keeps items. Reading does not prolong an item's life; whoever wants that asks for [`Items::refresh`] after it.

@@ -11,6 +11,9 @@ pub const LABEL_BYTES_MAX: usize = 256;
 /// Of all labels, and one for each.
 pub const NAMESPACE_BYTES_MAX: usize = 1_024;
 
+/// It is no character, and comes after all others.
+const LAST: char = '\u{10FFFF}';
+
 /// Labels, outermost first; the root has none. It is written with a dot behind each label, so that a namespace lies within
 /// another one exactly when its text begins with the other's.
 #[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -30,7 +33,8 @@ impl Namespace {
                     number + 1
                 )));
             }
-            if let Some(wrong) = label.chars().find(|c| *c == '.' || c.is_control()) {
+            if let Some(wrong) = label.chars().find(|c| matches!(*c, '.' | LAST) || c.is_control())
+            {
                 return Err(Invalid(format!(
                     "label {} of the namespace has {wrong:?} in it; leave out dots and control characters",
                     number + 1
@@ -77,11 +81,11 @@ impl Namespace {
         other.0.starts_with(&self.0)
     }
 
-    /// The first text behind those of all namespaces that this one contains; the root contains all.
+    /// A text behind those of all namespaces that this one contains, and before those of all others that come after it.
     #[must_use]
-    pub fn end(&self) -> Option<String> {
+    pub fn end(&self) -> String {
         // What comes after a dot is a slash.
-        self.0.strip_suffix('.').map(|labels| format!("{labels}/"))
+        self.0.strip_suffix('.').map_or_else(|| LAST.to_string(), |labels| format!("{labels}/"))
     }
 
     fn cut(&self, depth: NonZeroUsize) -> Self {

@@ -53,8 +53,7 @@ fn a_range_of_texts_is_what_a_namespace_contains() {
             let labels: Vec<_> = outer.labels().collect();
             let expected = inner.labels().collect::<Vec<_>>().starts_with(&labels);
             assert_eq!(outer.contains(inner), expected, "{outer:?} {inner:?}");
-            let in_range = inner.as_str() >= outer.as_str()
-                && outer.end().is_none_or(|end| *inner.as_str() < *end);
+            let in_range = (outer.as_str()..&outer.end()).contains(&inner.as_str());
             assert_eq!(in_range, expected, "{outer:?} {inner:?}");
         }
     }
