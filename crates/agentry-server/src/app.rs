@@ -12,6 +12,7 @@ use agentry_gateway::Gateway;
 use agentry_gateway::money::catalogue::Catalogue;
 use agentry_gateway::watchdog;
 use async_trait::async_trait;
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -19,7 +20,7 @@ use crate::body::Reading;
 use crate::idempotent::Once;
 use crate::metrics::Metrics;
 use crate::question::Answers;
-use crate::{Approvals, Batching, Identity, IncidentDesk, Settings};
+use crate::{Approvals, Batching, Identity, IncidentDesk, Settings, Threading, assistants};
 
 /// Everything that requests need. Build it, let faces add theirs, hand it to [`crate::serve`].
 pub struct App {
@@ -50,6 +51,10 @@ pub struct App {
     pub(crate) catalogue: Arc<Catalogue>,
     /// Nothing when calls are not traced.
     pub(crate) spans: Option<Spans>,
+    pub(crate) threading: Option<Threading>,
+    pub(crate) known_assistants: assistants::Known,
+    /// Told when a cron may come earlier than was thought.
+    pub(crate) crons_changed: Notify,
 }
 
 /// Something that the server cannot do its work without.
@@ -89,6 +94,9 @@ impl App {
             ledger: None,
             catalogue: Arc::new(Catalogue::embedded().unwrap_or_default()),
             spans: None,
+            threading: None,
+            known_assistants: assistants::Known::default(),
+            crons_changed: Notify::new(),
         }
     }
 
@@ -117,6 +125,13 @@ impl App {
     #[must_use]
     pub fn incidents(mut self, desk: Arc<dyn IncidentDesk>) -> Self {
         self.incidents = Some(desk);
+        self
+    }
+
+    /// Opens the faces for threads and their runs, and for what goes with them.
+    #[must_use]
+    pub fn threading(mut self, threading: Threading) -> Self {
+        self.threading = Some(threading);
         self
     }
 
@@ -189,6 +204,11 @@ impl App {
         let id = self.request_ids.next();
         format!("{prefix}{}", id.strip_prefix("req_").unwrap_or(&id))
     }
+
+    /// For ids that nobody else makes.
+    pub(crate) fn random<const N: usize>(&self) -> [u8; N] {
+        self.request_ids.random()
+    }
 }
 
 /// Names the spans of calls.
@@ -216,12 +236,28 @@ impl Spans {
 pub(crate) struct RequestIds {
     process: u64,
     next: AtomicU64,
+    secret: RandomState,
 }
 
 impl RequestIds {
     fn new() -> Self {
         // The standard library seeds every hasher from the system's randomness.
-        Self { process: RandomState::new().build_hasher().finish(), next: AtomicU64::new(1) }
+        Self {
+            process: RandomState::new().build_hasher().finish(),
+            next: AtomicU64::new(1),
+            secret: RandomState::new(),
+        }
+    }
+
+    fn random<const N: usize>(&self) -> [u8; N] {
+        let mut bytes = [0; N];
+        for chunk in bytes.chunks_mut(8) {
+            let word = self.secret.hash_one(self.next.fetch_add(1, Ordering::Relaxed));
+            for (to, from) in chunk.iter_mut().zip(word.to_le_bytes()) {
+                *to = from;
+            }
+        }
+        bytes
     }
 
     pub(crate) fn next(&self) -> Arc<str> {

@@ -191,7 +191,8 @@ fn new(
     })
 }
 
-fn owner(caller: &Caller) -> Owner {
+/// On whose behalf something is done later.
+pub(crate) fn owner(caller: &Caller) -> Owner {
     let limits = &caller.limits;
     Owner {
         tenant: caller.tenant.to_string(),

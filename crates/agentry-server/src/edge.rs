@@ -17,6 +17,7 @@ use http::{HeaderName, HeaderValue, Method, StatusCode, Version};
 use tracing::{debug, error};
 
 use crate::listen::framing::Flaw;
+use crate::threads::dialect;
 use crate::{App, Refusal, body, headers, identity, operate};
 
 const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -116,6 +117,9 @@ async fn enter<F: Future<Output = Response>>(
 fn refuse(refusal: Refusal, route: &str, id: &RequestId) -> Response {
     if route.starts_with("/v1/messages") {
         return refusal.into_response_in(Dialect::Messages, id.as_str());
+    }
+    if dialect::is_of(route) {
+        return dialect::refuse(&refusal);
     }
     refusal.into_response()
 }

@@ -150,9 +150,11 @@ fn need(method: &Method, route: &str) -> Need {
     let first = steps.next().unwrap_or_default();
     let second = steps.next().unwrap_or_default();
     match (first, second) {
-        ("health" | "ready", "") => Need::Nothing,
+        ("health" | "ready" | "ok", "") => Need::Nothing,
         ("metrics", _) | ("v1", "status" | "usage") => Need::Any(SEE),
-        ("v1", "models") | ("unmatched" | ".well-known" | "openapi.json", _) => Need::Caller,
+        ("v1", "models") | ("unmatched" | ".well-known" | "openapi.json" | "info", _) => {
+            Need::Caller
+        }
         ("v1", "chat" | "completions" | "responses" | "messages") => Need::Any(CHAT),
         ("v1", "embeddings") => Need::Any(EMBED),
         // Each request of a batch is checked for its own.
@@ -161,7 +163,8 @@ fn need(method: &Method, route: &str) -> Need {
         ("v1", "incidents") => Need::OfIncidents(READ),
         ("v1", "approvals") if reads => Need::OfIncidents(READ.and(DECIDE)),
         ("v1", "approvals") => Need::OfIncidents(DECIDE),
-        ("v1", "agents") | ("assistants" | "threads" | "runs" | "store" | "mcp" | "a2a", _) => {
+        ("v1", "agents")
+        | ("assistants" | "agents" | "threads" | "runs" | "store" | "mcp" | "a2a", _) => {
             Need::Any(RUN)
         }
         _ => Need::Any(ADMIN),

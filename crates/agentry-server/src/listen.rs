@@ -29,7 +29,7 @@ use tokio_util::task::TaskTracker;
 use tracing::{info, warn};
 
 use crate::metrics::Metrics;
-use crate::{App, Settings, router};
+use crate::{App, Settings, crons, router};
 
 mod activity;
 mod connection;
@@ -51,6 +51,10 @@ pub struct Drained {
 pub async fn serve(listener: TcpListener, mut app: App, shutdown: CancellationToken) -> Drained {
     app.stopping = shutdown.clone();
     let door = Arc::new(Door::new(app));
+    if let Some(threading) = door.app.threading.clone() {
+        let app = Arc::clone(&door.app);
+        door.app.tracker.spawn(crons::starting::run(app, threading));
+    }
     tokio::select! {
         never = door.accept(&listener, &door.early, &shutdown) => match never {},
         () = shutdown.cancelled() => {}

@@ -11,6 +11,7 @@ use axum::body::Body;
 use axum::response::{IntoResponse, Response};
 use http::header::{CONNECTION, CONTENT_TYPE, RETRY_AFTER};
 use http::{HeaderValue, StatusCode};
+use serde_json::{Map, Value};
 
 mod status;
 
@@ -24,7 +25,13 @@ pub struct Refusal {
     retry: Retry,
     /// Nothing more can be read from this connection.
     ends_connection: bool,
+    /// What stands beside the error, in dialects that have a place for it.
+    beside: Option<Box<Map<String, Value>>>,
 }
+
+/// The refusal itself, beside an answer that is perhaps to be written in another dialect.
+#[derive(Debug, Clone)]
+pub(crate) struct Whole(pub(crate) Refusal);
 
 /// The code of a refusal, beside an answer in whose dialect it cannot be read.
 #[derive(Debug, Clone)]
@@ -40,6 +47,7 @@ impl Refusal {
             param: None,
             retry: Retry::Never,
             ends_connection: false,
+            beside: None,
         }
     }
 
@@ -87,6 +95,17 @@ impl Refusal {
         self
     }
 
+    /// Facts for programs, such as the answer that was faster.
+    #[must_use]
+    pub fn with(mut self, beside: Map<String, Value>) -> Self {
+        self.beside = Some(Box::new(beside));
+        self
+    }
+
+    pub(crate) fn beside(&self) -> Option<&Map<String, Value>> {
+        self.beside.as_deref()
+    }
+
     pub(crate) fn ends_connection(mut self) -> Self {
         self.ends_connection = true;
         self
@@ -114,6 +133,11 @@ impl Refusal {
     pub(crate) fn into_response_in(self, dialect: Dialect, request_id: &str) -> Response {
         let body = ingress::error(dialect, &self.told(), request_id);
         self.respond(body)
+    }
+
+    /// With another status, where a dialect has its own.
+    pub(crate) fn respond_with(self, status: StatusCode, body: Vec<u8>) -> Response {
+        Self { status, ..self }.respond(body)
     }
 
     fn respond(self, body: Vec<u8>) -> Response {
@@ -144,7 +168,10 @@ impl Refusal {
 impl IntoResponse for Refusal {
     fn into_response(self) -> Response {
         let body = self.told().openai();
-        self.respond(body)
+        let whole = Whole(self.clone());
+        let mut response = self.respond(body);
+        response.extensions_mut().insert(whole);
+        response
     }
 }
 

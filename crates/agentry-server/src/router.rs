@@ -7,8 +7,8 @@ use axum::{Extension, Router, middleware};
 use http::StatusCode;
 
 use crate::{
-    App, Refusal, approvals, batches, calls, edge, embeddings, files, identity, incidents, models,
-    operate, recommend, status, usage,
+    App, Refusal, approvals, assistants, batches, calls, crons, edge, embeddings, files, identity,
+    incidents, info, models, operate, recommend, status, store_items, threads, usage,
 };
 
 /// All faces behind what every request goes through. A new face is one line here and one in `faces`.
@@ -27,6 +27,11 @@ pub fn router(app: Arc<App>) -> Router {
         .merge(status::routes())
         .merge(usage::routes())
         .merge(identity::routes())
+        .merge(info::routes())
+        .merge(assistants::routes())
+        .merge(threads::routes())
+        .merge(crons::routes())
+        .merge(store_items::routes())
         .fallback(unknown_path)
         .method_not_allowed_fallback(wrong_method)
         .layer(Extension(reading))
@@ -48,6 +53,11 @@ fn paths() -> impl Iterator<Item = &'static str> {
         status::PATHS,
         usage::PATHS,
         identity::PATHS,
+        info::PATHS,
+        assistants::PATHS,
+        threads::PATHS,
+        crons::PATHS,
+        store_items::PATHS,
     ]
     .into_iter()
     .flatten()

@@ -37,6 +37,12 @@ fn every_route_needs_what_it_should() {
     check(get.clone(), "/v1/approvals/{id}", "incidents:read or approvals:decide of main");
     check(post.clone(), "/v1/approvals/{id}", "approvals:decide of main");
     check(post.clone(), "/threads/{id}/runs", "agents:run");
+    check(post.clone(), "/runs/crons", "agents:run");
+    check(post.clone(), "/agents/search", "agents:run");
+    check(delete.clone(), "/assistants/{id}", "agents:run");
+    check(get.clone(), "/store/items", "agents:run");
+    check(get.clone(), "/ok", "nothing");
+    check(get.clone(), "/info", "a caller");
     check(get.clone(), "/v1/audit", "admin or operator");
     check(get.clone(), "/v1/keys", "admin or operator");
     check(delete.clone(), "/v1/users/{id}/data", "admin or operator");

@@ -1,0 +1,246 @@
+//! From what happens to server-sent events: pure, one writer for each listener.
+
+use std::collections::HashMap;
+
+use agentry_core::ThreadId;
+use agentry_core::run::Seq;
+use agentry_core::thread::{EventId, RunStatus};
+use serde_json::{Map, Value, json};
+
+use super::engine::{Part, StateView, TaskView, Wanted, What};
+use super::messages;
+use super::modes::{Mode, Modes};
+use super::show;
+
+/// Writes one listener's events.
+pub(crate) struct Writer {
+    thread: ThreadId,
+    modes: Modes,
+    /// Messages that are being written, by id, for those who want them whole so far.
+    partial: HashMap<String, Value>,
+}
+
+/// More messages at the same time are not put together.
+const PARTIAL_MAX: usize = 256;
+
+impl Writer {
+    pub(crate) fn new(thread: ThreadId, modes: Modes) -> Self {
+        Self { thread, modes, partial: HashMap::new() }
+    }
+
+    pub(crate) fn wanted(&self) -> Wanted {
+        self.modes.wanted()
+    }
+
+    /// The events that `part` is for this listener, perhaps none. The last of them carries its place in the log.
+    pub(crate) fn write(&mut self, part: &Part, out: &mut Vec<u8>) {
+        let events = self.events(part);
+        let last = events.len().saturating_sub(1);
+        for (at, (name, data)) in events.into_iter().enumerate() {
+            let id = part.id.filter(|_| at == last);
+            event(&name, &data, id, out);
+        }
+    }
+
+    fn events(&mut self, part: &Part) -> Vec<(String, Value)> {
+        let Part { id: _, run, at, ns, what } = part;
+        if !ns.is_empty() && !self.modes.subgraphs {
+            return Vec::new();
+        }
+        let mut told = Telling { modes: &self.modes, ns, events: Vec::new() };
+        match what {
+            What::Began => {
+                let data = json!({ "run_id": run, "thread_id": self.thread, "attempt": 1 });
+                told.plain("metadata", data);
+            }
+            What::Values { values, interrupts } => {
+                let mut data = json!(values);
+                if let (false, Some(members)) = (interrupts.is_empty(), data.as_object_mut()) {
+                    members.insert(INTERRUPT.to_owned(), show::interrupts(interrupts));
+                }
+                told.under(Mode::Values, "values", || data);
+            }
+            What::Updated { node, update } => {
+                told.under(Mode::Updates, "updates", || one(node, update.clone()));
+            }
+            What::Asked(interrupts) => {
+                told.under(Mode::Updates, "updates", || {
+                    one(INTERRUPT, show::interrupts(interrupts))
+                });
+            }
+            What::Message { message, metadata } => {
+                told.under(Mode::MessagesTuple, "messages", || json!([message, metadata]));
+                told.langchain(
+                    "on_chat_model_stream",
+                    (part, "model"),
+                    || json!({ "chunk": message }),
+                );
+                if self.modes.has(Mode::Messages) {
+                    whole(&mut self.partial, (message, metadata), &mut told);
+                }
+            }
+            What::Custom(value) => told.under(Mode::Custom, "custom", || value.clone()),
+            What::TaskStarted { task, step, input, triggers } => {
+                let TaskView { id, name, interrupts, .. } = task;
+                let data = json!({
+                    "id": id, "name": name, "input": input, "triggers": triggers,
+                    "interrupts": show::interrupts(interrupts),
+                });
+                told.debug(("task", *step), at, &data);
+                told.under(Mode::Tasks, "tasks", || data);
+                told.langchain("on_chain_start", (part, name), || json!({ "input": input }));
+            }
+            What::TaskEnded { task, step } => {
+                let TaskView { id, name, error, result, interrupts, .. } = task;
+                let data = json!({
+                    "id": id, "name": name, "error": error, "result": result,
+                    "interrupts": show::interrupts(interrupts),
+                });
+                told.debug(("task_result", *step), at, &data);
+                told.under(Mode::Tasks, "tasks", || data);
+                told.langchain("on_chain_end", (part, name), || json!({ "output": result }));
+            }
+            What::Checkpointed(state) => {
+                let data = checkpointed(self.thread, state);
+                told.debug(("checkpoint", state.step), at, &data);
+                told.under(Mode::Checkpoints, "checkpoints", || data);
+            }
+            What::Ended { status, reason } => match failure(*status, reason.as_deref()) {
+                Some(data) => told.plain("error", data),
+                None => told.plain("end", Value::Null),
+            },
+        }
+        told.events
+    }
+}
+
+/// What stands for questions where nodes and channels are named.
+pub(crate) const INTERRUPT: &str = "__interrupt__";
+
+/// Gathers the events of one part.
+struct Telling<'a> {
+    modes: &'a Modes,
+    ns: &'a str,
+    events: Vec<(String, Value)>,
+}
+
+impl Telling<'_> {
+    fn plain(&mut self, name: &str, data: Value) {
+        self.events.push((name.to_owned(), data));
+    }
+
+    fn under(&mut self, mode: Mode, name: &str, data: impl FnOnce() -> Value) {
+        if self.modes.has(mode) {
+            let name = match self.ns {
+                "" => name.to_owned(),
+                ns => format!("{name}|{ns}"),
+            };
+            self.events.push((name, data()));
+        }
+    }
+
+    fn debug(&mut self, (kind, step): (&str, i64), at: &agentry_core::Timestamp, payload: &Value) {
+        self.under(
+            Mode::Debug,
+            "debug",
+            || json!({ "step": step, "timestamp": at, "type": kind, "payload": payload }),
+        );
+    }
+
+    /// The same in the words of LangChain's callbacks.
+    fn langchain(
+        &mut self,
+        event: &str,
+        (part, name): (&Part, &str),
+        data: impl FnOnce() -> Value,
+    ) {
+        self.under(Mode::Events, "events", || {
+            json!({
+                "event": event, "name": name, "run_id": part.run, "tags": [], "parent_ids": [],
+                "metadata": { "langgraph_checkpoint_ns": part.ns }, "data": data(),
+            })
+        });
+    }
+}
+
+/// Each message as it is so far, for those who do not put pieces together themselves.
+fn whole(
+    partial: &mut HashMap<String, Value>,
+    (message, metadata): (&Value, &Map<String, Value>),
+    told: &mut Telling<'_>,
+) {
+    let id = message.get("id").and_then(Value::as_str).unwrap_or_default();
+    if !messages::is_chunk(message) {
+        partial.remove(id);
+        told.under(Mode::Messages, "messages/complete", || json!([message]));
+        return;
+    }
+    if !partial.contains_key(id) {
+        if partial.len() >= PARTIAL_MAX {
+            partial.clear();
+        }
+        told.under(Mode::Messages, "messages/metadata", || {
+            one(id, json!({ "metadata": metadata }))
+        });
+    }
+    let so_far = partial.entry(id.to_owned()).or_insert_with(|| messages::begun(message));
+    messages::add(so_far, message);
+    told.under(Mode::Messages, "messages/partial", || json!([so_far]));
+}
+
+fn checkpointed(thread: ThreadId, state: &StateView) -> Value {
+    let config = |place: &super::engine::CheckpointRef| json!({ "configurable": show::checkpoint(thread, place) });
+    let shown = show::state(thread, state);
+    json!({
+        "config": config(&state.checkpoint),
+        "parent_config": state.parent.as_ref().map(config),
+        "values": state.values,
+        "metadata": show::metadata(thread, state),
+        "next": state.next,
+        "tasks": shown.get("tasks"),
+    })
+}
+
+/// What a caller is told of a run that did not end well; nothing when it did.
+pub(crate) fn failure(status: RunStatus, reason: Option<&str>) -> Option<Value> {
+    let (error, usual) = match status {
+        RunStatus::Pending | RunStatus::Running | RunStatus::Interrupted | RunStatus::Success => {
+            return None;
+        }
+        RunStatus::Error => ("RunFailed", "the run failed"),
+        RunStatus::Timeout => ("RunTimedOut", "the run was not done by its deadline"),
+        RunStatus::Cancelled => ("UserInterrupt", "the run was cancelled"),
+        RunStatus::RolledBack => ("UserRollback", "the run was cancelled and taken back"),
+    };
+    Some(json!({ "error": error, "message": reason.unwrap_or(usual) }))
+}
+
+fn one(name: &str, value: Value) -> Value {
+    Value::Object(Map::from_iter([(name.to_owned(), value)]))
+}
+
+/// One server-sent event.
+pub(crate) fn event(name: &str, data: &Value, id: Option<EventId>, out: &mut Vec<u8>) {
+    out.extend_from_slice(b"event: ");
+    // A name with a line break would be read as more than a name.
+    out.extend(name.bytes().filter(|byte| !matches!(byte, b'\n' | b'\r')));
+    out.extend_from_slice(b"\ndata: ");
+    out.extend_from_slice(data.to_string().as_bytes());
+    if let Some(EventId { seq, index }) = id {
+        out.extend_from_slice(format!("\nid: {}-{index}", seq.0).as_bytes());
+    }
+    out.extend_from_slice(b"\n\n");
+}
+
+/// Where a listener has been, as it says; `-1`, `0` and `-` are before the first.
+pub(crate) fn place(id: &str) -> Option<EventId> {
+    let id = id.trim();
+    if matches!(id, "" | "-" | "-1" | "0") {
+        return Some(EventId::default());
+    }
+    let (seq, index) = id.split_once('-')?;
+    Some(EventId { seq: Seq(seq.parse().ok()?), index: index.parse().ok()? })
+}
+
+#[cfg(test)]
+mod tests;

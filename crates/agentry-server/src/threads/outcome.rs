@@ -1,0 +1,95 @@
+//! How a run ended, for whoever waits for it.
+
+use agentry_core::run::Values;
+use agentry_core::thread::{EventId, Run, RunStatus};
+use futures_util::StreamExt as _;
+use serde_json::{Map, Value, json};
+
+use super::engine::{Follow, InterruptView, Wanted, What};
+use super::wish::Words;
+use super::{Threading, frames, messages, show};
+use crate::Refusal;
+
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Outcome {
+    /// The thread's state when the run ended.
+    pub(crate) values: Values,
+    pub(crate) interrupts: Vec<InterruptView>,
+    pub(crate) status: RunStatus,
+    pub(crate) reason: Option<String>,
+}
+
+/// Waits for the end of a run.
+pub(crate) async fn of(threading: &Threading, run: &Run) -> Result<Outcome, Refusal> {
+    let follow = Follow {
+        thread: run.thread,
+        run: Some(run.id),
+        after: EventId::default(),
+        wanted: Wanted { values: true, ..Wanted::default() },
+    };
+    let mut parts = threading.engine.follow(follow).await?;
+    let (mut values, mut interrupts) = (Values::new(), Vec::new());
+    while let Some(part) = parts.next().await {
+        let part = part?;
+        match part.what {
+            What::Values { values: newer, interrupts: asked } if part.ns.is_empty() => {
+                (values, interrupts) = (newer, asked);
+            }
+            What::Ended { status, reason } => {
+                return Ok(Outcome { values, interrupts, status, reason });
+            }
+            What::Began
+            | What::Values { .. }
+            | What::Updated { .. }
+            | What::Asked(_)
+            | What::Message { .. }
+            | What::Custom(_)
+            | What::TaskStarted { .. }
+            | What::TaskEnded { .. }
+            | What::Checkpointed(_) => {}
+        }
+    }
+    let message = "the run's events ended before the run did: ask again";
+    Err(Refusal::new(http::StatusCode::SERVICE_UNAVAILABLE, "run_unobserved", message))
+}
+
+impl Outcome {
+    pub(crate) fn shown(&self, words: Words, run: &Run) -> Value {
+        match words {
+            Words::LangGraph => self.langgraph(),
+            Words::AgentProtocol => self.agent_protocol(run),
+        }
+    }
+
+    /// The state, or why there is none.
+    fn langgraph(&self) -> Value {
+        if let Some(failure) = frames::failure(self.status, self.reason.as_deref()) {
+            return json!({ "__error__": failure });
+        }
+        let mut shown = json!(self.values);
+        if let (false, Some(members)) = (self.interrupts.is_empty(), shown.as_object_mut()) {
+            members.insert(frames::INTERRUPT.to_owned(), show::interrupts(&self.interrupts));
+        }
+        shown
+    }
+
+    /// The run, the state, and apart from it what was said.
+    fn agent_protocol(&self, run: &Run) -> Value {
+        let mut values: Map<String, Value> =
+            self.values.iter().map(|(name, value)| (name.clone(), value.clone())).collect();
+        let said = match values.get("messages") {
+            Some(Value::Array(said)) => Some(said.iter().map(messages::with_role).collect()),
+            Some(_) | None => None::<Value>,
+        };
+        let run = Run { status: self.status, reason: self.reason.clone(), ..run.clone() };
+        let mut shown = json!({ "run": show::run(&run) });
+        if let Some(members) = shown.as_object_mut() {
+            if let Some(said) = said {
+                values.shift_remove("messages");
+                members.insert("messages".to_owned(), said);
+            }
+            members.insert("values".to_owned(), values.into());
+        }
+        shown
+    }
+}
