@@ -6,8 +6,12 @@ use agentry_testkit::on_every_kind;
 
 mod kinds;
 mod server;
+mod threads;
 
+agentry_testkit::for_each_assistants_test!(on_every_kind);
 agentry_testkit::for_each_batches_test!(on_every_kind);
+agentry_testkit::for_each_crons_test!(on_every_kind);
 agentry_testkit::for_each_idempotency_test!(on_every_kind);
+agentry_testkit::for_each_items_test!(on_every_kind);
 agentry_testkit::for_each_key_test!(on_every_kind);
 agentry_testkit::for_each_ledger_test!(on_every_kind);

@@ -156,7 +156,7 @@ pub async fn a_thread_at_rest_is_taken_by_one(kind: &impl Kind<Store: Store>) {
     store.renew("w", at(145), at(200)).await.unwrap();
     check_signal(&store, 4, Signal::Message(message(1)), Signalled::Accepted).await;
     assert_eq!(claim_ids(&store, claim("u", 160)).await, []);
-    assert_eq!(store.mail("w").await, Ok(vec![thread_id(4)]));
+    assert!(store.mail("w").await.unwrap().contains(&thread_id(4)));
     let update = Commit { next: rest(Rest::Interrupted, None), ..commit(&taken, 3) };
     assert_eq!(store.commit(update).await, Ok(applied(false, true)));
     assert_eq!(claim_ids(&store, claim("u", 160)).await, [thread_id(4)], "the message is there");
