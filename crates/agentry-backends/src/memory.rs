@@ -19,9 +19,12 @@ use threads::Book;
 
 pub use shared::MemoryShared;
 
+mod assistants;
 mod batches;
 mod chronicle;
+mod crons;
 mod idempotency;
+mod items;
 mod keys;
 mod ledger;
 mod model;
@@ -35,6 +38,9 @@ pub struct MemoryStore {
     requests: Mutex<idempotency::Requests>,
     batches: Mutex<batches::Kept>,
     keys: Mutex<Keys>,
+    items: Mutex<items::Shelves>,
+    assistants: Mutex<assistants::Staff>,
+    crons: Mutex<crons::Calendar>,
 }
 
 /// What one intake may touch all of.

@@ -10,9 +10,12 @@ use agentry_core::{Code, Failure, Fault, Retry};
 use pool::Pool;
 use settings::Settings;
 
+mod assistants;
 mod audit;
 mod batches;
+mod crons;
 mod idempotency;
+mod items;
 mod keys;
 mod ledger;
 mod migrate;
@@ -21,12 +24,15 @@ mod settings;
 mod tls;
 
 /// What each port needs in the database. A new port adds its own.
-const MIGRATIONS: [&migrate::List; 5] = [
+const MIGRATIONS: [&migrate::List; 8] = [
     &ledger::MIGRATIONS,
     &idempotency::MIGRATIONS,
     &audit::MIGRATIONS,
     &keys::MIGRATIONS,
     &batches::MIGRATIONS,
+    &items::MIGRATIONS,
+    &assistants::MIGRATIONS,
+    &crons::MIGRATIONS,
 ];
 
 /// Cheap to clone; all clones share one pool of connections.

@@ -23,9 +23,12 @@ use writer::Queue;
 
 pub use schema::OpenError;
 
+mod assistants;
 mod batches;
 mod command;
+mod crons;
 mod idempotency;
+mod items;
 mod keys;
 mod ledger;
 mod read;

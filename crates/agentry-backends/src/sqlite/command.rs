@@ -6,8 +6,11 @@ use agentry_core::store::{Claim, Error, Intake, Signal, Signalled, Submitted};
 use agentry_core::{RunId, Timestamp, audit, run};
 use serde::Serialize;
 
+use super::assistants::{Staffed, Staffing};
 use super::batches::{Batched, Batching};
+use super::crons::{Timed, Timing};
 use super::idempotency::{Answered, Answering};
+use super::items::Shelving;
 use super::keys::Keeping;
 use super::ledger::{Booked, Bookkeeping};
 
@@ -27,6 +30,9 @@ pub(super) enum Command {
     Answering(Answering),
     Batching(Batching),
     Keeping(Keeping),
+    Shelving(Shelving),
+    Staffing(Staffing),
+    Timing(Timing),
 }
 
 /// What a command has come to; one kind for each kind of command.
@@ -41,6 +47,9 @@ pub(super) enum Outcome {
     Answered(Answered),
     Batched(Batched),
     Kept(Changed),
+    Shelved(u64),
+    Staffed(Staffed),
+    Timed(Timed),
     Refused(String),
 }
 
@@ -225,6 +234,9 @@ impl Command {
             Self::Answering(answering) => answering.bytes(),
             Self::Batching(batching) => batching.bytes(),
             Self::Keeping(keeping) => keeping.bytes(),
+            Self::Shelving(shelving) => shelving.bytes(),
+            Self::Staffing(staffing) => staffing.bytes(),
+            Self::Timing(timing) => timing.bytes(),
             Self::Claim(_)
             | Self::Renew { .. }
             | Self::Release { .. }

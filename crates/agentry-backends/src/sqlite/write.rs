@@ -89,6 +89,9 @@ impl Transaction<'_> {
                 answering.apply(self.connection).map(Outcome::Answered)
             }
             Command::Batching(batching) => batching.apply(self.connection).map(Outcome::Batched),
+            Command::Shelving(shelving) => shelving.apply(self.connection).map(Outcome::Shelved),
+            Command::Staffing(staffing) => staffing.apply(self.connection).map(Outcome::Staffed),
+            Command::Timing(timing) => timing.apply(self.connection).map(Outcome::Timed),
             Command::Keeping(keeping) => {
                 let changed = keeping.apply(self.connection)?;
                 if let Changed::Done(_) = changed {
