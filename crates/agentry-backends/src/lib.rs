@@ -17,6 +17,7 @@ pub mod webhook;
 mod delivery;
 mod hints;
 mod keyed;
+mod large;
 
 #[cfg(test)]
 mod scripted;

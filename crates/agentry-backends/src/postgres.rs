@@ -18,18 +18,21 @@ mod idempotency;
 mod items;
 mod keys;
 mod ledger;
+mod log;
 mod migrate;
 mod pool;
 mod settings;
+mod threads;
 mod tls;
 
 /// What each port needs in the database. A new port adds its own.
-const MIGRATIONS: [&migrate::List; 8] = [
+const MIGRATIONS: &[&migrate::List] = &[
     &ledger::MIGRATIONS,
     &idempotency::MIGRATIONS,
     &audit::MIGRATIONS,
     &keys::MIGRATIONS,
     &batches::MIGRATIONS,
+    &threads::MIGRATIONS,
     &items::MIGRATIONS,
     &assistants::MIGRATIONS,
     &crons::MIGRATIONS,
@@ -39,6 +42,7 @@ const MIGRATIONS: [&migrate::List; 8] = [
 #[derive(Clone)]
 pub struct PostgresStore {
     pool: Arc<Pool>,
+    writer: threads::Writer,
 }
 
 impl PostgresStore {
@@ -47,8 +51,10 @@ impl PostgresStore {
     pub async fn open(url: &str) -> Result<Self, OpenError> {
         let settings: Settings = url.parse()?;
         let pool = Pool::new(settings);
-        migrate::run(&pool, &MIGRATIONS).await?;
-        Ok(Self { pool: Arc::new(pool) })
+        migrate::run(&pool, MIGRATIONS).await?;
+        let pool = Arc::new(pool);
+        let writer = threads::Writer::start(&pool);
+        Ok(Self { pool, writer })
     }
 }
 

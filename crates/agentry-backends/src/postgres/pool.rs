@@ -9,11 +9,12 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use agentry_core::store::Error;
+use futures_util::future::{join_all, join3};
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 use tokio_postgres::error::SqlState;
 use tokio_postgres::types::ToSql;
-use tokio_postgres::{Client, Row, Statement};
+use tokio_postgres::{Client, Config, Row, Statement};
 use tokio_util::task::TaskTracker;
 
 use super::settings::Settings;
@@ -27,6 +28,11 @@ const ANSWER: Duration = Duration::from_secs(15);
 /// How often a statement is sent again that the server undid for the sake of another.
 const UNDONE_MAX: u32 = 5;
 
+/// Plans that are right whatever the tables hold: through indexes, made once. What the server believes about a new table
+/// says nothing about it a second later.
+const PLANS: &str = "-c plan_cache_mode=force_generic_plan -c enable_seqscan=off -c enable_hashjoin=off \
+                     -c enable_mergejoin=off -c enable_bitmapscan=off -c jit=off";
+
 pub(super) type Values<'a> = &'a [&'a (dyn ToSql + Sync)];
 
 pub(super) struct Pool {
@@ -36,13 +42,14 @@ pub(super) struct Pool {
     tasks: TaskTracker,
 }
 
-struct Connection {
+/// One way to the server, with the statements that were prepared on it.
+pub(super) struct Connection {
     client: Client,
     statements: HashMap<&'static str, Statement>,
 }
 
 /// Where a call has failed decides what is known.
-enum Failed {
+pub(super) enum Failed {
     /// The connection was of no use; nothing was asked.
     Before(tokio_postgres::Error),
     /// The server refused.
@@ -98,6 +105,42 @@ impl Pool {
         Ok(row.get::<_, i64>(0).unsigned_abs())
     }
 
+    /// Several statements that see the same state of the database. They are sent together, so they take as long as one.
+    pub(super) async fn read(
+        &self,
+        questions: &[(&'static str, Values<'_>)],
+    ) -> Result<Vec<Vec<Row>>, Error> {
+        let permit = timeout(ADMISSION, self.permits.acquire()).await;
+        let Ok(Ok(_permit)) = permit else { return Err(Error::Overloaded) };
+        loop {
+            let known = self.pop();
+            let fresh = known.is_none();
+            let mut connection = match known {
+                Some(connection) => connection,
+                None => self.connect().await.map_err(Error::Unavailable)?,
+            };
+            match connection.read(questions).await {
+                Ok(rows) => {
+                    self.idle().push(connection);
+                    return Ok(rows);
+                }
+                // What only reads may be asked again.
+                Err(Failed::Before(_) | Failed::Unanswered(_)) if !fresh => {}
+                Err(Failed::Before(problem) | Failed::Refused(problem)) => {
+                    return Err(describe(&problem));
+                }
+                Err(Failed::Unanswered(reason)) => return Err(Error::Unavailable(reason)),
+            }
+        }
+    }
+
+    /// Decides about several rows in one transaction; whoever drops it before [`Session::commit`] has changed nothing.
+    pub(super) async fn session(&self) -> Result<Session, Error> {
+        let mut connection = self.connect().await.map_err(Error::Unavailable)?;
+        connection.statement_free("BEGIN").await?;
+        Ok(Session { connection })
+    }
+
     async fn try_query(
         &self,
         sql: &'static str,
@@ -121,7 +164,11 @@ impl Pool {
 
     /// A new connection, outside of the pool. Its end ends the task that drives it.
     pub(super) async fn open(&self) -> Result<Client, String> {
-        let connecting = self.settings.config.connect(self.settings.tls.clone());
+        self.open_as(&self.settings.config).await
+    }
+
+    async fn open_as(&self, config: &Config) -> Result<Client, String> {
+        let connecting = config.connect(self.settings.tls.clone());
         let connected = timeout(CONNECT, connecting).await;
         let connected = connected.map_err(|_| "it does not answer".to_owned())?;
         let (client, driver) = connected.map_err(|problem| untrusted(explain(&problem)))?;
@@ -140,6 +187,20 @@ impl Pool {
         Ok(Connection { client, statements: HashMap::new() })
     }
 
+    /// One for statements whose plans must never read a table from end to end, outside of the pool.
+    pub(super) async fn connect_writer(&self) -> Result<Connection, String> {
+        let mut config = self.settings.config.clone();
+        let options = config.get_options().unwrap_or_default().to_owned();
+        config.options(format!("{options} {PLANS}"));
+        let client = self.open_as(&config).await;
+        let client = client.map_err(|reason| format!("{}: {reason}", self.settings.server()))?;
+        Ok(Connection { client, statements: HashMap::new() })
+    }
+
+    pub(super) fn tasks(&self) -> &TaskTracker {
+        &self.tasks
+    }
+
     fn pop(&self) -> Option<Connection> {
         let mut idle = self.idle();
         while let Some(connection) = idle.pop() {
@@ -156,27 +217,99 @@ impl Pool {
 }
 
 impl Connection {
-    async fn query(&mut self, sql: &'static str, values: Values<'_>) -> Result<Vec<Row>, Failed> {
-        let statement = match self.statements.get(sql) {
-            Some(statement) => statement.clone(),
-            None => {
-                let prepared = timeout(ANSWER, self.client.prepare(sql)).await;
-                let late = |_| Failed::Unanswered("the database does not answer".to_owned());
-                let statement =
-                    prepared.map_err(late)?.map_err(|problem| match problem.as_db_error() {
-                        Some(_) if !is_farewell(&problem) => Failed::Refused(problem),
-                        Some(_) | None => Failed::Before(problem),
-                    })?;
-                self.statements.insert(sql, statement.clone());
-                statement
-            }
-        };
+    pub(super) async fn query(
+        &mut self,
+        sql: &'static str,
+        values: Values<'_>,
+    ) -> Result<Vec<Row>, Failed> {
+        let statement = self.prepare(sql).await?;
         match timeout(ANSWER, self.client.query(&statement, values)).await {
-            Ok(Ok(rows)) => Ok(rows),
-            Ok(Err(problem)) if problem.as_db_error().is_some() => Err(refusal(problem)),
-            Ok(Err(problem)) => Err(Failed::Unanswered(explain(&problem))),
+            Ok(answer) => answer.map_err(failed),
             Err(_) => Err(Failed::Unanswered("the database has not answered in time".to_owned())),
         }
+    }
+
+    pub(super) fn is_closed(&self) -> bool {
+        self.client.is_closed()
+    }
+
+    async fn prepare(&mut self, sql: &'static str) -> Result<Statement, Failed> {
+        if let Some(statement) = self.statements.get(sql) {
+            return Ok(statement.clone());
+        }
+        let prepared = timeout(ANSWER, self.client.prepare(sql)).await;
+        let late = |_| Failed::Unanswered("the database does not answer".to_owned());
+        let statement = prepared.map_err(late)?.map_err(|problem| match problem.as_db_error() {
+            Some(_) if !is_farewell(&problem) => Failed::Refused(problem),
+            Some(_) | None => Failed::Before(problem),
+        })?;
+        self.statements.insert(sql, statement.clone());
+        Ok(statement)
+    }
+
+    async fn read(
+        &mut self,
+        questions: &[(&'static str, Values<'_>)],
+    ) -> Result<Vec<Vec<Row>>, Failed> {
+        let mut prepared = Vec::with_capacity(questions.len());
+        for (sql, values) in questions {
+            prepared.push((self.prepare(sql).await?, *values));
+        }
+        let client = &self.client;
+        let begin = client.batch_execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY");
+        // Polled in this order, and so sent in this order.
+        let rows = prepared.iter().map(|(statement, values)| client.query(statement, values));
+        let all = async {
+            let (begun, rows, ended) =
+                join3(begin, join_all(rows), client.batch_execute("COMMIT")).await;
+            begun?;
+            let rows = rows.into_iter().collect::<Result<Vec<_>, _>>()?;
+            ended?;
+            Ok(rows)
+        };
+        match timeout(ANSWER, all).await {
+            Ok(answer) => answer.map_err(failed),
+            Err(_) => Err(Failed::Unanswered("the database has not answered in time".to_owned())),
+        }
+    }
+
+    async fn statement_free(&mut self, sql: &str) -> Result<(), Error> {
+        let done = timeout(ANSWER, self.client.batch_execute(sql)).await;
+        let late = |_| Error::Ambiguous("the database has not answered in time".to_owned());
+        done.map_err(late)?.map_err(|problem| match failed(problem) {
+            Failed::Before(problem) | Failed::Refused(problem) => describe(&problem),
+            Failed::Unanswered(reason) => Error::Ambiguous(reason),
+        })
+    }
+}
+
+/// One transaction on a connection of its own.
+pub(super) struct Session {
+    connection: Connection,
+}
+
+impl Session {
+    pub(super) async fn query(
+        &mut self,
+        sql: &'static str,
+        values: Values<'_>,
+    ) -> Result<Vec<Row>, Error> {
+        self.connection.query(sql, values).await.map_err(|failed| match failed {
+            Failed::Before(problem) | Failed::Refused(problem) => describe(&problem),
+            // Nothing counts before the commit.
+            Failed::Unanswered(reason) => Error::Unavailable(reason),
+        })
+    }
+
+    pub(super) async fn commit(mut self) -> Result<(), Error> {
+        self.connection.statement_free("COMMIT").await
+    }
+}
+
+fn failed(problem: tokio_postgres::Error) -> Failed {
+    match problem.as_db_error() {
+        Some(_) => refusal(problem),
+        None => Failed::Unanswered(explain(&problem)),
     }
 }
 
@@ -205,7 +338,7 @@ fn is_farewell(problem: &tokio_postgres::Error) -> bool {
 }
 
 /// It was rolled back for the sake of another transaction, and may be sent again.
-fn is_undone(problem: &tokio_postgres::Error) -> bool {
+pub(super) fn is_undone(problem: &tokio_postgres::Error) -> bool {
     problem.code().is_some_and(|code| code.code().starts_with("40"))
 }
 
@@ -218,7 +351,7 @@ pub(super) fn explain(problem: &tokio_postgres::Error) -> String {
     }
 }
 
-fn describe(problem: &tokio_postgres::Error) -> Error {
+pub(super) fn describe(problem: &tokio_postgres::Error) -> Error {
     let reason = explain(problem);
     let class = problem.code().and_then(|code| code.code().get(..2));
     match class {

@@ -14,6 +14,8 @@ use super::tls::Tls;
 const SCHEMA: &str = "agentry";
 const CONNECTIONS: usize = 8;
 const CONNECTIONS_MAX: usize = 1_000;
+const WRITERS: usize = 3;
+const WRITERS_MAX: usize = 16;
 /// A name that PostgreSQL does not cut off.
 const NAME_BYTES_MAX: usize = 63;
 /// How long one attempt to connect may take.
@@ -28,6 +30,18 @@ pub(super) struct Settings {
     pub tls: Tls,
     pub schema: String,
     pub connections: usize,
+    /// Connections that only write what concerns threads.
+    pub writers: usize,
+    pub clock: Clock,
+}
+
+/// Whose clock says whether a lease is over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Clock {
+    /// The server's: the only one that all instances share.
+    Database,
+    /// That of whoever asks, for simulations that bring their own time.
+    Caller,
 }
 
 impl Settings {
@@ -56,6 +70,8 @@ impl FromStr for Settings {
         }
         let mut schema = SCHEMA.to_owned();
         let mut connections = CONNECTIONS;
+        let mut writers = WRITERS;
+        let mut clock = Clock::Database;
         let mut authority = None;
         let mut rest = Vec::new();
         for (name, value) in url.query_pairs() {
@@ -66,6 +82,14 @@ impl FromStr for Settings {
                     connections = count
                         .ok_or_else(|| invalid("`connections` is not a number from 1 to 1000"))?;
                 }
+                ("writers", count) => {
+                    let count = count.parse().ok().filter(|it| (1..=WRITERS_MAX).contains(it));
+                    writers =
+                        count.ok_or_else(|| invalid("`writers` is not a number from 1 to 16"))?;
+                }
+                ("clock", "database") => clock = Clock::Database,
+                ("clock", "caller") => clock = Clock::Caller,
+                ("clock", _) => return Err(invalid("`clock` is neither `database` nor `caller`")),
                 ("sslrootcert", path) => authority = Some(PathBuf::from(path)),
                 // With TLS the certificate is always verified.
                 ("sslmode", "verify-ca" | "verify-full") => {
@@ -94,7 +118,7 @@ impl FromStr for Settings {
             "-c search_path={schema} -c statement_timeout={STATEMENT_MS} \
              -c lock_timeout={STATEMENT_MS} -c idle_in_transaction_session_timeout={STATEMENT_MS}"
         ));
-        Ok(Self { config, tls, schema, connections })
+        Ok(Self { config, tls, schema, connections, writers, clock })
     }
 }
 
