@@ -232,7 +232,7 @@ impl World {
         let opened = self.random.one_in(5).then(|| {
             let id = format!("q{}", self.random.below(3));
             let deadline = self.random.one_in(2).then(|| self.now + self.random.below(30));
-            let run = run.unwrap_or(run_id(1));
+            let run = run.unwrap_or_else(|| run_id(1));
             agentry_core::thread::Interrupt { thread, run, ..question(1, &id, deadline) }
         });
         let mut closed = Vec::new();
