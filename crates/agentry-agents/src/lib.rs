@@ -2,4 +2,6 @@
 //!
 //! It serves nothing over HTTP and stores nothing: whoever runs an agent keeps what came of it.
 
+pub mod adaptive;
 pub mod react;
+pub mod tasks;
