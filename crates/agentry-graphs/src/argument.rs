@@ -91,7 +91,8 @@ impl Argument {
                 Value::Array(items.collect::<Result<_, _>>()?)
             }
             Self::Object(fields) => {
-                let fields = fields.iter().map(|(name, value)| Ok((name.clone(), value.value(given)?)));
+                let fields =
+                    fields.iter().map(|(name, value)| Ok((name.clone(), value.value(given)?)));
                 Value::Object(fields.collect::<Result<Map<_, _>, String>>()?)
             }
         })
@@ -111,7 +112,8 @@ impl Argument {
                 Type::list(items.into_iter().reduce(Type::join).unwrap_or_default())
             }
             Self::Object(fields) => {
-                let known = fields.iter().map(|(name, value)| (name.clone(), value.infer(scope, bad)));
+                let known =
+                    fields.iter().map(|(name, value)| (name.clone(), value.infer(scope, bad)));
                 Type::Object(Fields { known: known.collect(), open: false })
             }
         }
@@ -121,7 +123,9 @@ impl Argument {
 impl Reference {
     fn parse(path: &str) -> Result<Self, Bad> {
         let bad = || Bad {
-            message: format!("`${{{path}}}` names no value: write `${{name}}` or `${{name.field[0]}}`"),
+            message: format!(
+                "`${{{path}}}` names no value: write `${{name}}` or `${{name.field[0]}}`"
+            ),
             range: None,
         };
         let mut parts = path.split('.');
@@ -158,11 +162,13 @@ impl Reference {
             let never = |of: &Type| format!("`{}` leads into {of}", self.shown());
             at = match (step, at) {
                 (_, Type::Any) => return Ok(Type::Any),
-                (Step::Field(name), Type::Object(Fields { known, open })) => match known.get(name) {
-                    Some(of) => of.clone(),
-                    None if open => Type::Any,
-                    None => return Err(format!("`{}`: there is no `{name}`", self.shown())),
-                },
+                (Step::Field(name), Type::Object(Fields { known, open })) => {
+                    match known.get(name) {
+                        Some(of) => of.clone(),
+                        None if open => Type::Any,
+                        None => return Err(format!("`{}`: there is no `{name}`", self.shown())),
+                    }
+                }
                 (Step::Item(_), Type::List(of)) => *of,
                 (_, of) => return Err(never(&of)),
             };

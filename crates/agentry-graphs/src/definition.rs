@@ -36,6 +36,10 @@ pub struct Definition {
     pub output: Option<Spot<Expression>>,
     /// Everything that was written, for the version.
     pub(crate) written: Value,
+    /// Nodes that are there, but could not be read.
+    pub(crate) unread: Vec<String>,
+    /// Edges could not be read.
+    pub(crate) incomplete: bool,
 }
 
 /// Something that was parsed out of a text, and where that text stands.
@@ -183,8 +187,17 @@ pub enum Header {
     Secret(Secret),
 }
 
+impl Header {
+    pub(crate) fn text(&self) -> Option<&Given> {
+        match self {
+            Self::Text(given) => Some(given),
+            Self::Secret(_) => None,
+        }
+    }
+}
+
 /// A secret by its name.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub struct Secret {
     /// `env:NAME` or `file:PATH`.
     pub name: String,

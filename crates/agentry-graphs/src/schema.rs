@@ -13,7 +13,8 @@ const DEPTH_MAX: usize = 32;
 /// More complaints about one value help nobody.
 const COMPLAINTS_MAX: usize = 10;
 /// Words that only explain.
-const NOTES: [&str; 7] = ["$schema", "$id", "title", "description", "default", "examples", "format"];
+const NOTES: [&str; 7] =
+    ["$schema", "$id", "title", "description", "default", "examples", "format"];
 
 /// A schema that was understood.
 #[derive(Debug, Clone)]

@@ -75,11 +75,8 @@ impl Template {
 
     /// The text; `value` tells what a name stands for, if anything.
     pub fn render(&self, value: impl Fn(&str) -> Option<Value>) -> Result<String, String> {
-        let given: BTreeMap<&str, Value> = self
-            .names
-            .iter()
-            .filter_map(|name| Some((name.as_str(), value(name)?)))
-            .collect();
+        let given: BTreeMap<&str, Value> =
+            self.names.iter().filter_map(|name| Some((name.as_str(), value(name)?))).collect();
         let template = self.environment.get_template(NAME).map_err(|error| error.to_string())?;
         let mut output = Bounded { bytes: Vec::new(), full: false };
         let given = minijinja::value::Serde(&given);

@@ -97,12 +97,12 @@ impl Type {
             (Self::Any, _) | (_, Self::Any) => false,
             (Self::Integer, Self::Number) => false,
             (Self::List(one), Self::List(other)) => one.is_never(other),
-            (Self::Object(one), Self::Object(other)) => other.known.iter().any(|(name, wanted)| {
-                match one.known.get(name) {
+            (Self::Object(one), Self::Object(other)) => {
+                other.known.iter().any(|(name, wanted)| match one.known.get(name) {
                     Some(known) => known.is_never(wanted),
                     None => !one.open,
-                }
-            }),
+                })
+            }
             (one, other) => one != other,
         }
     }

@@ -29,10 +29,7 @@ fn a_reference_that_cannot_work_says_so() {
     check("${fetch.rows[7].title}", "`fetch.rows[7].title` has no value here");
     check("${nobody}", "`nobody` has no value here");
     check("a ${name", "`${` has no end; write `$${` for the two letters themselves");
-    check(
-        "${a-b}",
-        "`${a-b}` names no value: write `${name}` or `${name.field[0]}`",
-    );
+    check("${a-b}", "`${a-b}` names no value: write `${name}` or `${name.field[0]}`");
 }
 
 #[test]
@@ -43,7 +40,10 @@ fn a_type_is_known_beforehand() {
     let check = |text: &str, of: Type, expected: &[&str]| {
         let mut bad = Vec::new();
         let argument = Argument::text(text).unwrap();
-        assert_eq!((argument.infer(&scope, &mut bad), bad.as_slice()), (of, &expected.iter().map(|text| (*text).to_owned()).collect::<Vec<_>>()[..]));
+        assert_eq!(
+            (argument.infer(&scope, &mut bad), bad.as_slice()),
+            (of, &expected.iter().map(|text| (*text).to_owned()).collect::<Vec<_>>()[..])
+        );
     };
     check("${user.name}", Type::Text, &[]);
     check("${user.age}", Type::Any, &["`user.age`: there is no `age`"]);

@@ -7,7 +7,10 @@ use agentry_notation::tree::Value as Written;
 use agentry_notation::{At, Place, Problem, Reader, Unreadable, value};
 
 use super::read::{Source, argument, check_key, json, names, template};
-use super::{Agent, Given, Graph, Spot, Header, Http, Human, Kind, Map, Node, OnError, Policy, Prompt, Secret, Tool};
+use super::{
+    Agent, Given, Graph, Header, Http, Human, Kind, Map, Node, OnError, Policy, Prompt, Secret,
+    Spot, Tool,
+};
 use crate::argument::Argument;
 use crate::expression::Expression;
 use crate::schema::Schema;
@@ -109,7 +112,9 @@ fn policy(table: &mut Reader<'_>, kind: &str, outer: Outer) -> Policy {
     policy.on_error = match (on_error, required) {
         (Some(_), Some(At { place, value: false })) => {
             let message = "`required` and `on_error` exclude each other";
-            notes.report(Problem::new(place, message).help("`required = false` is on_error = \"skip\""));
+            notes.report(
+                Problem::new(place, message).help("`required = false` is on_error = \"skip\""),
+            );
             OnError::Skip
         }
         (Some(on_error), _) => on_error,
@@ -231,7 +236,8 @@ fn http(table: &mut Reader<'_>, source: &Source<'_>) -> Option<Http> {
     needs(table, "url", "\"https://example.com/items/${id}\"");
     let url = given(table, source, "url");
     let notes = table.notes();
-    let headers = table.table("headers").map_or_else(Vec::new, |headers| headers_of(headers, source));
+    let headers =
+        table.table("headers").map_or_else(Vec::new, |headers| headers_of(headers, source));
     let body = given(table, source, "body");
     let expect = table.list("expect", |written| {
         let status = value::count(written)?;
@@ -293,7 +299,9 @@ fn headers_of(table: Reader<'_>, source: &Source<'_>) -> Vec<(At<String>, Header
 fn map(table: &mut Reader<'_>, source: &Source<'_>, outer: Outer) -> Option<Map> {
     let notes = table.notes();
     if outer == Outer::Map {
-        table.report("a map inside of a map is not possible: put the inner one into a graph of its own");
+        table.report(
+            "a map inside of a map is not possible: put the inner one into a graph of its own",
+        );
     }
     let over = table.required("over", "\"items\"", value::text);
     let over = over.and_then(|at| source.parse(notes, &at, Expression::parse));
@@ -374,8 +382,8 @@ fn set(
         inner.report("an expression is a string");
         None
     });
-    let values = values.into_iter().filter_map(|(key, at)| {
-        Some((key, source.parse(notes, &at, Expression::parse)?))
-    });
+    let values = values
+        .into_iter()
+        .filter_map(|(key, at)| Some((key, source.parse(notes, &at, Expression::parse)?)));
     Some(values.collect())
 }

@@ -17,9 +17,40 @@ use crate::types::Type;
 
 /// Names that a key of the state cannot have: they mean something else, or nothing can refer to them.
 const TAKEN: [&str; 34] = [
-    "input", "errors", "true", "false", "null", "none", "in", "as", "is", "not", "and", "or", "if", "else",
-    "for", "let", "var", "loop", "while", "break", "const", "continue", "function", "import",
-    "package", "namespace", "return", "void", "self", "size", "int", "string", "double", "bool",
+    "input",
+    "errors",
+    "true",
+    "false",
+    "null",
+    "none",
+    "in",
+    "as",
+    "is",
+    "not",
+    "and",
+    "or",
+    "if",
+    "else",
+    "for",
+    "let",
+    "var",
+    "loop",
+    "while",
+    "break",
+    "const",
+    "continue",
+    "function",
+    "import",
+    "package",
+    "namespace",
+    "return",
+    "void",
+    "self",
+    "size",
+    "int",
+    "string",
+    "double",
+    "bool",
 ];
 const STEPS_MAX: u32 = 1_000;
 const NAME_LETTERS_MAX: usize = 64;
@@ -93,28 +124,37 @@ pub(crate) fn read(
     stem: &str,
     source: &Source<'_>,
     written: Value,
-) -> Option<Definition> {
+) -> Definition {
     let notes = root.notes();
     let name = root.read("name", value::text);
     let name = name.unwrap_or_else(|| At { place: Place::Nowhere, value: stem.to_owned() });
     check_name(notes, &name, "a graph");
     let input = root.table("input").map(|table| {
         let fields = table.all_or_tables(|written| named_type(written).map(plain), field);
-        fields.into_iter().map(|(name, at)| (name.value, Field { place: name.place, ..at.value })).collect()
+        fields
+            .into_iter()
+            .map(|(name, at)| (name.value, Field { place: name.place, ..at.value }))
+            .collect()
     });
     let state = root.table("state").map(keys).unwrap_or_default();
-    let nodes: BTreeMap<_, _> = root.table("nodes").map_or_else(BTreeMap::new, |table| {
-        table.tables().into_iter().filter_map(|table| {
-            let at = At { place: table.place().clone(), value: table.key().to_owned() };
-            check_node_name(notes, &at);
-            Some((at.value, node::read(table, source, node::Outer::Graph)?))
-        }).collect()
-    });
+    let (mut nodes, mut unread) = (BTreeMap::new(), Vec::new());
+    for table in root.table("nodes").map(Reader::tables).unwrap_or_default() {
+        let at = At { place: table.place().clone(), value: table.key().to_owned() };
+        check_node_name(notes, &at);
+        match node::read(table, source, node::Outer::Graph) {
+            Some(node) => {
+                nodes.insert(at.value, node);
+            }
+            None => unread.push(at.value),
+        }
+    }
     if nodes.len() > NODES_MAX {
         root.report(format!("there are more than {NODES_MAX} nodes"));
     }
-    let mut edges: Vec<Edge> =
-        root.each("edges").into_iter().filter_map(|table| edge(table, source)).collect();
+    let tables = root.each("edges");
+    let count = tables.len();
+    let mut edges: Vec<Edge> = tables.into_iter().filter_map(|table| edge(table, source)).collect();
+    let incomplete = edges.len() < count;
     if let Some(chain) = root.list("chain", value::text) {
         edges.extend(chain.value.windows(2).filter_map(|pair| {
             let [from, to] = pair else { return None };
@@ -138,9 +178,11 @@ pub(crate) fn read(
         edges,
         output: output.and_then(|at| source.parse(notes, &at, Expression::parse)),
         written,
+        unread,
+        incomplete,
     };
     root.finish();
-    Some(definition)
+    definition
 }
 
 fn check_name(notes: &Notes<'_>, name: &At<String>, what: &str) {
@@ -256,7 +298,8 @@ fn check_reducer(notes: &Notes<'_>, reducer: &Reducer, of: &At<Type>) {
     };
     if of.value.is_never(&wanted) || of.value == Type::Any {
         let message = format!("`{word}` is for {wanted}, not for {}", of.value);
-        notes.report(Problem::new(of.place.clone(), message).help("choose another reducer or type"));
+        notes
+            .report(Problem::new(of.place.clone(), message).help("choose another reducer or type"));
     }
 }
 
@@ -315,7 +358,9 @@ fn edge(mut table: Reader<'_>, source: &Source<'_>) -> Option<Edge> {
     let otherwise = table.read("otherwise", value::flag);
     let place = table.place().clone();
     let when = match (when, otherwise.map(|at| (at.value, at.place))) {
-        (Some(at), None | Some((false, _))) => When::Holds(source.parse(notes, &at, Expression::parse)?),
+        (Some(at), None | Some((false, _))) => {
+            When::Holds(source.parse(notes, &at, Expression::parse)?)
+        }
         (Some(_), Some((true, place))) => {
             notes.report(Problem::new(place, "`otherwise` and `when` exclude each other"));
             return None;
@@ -334,11 +379,7 @@ fn edge(mut table: Reader<'_>, source: &Source<'_>) -> Option<Edge> {
 }
 
 /// A value with references in it.
-pub(super) fn argument(
-    notes: &Notes<'_>,
-    source: &Source<'_>,
-    at: &At<Written>,
-) -> Option<Given> {
+pub(super) fn argument(notes: &Notes<'_>, source: &Source<'_>, at: &At<Written>) -> Option<Given> {
     let mut leaves = Vec::new();
     let value = convert(notes, source, (&at.place, &at.value), &mut leaves)?;
     Some(Given { place: at.place.clone(), value, leaves })
@@ -358,7 +399,8 @@ fn convert(
             Some(leaf.value)
         }
         Written::List(items) => {
-            let items = items.iter().map(|it| convert(notes, source, (&it.place, &it.value), leaves));
+            let items =
+                items.iter().map(|it| convert(notes, source, (&it.place, &it.value), leaves));
             items.collect::<Option<_>>().map(Argument::List)
         }
         Written::Table(table) => {

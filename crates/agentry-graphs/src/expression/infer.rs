@@ -2,8 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use cel::common::ast::{CallExpr, ComprehensionExpr, EntryExpr, Expr, IdedExpr, LiteralValue, SelectExpr};
 use cel::common::ast::operators as op;
+use cel::common::ast::{
+    CallExpr, ComprehensionExpr, EntryExpr, Expr, IdedExpr, LiteralValue, SelectExpr,
+};
 
 use super::Expression;
 use crate::template::Bad;
@@ -105,7 +107,8 @@ impl Infer<'_> {
         if let Some(found) = bound.map(|(_, of)| of).or_else(|| self.scope.get(name)) {
             return found.clone();
         }
-        if !["int", "uint", "double", "string", "bool", "list", "map", "null_type"].contains(&name) {
+        if !["int", "uint", "double", "string", "bool", "list", "map", "null_type"].contains(&name)
+        {
             self.wrong(at, format!("there is no `{name}` in the state"));
         }
         Type::Any
@@ -239,7 +242,8 @@ impl Infer<'_> {
                 _ => self.no_arithmetic(at, name, one, other),
             },
             (Type::Integer, Type::Number) | (Type::Number, Type::Integer) => {
-                let message = "a whole number and one with a fraction do not mix: write double(x) or 2.0";
+                let message =
+                    "a whole number and one with a fraction do not mix: write double(x) or 2.0";
                 self.wrong(at, message.to_owned());
                 Type::Number
             }

@@ -101,10 +101,6 @@ fn what_can_never_work_is_found_beforehand() {
         Type::Number,
         &[("*", "a whole number and one with a fraction do not mix: write double(x) or 2.0")],
     );
-    check(
-        "answer.reason",
-        Type::Any,
-        &[(".", "there is no `reason` here; there are `decision`")],
-    );
+    check("answer.reason", Type::Any, &[(".", "there is no `reason` here; there are `decision`")]);
     check("notes.all(n, n > 3)", Type::Bool, &[(">", "a string and an integer have no order")]);
 }

@@ -42,7 +42,8 @@ fn a_template_is_bounded() {
 
 #[test]
 fn a_template_knows_its_names() {
-    let template =
-        Template::parse("{% set a = 1 %}{{ a }}{{ b.c }}{% for d in e %}{{ d }}{% endfor %}{{ range(f) }}");
+    let template = Template::parse(
+        "{% set a = 1 %}{{ a }}{{ b.c }}{% for d in e %}{{ d }}{% endfor %}{{ range(f) }}",
+    );
     assert_eq!(template.unwrap().names(), ["b", "e", "f"]);
 }

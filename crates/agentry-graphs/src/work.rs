@@ -1,0 +1,157 @@
+//! What the kinds of nodes do.
+
+use std::fmt;
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use agentry_core::model::{Caching, CallContext};
+use agentry_core::{Failure, Retry, Timestamp};
+use agentry_engine::{Ask, Class, NodeContext, NodeError, Reply, effect};
+use async_trait::async_trait;
+use serde_json::Value;
+use tokio::time::Instant;
+
+use crate::ports::Ports;
+use crate::view::View;
+
+mod agent;
+mod graph;
+mod http;
+pub(crate) mod human;
+mod map;
+mod prompt;
+mod set;
+mod tool;
+
+pub(crate) use agent::AgentWork;
+pub(crate) use graph::GraphWork;
+pub(crate) use http::HttpWork;
+pub(crate) use human::HumanWork;
+pub(crate) use map::MapWork;
+pub(crate) use prompt::PromptWork;
+pub(crate) use set::SetWork;
+pub(crate) use tool::ToolWork;
+
+/// The inside of a node.
+#[async_trait]
+pub(crate) trait Work: Send + Sync {
+    /// What it asks of the outside. Where that is the same, so may be what it comes to.
+    fn call(&self, view: &View<'_>) -> Result<Option<Value>, String> {
+        let _ = view;
+        Ok(None)
+    }
+
+    async fn run(&self, visit: &Visit<'_>, view: &View<'_>) -> Result<Came, NodeError>;
+}
+
+/// What a visit has come to.
+#[derive(Debug, PartialEq)]
+pub(crate) enum Came {
+    To(Value),
+    /// To several keys at once.
+    Writes(Vec<(String, Value)>),
+    /// To a question, and to nothing before it is answered.
+    Asks(Box<Ask>),
+}
+
+/// One visit of a node: of the run's own graph, of a graph inside of it, or for an item of a list.
+pub(crate) struct Visit<'a> {
+    cx: &'a NodeContext,
+    pub(crate) ports: &'a Ports,
+    /// Sets inner visits apart; empty for a node of the run's own graph.
+    path: String,
+    /// When this attempt is given up.
+    until: Instant,
+}
+
+impl<'a> Visit<'a> {
+    pub(crate) fn new(cx: &'a NodeContext, ports: &'a Ports, within: Duration) -> Self {
+        Self { cx, ports, path: String::new(), until: Instant::now() + within }
+    }
+
+    /// A visit inside of this one.
+    pub(crate) fn inner(&self, step: &str) -> Self {
+        let path = format!("{}{step}/", self.path);
+        Visit { cx: self.cx, ports: self.ports, path, until: self.until }
+    }
+
+    /// Gives up sooner.
+    pub(crate) fn within(&self, span: Duration) -> Self {
+        let until = self.until.min(Instant::now() + span);
+        Visit { cx: self.cx, ports: self.ports, path: self.path.clone(), until }
+    }
+
+    /// Whether the engine knows nothing of this visit: it is neither retried nor stored by itself.
+    pub(crate) fn is_inner(&self) -> bool {
+        !self.path.is_empty()
+    }
+
+    pub(crate) fn attempt(&self) -> u32 {
+        self.cx.attempt()
+    }
+
+    pub(crate) fn now(&self) -> Timestamp {
+        self.cx.now()
+    }
+
+    pub(crate) fn until(&self) -> Instant {
+        self.until
+    }
+
+    pub(crate) fn remaining(&self) -> Duration {
+        self.until.saturating_duration_since(Instant::now())
+    }
+
+    pub(crate) fn tell(&self, kind: &str, detail: Value) {
+        self.cx.tell(kind, detail);
+    }
+
+    /// What an ask or an effect of this visit is known by.
+    pub(crate) fn key(&self, name: &str) -> String {
+        format!("{}{name}", self.path)
+    }
+
+    pub(crate) fn answer(&self, name: &str) -> Option<&Reply> {
+        self.cx.answer(&self.key(name))
+    }
+
+    pub(crate) async fn effect<F, Done, E>(
+        &self,
+        name: &str,
+        class: Class,
+        f: F,
+    ) -> Result<Value, NodeError>
+    where
+        F: FnOnce(String) -> Done + Send,
+        Done: Future<Output = Result<Value, E>> + Send,
+        E: Into<effect::Undone>,
+    {
+        Ok(self.cx.effect(&self.key(name), class, f).await?)
+    }
+
+    pub(crate) fn call_context(&self) -> CallContext {
+        let run: Arc<str> = self.cx.run().to_string().into();
+        let call = format!("{run}/{}/{}", self.cx.node(), self.path);
+        let caller = Arc::clone(&self.ports.caller);
+        CallContext {
+            deadline: Some(self.until.into_std()),
+            run: Some(run),
+            caching: Caching::Allowed,
+            ..CallContext::of(caller, call, "graph")
+        }
+    }
+}
+
+/// As an effect says it: what surely did not happen may be tried again if that can help.
+pub(crate) fn undone<F: Failure>(failure: &F) -> effect::Undone {
+    match failure.retry() {
+        Retry::Never => effect::Undone::Refused(failure.to_string()),
+        Retry::Now | Retry::After(_) => effect::Undone::NotDone(failure.to_string()),
+    }
+}
+
+/// What a definition makes impossible, as nobody could know before.
+pub(crate) fn fatal(problem: impl fmt::Display) -> NodeError {
+    NodeError::fatal(problem)
+}
