@@ -6,13 +6,14 @@ CREATE TABLE items (
   -- Labels with a dot behind each.
   namespace TEXT    NOT NULL,
   key       TEXT    NOT NULL,
-  value     TEXT    NOT NULL,
-  -- What a query is held against, as a list; all of the value when there is none.
-  fields    TEXT,
   created   INTEGER NOT NULL,
   updated   INTEGER NOT NULL,
   ttl       INTEGER,
-  expires   INTEGER
+  expires   INTEGER,
+  -- What a query is held against, as a list; all of the value when there is none.
+  fields    TEXT,
+  -- Last, so that large ones need not be read to get at the rest.
+  value     TEXT    NOT NULL
 ) STRICT;
 CREATE UNIQUE INDEX items_id ON items (tenant, namespace, key);
 CREATE INDEX items_expires ON items (expires) WHERE expires IS NOT NULL;
