@@ -5,13 +5,15 @@ use std::sync::Arc;
 
 use agentry_core::batches::Owner;
 use agentry_core::run::Values;
-use agentry_core::thread::{Absent, Cancel, EventId, Multitask, Priority, RunStatus, Source};
+use agentry_core::thread::{Absent, Cancel, EventId, Multitask, Priority, Run, RunStatus, Source};
 use agentry_core::threads::{At, Signalled, Submitted};
 use agentry_core::{CheckpointId, RunId, ThreadId, Timestamp};
 use async_trait::async_trait;
 use futures_util::Stream;
 use serde_json::{Map, Value};
 
+use super::show::REQUEST;
+use super::who::Who;
 use crate::Refusal;
 
 /// Moves threads on, and says where they stand.
@@ -87,16 +89,14 @@ pub struct Submission {
     pub tenant: String,
     /// Who wants it, as the audit log names it.
     pub actor: String,
-    /// On whose behalf it calls models, also when the caller is long gone.
-    pub owner: Owner,
     /// A second submission of the tenant with the same key answers with the first one's id.
     pub key: Option<String>,
     pub graph: String,
     pub work: Work,
     /// Where to go on from, when not from the head.
     pub from: Option<Place>,
-    /// What nodes may read beside the state: `configurable`, `context`, `recursion_limit`, `tags`.
-    pub config: Map<String, Value>,
+    /// How many supersteps it may take.
+    pub steps_max: Option<u32>,
     pub interrupt_before: Breakpoints,
     pub interrupt_after: Breakpoints,
     pub multitask: Multitask,
@@ -106,6 +106,26 @@ pub struct Submission {
     pub created: Timestamp,
     pub not_before: Option<Timestamp>,
     pub deadline: Option<Timestamp>,
+}
+
+/// What nodes may want to know of the run that they work for; it is kept with the run.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Wanting {
+    /// On whose behalf models are called, also when the caller is long gone.
+    pub owner: Owner,
+    /// `configurable`, `context`, `tags`.
+    pub config: Map<String, Value>,
+}
+
+impl Wanting {
+    /// Nothing for runs that did not come through these faces.
+    #[must_use]
+    pub fn of(run: &Run) -> Option<Self> {
+        let request = run.metadata.get(REQUEST)?;
+        let config = request.get("config").and_then(Value::as_object).cloned();
+        let Who { owner, actor: _ } = Who::read(request.get("owner")?)?;
+        Some(Self { owner, config: config.unwrap_or_default() })
+    }
 }
 
 /// What a run does first.

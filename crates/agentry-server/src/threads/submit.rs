@@ -77,7 +77,13 @@ async fn submit(
     let run = RunId::new(face.clock().now(), face.app.random());
     let kept = wish.kept(&modes);
     let digest = digest(thread, &chosen, &kept);
-    let request = json!({ "assistant_id": chosen.id, "kwargs": kept, "digest": digest });
+    let request = json!({
+        "assistant_id": chosen.id,
+        "kwargs": kept,
+        "digest": digest,
+        "owner": face.who.kept(),
+        "config": config(wish, &chosen),
+    });
     let submission = submission(face, (thread, absent), (wish, key), (run, &chosen, request))?;
     let run = match face.threading.engine.submit(submission).await? {
         Submitted::Created(run) => run,
@@ -121,12 +127,11 @@ fn submission(
         run,
         tenant: face.who.tenant().to_owned(),
         actor: face.who.actor.clone(),
-        owner: face.who.owner.clone(),
         key: key.map(|key| format!("run:{key}")),
         graph: chosen.graph.clone(),
         work: wish.work()?,
         from: wish.from()?,
-        config: config(wish, chosen),
+        steps_max: wish.steps_max()?,
         interrupt_before,
         interrupt_after,
         multitask: wish.multitask()?,

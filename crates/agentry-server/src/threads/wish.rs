@@ -144,6 +144,19 @@ impl Wish {
         Ok(Some(Place { ns, at: At::Checkpoint(checkpoint_id(id)?) }))
     }
 
+    pub(crate) fn steps_max(&self) -> Result<Option<u32>, Refusal> {
+        let limit = self.config.as_ref().and_then(|config| config.get("recursion_limit"));
+        match limit {
+            None | Some(Value::Null) => Ok(None),
+            Some(limit) => match limit.as_u64().and_then(|limit| u32::try_from(limit).ok()) {
+                Some(limit) if limit > 0 => Ok(Some(limit)),
+                Some(_) | None => {
+                    Err(invalid("config.recursion_limit", "it is a whole number of 1 or more"))
+                }
+            },
+        }
+    }
+
     pub(crate) fn multitask(&self) -> Result<Multitask, Refusal> {
         Ok(match self.multitask_strategy.as_deref() {
             None if self.words() == Words::AgentProtocol => Multitask::Reject,
@@ -314,3 +327,6 @@ pub(crate) fn unknown(param: &str, given: &str, known: &str) -> Refusal {
     let given: String = given.chars().take(40).collect();
     invalid(param, &format!("`{given}` is not one of: {known}"))
 }
+
+#[cfg(test)]
+mod tests;

@@ -8,3 +8,5 @@ mod door;
 mod drain;
 #[cfg(test)]
 mod support;
+#[cfg(test)]
+mod threads;

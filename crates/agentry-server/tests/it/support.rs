@@ -50,6 +50,11 @@ pub(crate) struct Server {
 
 impl Server {
     pub(crate) async fn start(settings: Settings) -> Self {
+        Self::start_with(settings, |app| app).await
+    }
+
+    /// With more than the usual faces.
+    pub(crate) async fn start_with(settings: Settings, more: impl FnOnce(App) -> App) -> Self {
         let model = Arc::new(Puppet::new());
         let price = Price {
             input: MicroUsd(1_000_000),
@@ -69,6 +74,7 @@ impl Server {
         );
         let gateway = gateway.unwrap();
         let app = App::new(Arc::new(gateway), metrics, Arc::new(Noon)).settings(settings);
+        let app = more(app);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let addr = listener.local_addr().unwrap();
         let shutdown = CancellationToken::new();
