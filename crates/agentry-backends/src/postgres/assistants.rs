@@ -11,7 +11,7 @@ use serde_json::{Map, Value};
 use tokio_postgres::Row;
 
 use super::pool::Values;
-use super::{PostgresStore, migrate};
+use super::{PostgresStore, is_unknown, migrate};
 
 mod sql;
 
@@ -56,6 +56,9 @@ impl PostgresStore {
         (tenant, query): (&str, &Query),
         mut found: impl FnMut(Assistant) + Send,
     ) -> Result<(), Error> {
+        if query.graph.as_deref().is_some_and(is_unknown) {
+            return Ok(());
+        }
         let mut last = String::new();
         loop {
             let values: Values<'_> = &[&tenant, &last, &query.graph, &AT_ONCE];
@@ -100,6 +103,9 @@ impl Assistants for PostgresStore {
     }
 
     async fn assistant(&self, tenant: &str, id: &str) -> Result<Option<Assistant>, Error> {
+        if is_unknown(id) {
+            return Ok(None);
+        }
         self.pool.query(sql::ONE, &[&tenant, &id]).await?.first().map(read).transpose()
     }
 
@@ -110,6 +116,9 @@ impl Assistants for PostgresStore {
         definition: Checked,
         now: Timestamp,
     ) -> Result<Added, Error> {
+        if is_unknown(id) {
+            return Ok(Added::NotFound);
+        }
         let Checked { definition, config, context, metadata } = definition;
         let Definition { graph, name, description, .. } = &definition;
         let (micros, from) = (now.as_micros(), i64::from(from));
@@ -135,6 +144,9 @@ impl Assistants for PostgresStore {
         version: u32,
         now: Timestamp,
     ) -> Result<Option<Assistant>, Error> {
+        if is_unknown(id) {
+            return Ok(None);
+        }
         let values: Values<'_> = &[&tenant, &id, &i64::from(version), &now.as_micros()];
         self.pool.query(sql::SET_LATEST, values).await?.first().map(read).transpose()
     }
@@ -145,6 +157,9 @@ impl Assistants for PostgresStore {
         metadata: &Map<String, Value>,
         span: Span,
     ) -> Result<Vec<Assistant>, Error> {
+        if is_unknown(id) {
+            return Ok(Vec::new());
+        }
         let newest_first = |left: &Assistant, right: &Assistant| right.version.cmp(&left.version);
         let mut window = Window::new(span, newest_first);
         let mut before = i64::MAX;
@@ -176,6 +191,6 @@ impl Assistants for PostgresStore {
     }
 
     async fn delete(&self, tenant: &str, id: &str) -> Result<bool, Error> {
-        Ok(!self.pool.query(sql::DELETE, &[&tenant, &id]).await?.is_empty())
+        Ok(!is_unknown(id) && !self.pool.query(sql::DELETE, &[&tenant, &id]).await?.is_empty())
     }
 }

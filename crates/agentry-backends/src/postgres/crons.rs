@@ -11,7 +11,7 @@ use serde_json::{Map, Value};
 use tokio_postgres::Row;
 
 use super::pool::Values;
-use super::{PostgresStore, migrate};
+use super::{PostgresStore, is_unknown, migrate};
 
 mod sql;
 
@@ -58,6 +58,9 @@ impl PostgresStore {
         (tenant, query): (&str, &Query),
         mut found: impl FnMut(Cron) + Send,
     ) -> Result<(), Error> {
+        if [&query.assistant, &query.thread].into_iter().flatten().any(|id| is_unknown(id)) {
+            return Ok(());
+        }
         let mut last = String::new();
         loop {
             let values: Values<'_> = &[&tenant, &last, &query.assistant, &query.thread, &AT_ONCE];
@@ -103,6 +106,9 @@ impl Crons for PostgresStore {
     }
 
     async fn cron(&self, tenant: &str, id: &str) -> Result<Option<Cron>, Error> {
+        if is_unknown(id) {
+            return Ok(None);
+        }
         self.pool.query(sql::ONE, &[&tenant, &id]).await?.first().map(read).transpose()
     }
 
@@ -112,6 +118,9 @@ impl Crons for PostgresStore {
         revision: u64,
         by: Replacement,
     ) -> Result<Replaced, Error> {
+        if is_unknown(id) {
+            return Ok(Replaced::NotFound);
+        }
         let definition = &by.definition.definition;
         let end = definition.end.map(Timestamp::as_micros);
         let next = by.next.map(Timestamp::as_micros);
@@ -154,10 +163,13 @@ impl Crons for PostgresStore {
     }
 
     async fn delete(&self, tenant: &str, id: &str) -> Result<bool, Error> {
-        Ok(!self.pool.query(sql::DELETE, &[&tenant, &id]).await?.is_empty())
+        Ok(!is_unknown(id) && !self.pool.query(sql::DELETE, &[&tenant, &id]).await?.is_empty())
     }
 
     async fn forget_user(&self, tenant: &str, user: &str) -> Result<u64, Error> {
+        if is_unknown(user) {
+            return Ok(0);
+        }
         self.pool.count(sql::FORGET_USER, &[&tenant, &user]).await
     }
 

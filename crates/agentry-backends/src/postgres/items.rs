@@ -100,6 +100,9 @@ impl Items for PostgresStore {
     }
 
     async fn item(&self, tenant: &str, id: &Id, now: Timestamp) -> Result<Option<Item>, Error> {
+        if !id.is_possible() {
+            return Ok(None);
+        }
         let values: Values<'_> = &[&tenant, &id.namespace.as_str(), &id.key, &now.as_micros()];
         self.pool.query(sql::ITEM, values).await?.first().map(item).transpose()
     }
@@ -158,8 +161,9 @@ impl Items for PostgresStore {
     }
 
     async fn refresh(&self, tenant: &str, ids: &[Id], now: Timestamp) -> Result<u64, Error> {
-        let namespaces: Vec<&str> = ids.iter().map(|id| id.namespace.as_str()).collect();
-        let keys: Vec<&str> = ids.iter().map(|id| id.key.as_str()).collect();
+        let ids = || ids.iter().filter(|id| id.is_possible());
+        let namespaces: Vec<&str> = ids().map(|id| id.namespace.as_str()).collect();
+        let keys: Vec<&str> = ids().map(|id| id.key.as_str()).collect();
         let values: Values<'_> = &[&tenant, &namespaces, &keys, &now.as_micros()];
         self.pool.count(sql::REFRESH, values).await
     }

@@ -14,5 +14,8 @@ pub(crate) fn sqlite() -> Files<SqliteStore> {
 }
 
 pub(crate) fn postgres(test: &str) -> Option<Schemas<PostgresStore>> {
-    Schemas::new(test, |url| Box::pin(async move { PostgresStore::open(&url).await.unwrap() }))
+    // The suites bring their own time.
+    Schemas::new(test, |url| {
+        Box::pin(async move { PostgresStore::open(&format!("{url}&clock=caller")).await.unwrap() })
+    })
 }

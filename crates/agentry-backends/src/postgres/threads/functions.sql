@@ -104,7 +104,7 @@ DECLARE
   t threads;
   known runs;
   one jsonb;
-  found jsonb;
+  said jsonb;
   active uuid;
   made boolean := false;
   open boolean := false;
@@ -134,10 +134,10 @@ BEGIN
   END IF;
   IF t.tenant <> a ->> 'tenant' THEN RETURN '{"is": "foreign"}'; END IF;
   FOR one IN SELECT * FROM jsonb_array_elements(a -> 'answers') LOOP
-    found := answerable(t.thread, one ->> 'id', (one ->> 'at')::bigint);
-    IF found ->> 'is' = 'already_answered' THEN
-      RETURN found || jsonb_build_object('interrupt', one ->> 'id');
-    ELSIF found ->> 'is' <> 'accepted' THEN
+    said := answerable(t.thread, one ->> 'id', (one ->> 'at')::bigint);
+    IF said ->> 'is' = 'already_answered' THEN
+      RETURN said || jsonb_build_object('interrupt', one ->> 'id');
+    ELSIF said ->> 'is' <> 'accepted' THEN
       RETURN jsonb_build_object('is', 'no_interrupt', 'interrupt', one ->> 'id');
     END IF;
   END LOOP;
