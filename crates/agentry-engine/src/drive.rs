@@ -12,7 +12,8 @@ use tokio::task::{AbortHandle, Id, JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument as _, error, info_span, warn};
 
-use crate::effect::Journal;
+use crate::context::{Place, Surround};
+use crate::effect::{InStore, Journal};
 use crate::lifeline::Lifeline;
 use crate::node::{NodeContext, NodeError, NodeOutput};
 use crate::program::Program;
@@ -52,8 +53,8 @@ pub(crate) async fn drive(program: Program, mut claimed: Claimed, around: Surrou
     let run = claimed.loaded.row.id;
     let entries = std::mem::take(&mut claimed.loaded.journal);
     let fence = claimed.fence;
-    let journal =
-        Journal::new(Arc::clone(&around.store), (run, fence), entries, around.lifeline.clone());
+    let keeper = InStore::new(Arc::clone(&around.store), (run, fence), around.lifeline.clone());
+    let journal = Journal::new(run.to_string(), entries, Arc::new(keeper));
     let lifeline = around.lifeline.clone();
     let drive = Drive {
         around,
@@ -162,7 +163,21 @@ impl Drive {
         }
         let cancelled = CancellationToken::new();
         let (clock, journal) = (Arc::clone(&self.around.clock), Arc::clone(&self.journal));
-        let cx = NodeContext::new(name, state, cancelled.clone(), (clock, journal));
+        let task = state.cursor.tasks.get(name);
+        let superstep = state.cursor.superstep;
+        let place = Place {
+            thread: state.run().own_thread(),
+            run: state.run(),
+            ns: Arc::from(""),
+            node: Arc::from(name),
+            step: i64::from(superstep),
+            task: None,
+            effects: Some(format!("{superstep}/{name}")),
+        };
+        let mut cx = NodeContext::new(place, Surround { clock, journal, live: None, cache: None }, cancelled.clone());
+        cx.attempt = task.map_or(0, |task| task.failures) + 1;
+        cx.deadline = state.running.get(name).and_then(|running| running.deadline);
+        cx.replies = task.map(|task| task.replies.clone()).unwrap_or_default();
         let values = state.shared_values();
         let span = info_span!("node", node = name);
         let body = async move { node.run(&cx, &values).await };

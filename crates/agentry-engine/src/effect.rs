@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use agentry_core::run::{Committed, Effect, Fence};
 use agentry_core::store::RunStore;
 use agentry_core::{Code, Failure, Fault, Retry, RunId, outbound};
+use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
@@ -85,13 +86,68 @@ enum Outcome {
     Undone(String),
 }
 
-/// A run's effects, in memory and in the store.
-pub(crate) struct Journal {
+/// Where effects are kept.
+#[async_trait]
+pub trait Keeper: Send + Sync {
+    /// Whether the entry is now ours: false when it was there already. Never answers when the run was lost meanwhile, for
+    /// its task is about to be dropped.
+    async fn keep(&self, entry: &str, effect: &Effect) -> bool;
+}
+
+/// Keeps nothing beyond the process.
+pub struct Forgetful;
+
+#[async_trait]
+impl Keeper for Forgetful {
+    async fn keep(&self, _: &str, _: &Effect) -> bool {
+        true
+    }
+}
+
+/// A run's effects, in memory and where they are kept.
+pub struct Journal {
+    /// Goes into the keys that the other side sees.
+    owner: String,
+    entries: Mutex<BTreeMap<String, Effect>>,
+    keeper: Arc<dyn Keeper>,
+}
+
+/// Keeps the effects of a run beside its commits.
+pub(crate) struct InStore {
     store: Arc<dyn RunStore>,
     run: RunId,
     fence: Fence,
-    entries: Mutex<BTreeMap<String, Effect>>,
     lifeline: Lifeline,
+}
+
+impl InStore {
+    pub(crate) fn new(
+        store: Arc<dyn RunStore>,
+        (run, fence): (RunId, Fence),
+        lifeline: Lifeline,
+    ) -> Self {
+        Self { store, run, fence, lifeline }
+    }
+}
+
+#[async_trait]
+impl Keeper for InStore {
+    async fn keep(&self, entry: &str, effect: &Effect) -> bool {
+        let store = &self.store;
+        let call = || store.journal(self.run, self.fence, entry, effect.clone());
+        let Some((committed, doubted)) = self.lifeline.insist(call).await else {
+            return std::future::pending().await;
+        };
+        match committed {
+            Committed::Applied { .. } | Committed::Duplicate => true,
+            // After an unconfirmed write, finding the entry there means that the write was ours.
+            Committed::Stale => doubted,
+            Committed::Fenced => {
+                self.lifeline.cut();
+                std::future::pending().await
+            }
+        }
+    }
 }
 
 enum Found {
@@ -102,13 +158,15 @@ enum Found {
 }
 
 impl Journal {
-    pub(crate) fn new(
-        store: Arc<dyn RunStore>,
-        (run, fence): (RunId, Fence),
-        entries: BTreeMap<String, Effect>,
-        lifeline: Lifeline,
-    ) -> Self {
-        Self { store, run, fence, entries: Mutex::new(entries), lifeline }
+    #[must_use]
+    pub fn new(owner: String, entries: BTreeMap<String, Effect>, keeper: Arc<dyn Keeper>) -> Self {
+        Self { owner, entries: Mutex::new(entries), keeper }
+    }
+
+    /// Nobody will ask for what is done so far any more: its keys.
+    pub(crate) fn forget(&self) -> Vec<String> {
+        let entries = std::mem::take(&mut *self.entries.lock().unwrap_or_else(PoisonError::into_inner));
+        entries.into_keys().collect()
     }
 
     pub(crate) async fn perform<F, Done, E>(
@@ -182,22 +240,9 @@ impl Journal {
         self.keep(entry, Effect::Done { value }).await;
     }
 
-    /// Whether the entry is now ours. A run that was lost meanwhile never gets an answer: its task is about to be dropped.
     async fn keep(&self, entry: &str, effect: Effect) -> bool {
-        let store = &self.store;
-        let call = || store.journal(self.run, self.fence, entry, effect.clone());
-        let Some((committed, doubted)) = self.lifeline.insist(call).await else {
-            return std::future::pending().await;
-        };
-        match committed {
-            Committed::Applied { .. } | Committed::Duplicate => {}
-            // After an unconfirmed write, finding the entry there means that the write was ours.
-            Committed::Stale if doubted => {}
-            Committed::Stale => return false,
-            Committed::Fenced => {
-                self.lifeline.cut();
-                return std::future::pending().await;
-            }
+        if !self.keeper.keep(entry, &effect).await {
+            return false;
         }
         let mut entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
         entries.insert(entry.to_owned(), effect);
@@ -205,7 +250,7 @@ impl Journal {
     }
 
     fn idempotency_key(&self, place: &str) -> String {
-        let digest = Sha256::digest(format!("{}/{place}", self.run).as_bytes());
+        let digest = Sha256::digest(format!("{}/{place}", self.owner).as_bytes());
         digest.iter().take(16).map(|byte| format!("{byte:02x}")).collect()
     }
 }

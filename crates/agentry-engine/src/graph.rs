@@ -25,6 +25,60 @@ pub struct Graph {
     pub edges: Vec<Edge>,
     /// A run that takes more supersteps than this has failed.
     pub steps_max: u32,
+    /// What channels hold before anything is written to them.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub initial: BTreeMap<String, Value>,
+    /// When a node starts that others of its superstep are not needed for.
+    #[serde(default, skip_serializing_if = "Pace::is_supersteps")]
+    pub pace: Pace,
+    /// What becomes of the others when a node has failed.
+    #[serde(default, skip_serializing_if = "Siblings::is_finish")]
+    pub siblings: Siblings,
+    /// Nodes before which every run stops until it is told to go on; `*` for each.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub stop_before: Vec<String>,
+    /// Nodes after which every run stops.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub stop_after: Vec<String>,
+    /// Nodes need no way from START nor to END: where no edge leads on, the path ends.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub open_ended: bool,
+}
+
+/// When the next nodes start.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Pace {
+    /// When all nodes of a superstep are done.
+    #[default]
+    Supersteps,
+    /// Each as soon as an edge leads to it.
+    Free,
+}
+
+impl Pace {
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it with a reference")]
+    fn is_supersteps(&self) -> bool {
+        *self == Self::Supersteps
+    }
+}
+
+/// What nodes that run beside a failing one do.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Siblings {
+    /// They finish, and what they have done is kept for when the run goes on.
+    #[default]
+    Finish,
+    /// They are cancelled. Those that are done already keep what they have.
+    Cancel,
+}
+
+impl Siblings {
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it with a reference")]
+    fn is_finish(&self) -> bool {
+        *self == Self::Finish
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -36,11 +90,77 @@ pub struct NodeSettings {
     /// The pause after the first failed attempt; it doubles with each further one.
     pub backoff_ms: u64,
     pub backoff_max_ms: u64,
+    /// Up to this much is added to each pause, differently for each task.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub jitter_ms: u64,
+    /// It starts only when nothing else is left to do.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub deferred: bool,
+    /// The node that runs in its place when it has failed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub on_error: Option<String>,
+    /// It is not run again for the same state.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cache: Option<Caching>,
+    /// The graph that runs in this node, and what it remembers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub subgraph: Option<Subgraph>,
+}
+
+/// How long the writes of a node are used again.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Caching {
+    /// For ever, when there is none.
+    pub ttl_ms: Option<u64>,
+    /// The channels that make the key; all of them, when none is named.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub keys: Vec<String>,
+}
+
+/// A graph inside a node.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Subgraph {
+    /// The version of the inner graph, so that it is a part of the outer one's.
+    pub version: String,
+    pub memory: Memory,
+    pub returns: Returns,
+}
+
+/// What a subgraph knows of its last visit.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Memory {
+    /// Nothing: each visit has a state of its own.
+    #[default]
+    Visit,
+    /// Its state, for as long as the thread lives.
+    Thread,
+}
+
+/// What a subgraph writes to the channels that it shares with its parent.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Returns {
+    /// Of lists what it has appended, of other channels the value.
+    #[default]
+    Added,
+    /// The whole value: a list that was handed in is appended to itself.
+    Whole,
 }
 
 impl Default for NodeSettings {
     fn default() -> Self {
-        Self { deadline_ms: None, attempts_max: 1, backoff_ms: 500, backoff_max_ms: 60_000 }
+        Self {
+            deadline_ms: None,
+            attempts_max: 1,
+            backoff_ms: 500,
+            backoff_max_ms: 60_000,
+            jitter_ms: 0,
+            deferred: false,
+            on_error: None,
+            cache: None,
+            subgraph: None,
+        }
     }
 }
 
@@ -58,12 +178,42 @@ impl NodeSettings {
         self
     }
 
+    #[must_use]
+    pub fn jitter(mut self, jitter: Duration) -> Self {
+        self.jitter_ms = millis(jitter);
+        self
+    }
+
+    #[must_use]
+    pub fn deferred(mut self) -> Self {
+        self.deferred = true;
+        self
+    }
+
+    /// `node` runs when this one has failed; [`NodeContext::failure`](crate::NodeContext::failure) tells it why.
+    #[must_use]
+    pub fn on_error(mut self, node: &str) -> Self {
+        self.on_error = Some(node.to_owned());
+        self
+    }
+
+    #[must_use]
+    pub fn cached(mut self, ttl: Option<Duration>) -> Self {
+        self.cache = Some(Caching { ttl_ms: ttl.map(millis), keys: Vec::new() });
+        self
+    }
+
     /// The pause after the `failures`-th failure.
     #[must_use]
     pub fn backoff(&self, failures: u32) -> Duration {
         let factor = 1_u64.checked_shl(failures.saturating_sub(1)).unwrap_or(u64::MAX);
         Duration::from_millis(self.backoff_ms.saturating_mul(factor).min(self.backoff_max_ms))
     }
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it with a reference")]
+fn is_zero(number: &u64) -> bool {
+    *number == 0
 }
 
 fn millis(span: Duration) -> u64 {
@@ -177,6 +327,10 @@ pub enum Problem {
     DuplicateNode(String),
     #[error("an edge names `{0}`, but there is no such node")]
     UnknownNode(String),
+    #[error("`{0}` hands its failures to `{1}`, but there is no such node")]
+    UnknownHandler(String, String),
+    #[error("the channel `{0}` is reduced by `{1}`, but no such reducer is registered")]
+    NoReducer(String, String),
     #[error("an edge tests the channel `{0}`, which is not declared")]
     UnknownChannel(String),
     #[error("no edge leaves START")]
@@ -215,10 +369,17 @@ impl Graph {
         for edge in &self.edges {
             self.check(edge, &mut problems);
         }
+        for (name, settings) in &self.nodes {
+            if let Some(handler) = settings.on_error.as_ref()
+                && !self.nodes.contains_key(handler)
+            {
+                problems.push(Problem::UnknownHandler(name.clone(), handler.clone()));
+            }
+        }
         if !self.edges.iter().any(|edge| edge.sources().contains(&START)) {
             problems.push(Problem::NoStart);
         }
-        if problems.is_empty() {
+        if problems.is_empty() && !self.open_ended {
             self.check_ways(&mut problems);
         }
         problems

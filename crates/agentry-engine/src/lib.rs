@@ -4,22 +4,32 @@
 //! decides what happened to a run and what to do next, without awaiting; the [`Worker`] claims runs, commits each decision
 //! and performs it. This crate knows nothing of models, HTTP or databases.
 
+pub mod cache;
+pub mod context;
+pub mod durable;
 pub mod effect;
 pub mod graph;
+pub mod local;
+pub mod machine;
 pub mod node;
 pub mod program;
 pub mod state;
 pub mod step;
+pub mod stream;
 pub mod worker;
 
 mod drive;
+mod ids;
 mod lifeline;
-mod reducer;
+mod plan;
+pub mod reducer;
 mod route;
 
 pub use effect::Class;
 pub use graph::{Condition, END, Graph, NodeSettings, Reducer, START};
-pub use node::{Ask, Node, NodeContext, NodeError, NodeOutput, Reply};
+pub use local::Local;
+pub use machine::{Command, Machine, Request, Rests, Resume, Submission};
+pub use node::{Ask, Goto, Node, NodeContext, NodeError, NodeOutput, Put, Reply};
 pub use program::{GraphBuilder, Program, Registry};
 pub use worker::{Handle, Settings, Worker};
 
@@ -30,29 +40,68 @@ pub enum Error {
     Graph { name: String, problems: Vec<graph::Problem> },
     #[error("there is no graph named `{0}`; register it before runs are submitted to it")]
     UnknownGraph(String),
+    #[error("there is no version {version} of the graph `{graph}` here, which the thread runs on; register it")]
+    UnknownVersion { graph: String, version: String },
+    #[error("the thread has not run on any graph yet; say which one it is for")]
+    NoGraph,
+    #[error("there is no thread {0}")]
+    NoThread(agentry_core::ThreadId),
+    #[error("the thread has no checkpoint {0}")]
+    NoCheckpoint(agentry_core::CheckpointId),
+    #[error("the thread {0} has something to do; wait for it, or cancel its run")]
+    Busy(agentry_core::ThreadId),
+    #[error(transparent)]
+    Refused(#[from] machine::Refused),
+    #[error(transparent)]
+    Load(#[from] machine::LoadError),
     #[error(transparent)]
     Store(#[from] agentry_core::store::Error),
 }
 
 impl agentry_core::Failure for Error {
     fn code(&self) -> agentry_core::Code {
+        use agentry_core::Code;
         match self {
-            Self::Graph { .. } => agentry_core::Code("graph_invalid"),
-            Self::UnknownGraph(_) => agentry_core::Code("graph_unknown"),
+            Self::Graph { .. } => Code("graph_invalid"),
+            Self::UnknownGraph(_) => Code("graph_unknown"),
+            Self::UnknownVersion { .. } => Code("graph_version_unknown"),
+            Self::NoGraph => Code("graph_unsaid"),
+            Self::NoThread(_) => Code("thread_unknown"),
+            Self::NoCheckpoint(_) => Code("checkpoint_unknown"),
+            Self::Busy(_) => Code("thread_busy"),
+            Self::Refused(refused) => refused.code(),
+            Self::Load(_) => Code("thread_unreadable"),
             Self::Store(error) => error.code(),
         }
     }
 
     fn fault(&self) -> agentry_core::Fault {
+        use agentry_core::Fault;
         match self {
-            Self::Graph { .. } | Self::UnknownGraph(_) => agentry_core::Fault::Caller,
+            Self::Graph { .. }
+            | Self::UnknownGraph(_)
+            | Self::NoGraph
+            | Self::NoThread(_)
+            | Self::NoCheckpoint(_)
+            | Self::Busy(_) => Fault::Caller,
+            Self::UnknownVersion { .. } | Self::Load(_) => Fault::Ours,
+            Self::Refused(refused) => refused.fault(),
             Self::Store(error) => error.fault(),
         }
     }
 
     fn retry(&self) -> agentry_core::Retry {
+        use agentry_core::Retry;
         match self {
-            Self::Graph { .. } | Self::UnknownGraph(_) => agentry_core::Retry::Never,
+            Self::Graph { .. }
+            | Self::UnknownGraph(_)
+            | Self::UnknownVersion { .. }
+            | Self::NoGraph
+            | Self::NoThread(_)
+            | Self::NoCheckpoint(_)
+            | Self::Load(_) => Retry::Never,
+            Self::Busy(_) => Retry::Now,
+            Self::Refused(refused) => refused.retry(),
             Self::Store(error) => error.retry(),
         }
     }

@@ -1,21 +1,17 @@
 //! What a node is given, and what it gives back.
 
-use std::collections::BTreeMap;
 use std::fmt::Display;
-use std::future::Future;
 use std::sync::Arc;
-use std::time::Duration;
 
 use agentry_core::run::{Delta, Values};
-use agentry_core::{Clock, Failure, Retry, RunId, Timestamp, audit};
+use agentry_core::{Failure, Retry, Timestamp, audit};
 use async_trait::async_trait;
 use futures_util::future::BoxFuture;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use tokio_util::sync::CancellationToken;
 
-use crate::effect::{self, Class, Journal};
-use crate::state::State;
+pub use crate::context::NodeContext;
+pub use crate::reducer::Put;
 
 /// A function of a graph. It may run more than once: what must not be repeated goes through [`NodeContext::effect`].
 #[async_trait]
@@ -54,111 +50,6 @@ impl<N: Node + ?Sized> Node for Arc<N> {
     }
 }
 
-/// Where a node stands: which run, which attempt, what was answered; and its only way to act once.
-pub struct NodeContext {
-    run: RunId,
-    node: String,
-    superstep: u32,
-    attempt: u32,
-    deadline: Option<Timestamp>,
-    replies: BTreeMap<String, Reply>,
-    clock: Arc<dyn Clock>,
-    cancelled: CancellationToken,
-    journal: Arc<Journal>,
-}
-
-impl NodeContext {
-    pub(crate) fn new(
-        node: &str,
-        state: &State,
-        cancelled: CancellationToken,
-        (clock, journal): (Arc<dyn Clock>, Arc<Journal>),
-    ) -> Self {
-        let task = state.cursor.tasks.get(node);
-        Self {
-            run: state.run(),
-            node: node.to_owned(),
-            superstep: state.cursor.superstep,
-            attempt: task.map_or(0, |task| task.failures) + 1,
-            deadline: state.running.get(node).and_then(|running| running.deadline),
-            replies: task.map(|task| task.replies.clone()).unwrap_or_default(),
-            clock,
-            cancelled,
-            journal,
-        }
-    }
-
-    #[must_use]
-    pub fn run(&self) -> RunId {
-        self.run
-    }
-
-    #[must_use]
-    pub fn node(&self) -> &str {
-        &self.node
-    }
-
-    /// Counts the run's supersteps from 1.
-    #[must_use]
-    pub fn superstep(&self) -> u32 {
-        self.superstep
-    }
-
-    /// Counts the attempts at this node from 1.
-    #[must_use]
-    pub fn attempt(&self) -> u32 {
-        self.attempt
-    }
-
-    #[must_use]
-    pub fn now(&self) -> Timestamp {
-        self.clock.now()
-    }
-
-    /// When this attempt is given up.
-    #[must_use]
-    pub fn deadline(&self) -> Option<Timestamp> {
-        self.deadline
-    }
-
-    /// How long this attempt may still take.
-    #[must_use]
-    pub fn remaining(&self) -> Option<Duration> {
-        self.deadline.map(|deadline| deadline.since(self.now()))
-    }
-
-    /// Cancelled when the run is to end: the node then has a few seconds to clean up.
-    #[must_use]
-    pub fn cancelled(&self) -> &CancellationToken {
-        &self.cancelled
-    }
-
-    /// What came of the [`Ask`] with this id, if anything yet.
-    #[must_use]
-    pub fn answer(&self, id: &str) -> Option<&Reply> {
-        self.replies.get(id)
-    }
-
-    /// Performs `f` and remembers its value: what is done is never done again, not by a retry and not after a crash.
-    ///
-    /// `f` is handed a key that stays the same however often it is tried, for the other side to recognise a repetition.
-    /// Within one visit of a node the same `key` is the same effect.
-    pub async fn effect<F, Done, E>(
-        &self,
-        key: &str,
-        class: Class,
-        f: F,
-    ) -> Result<Value, effect::Error>
-    where
-        F: FnOnce(String) -> Done + Send,
-        Done: Future<Output = Result<Value, E>> + Send,
-        E: Into<effect::Undone>,
-    {
-        let place = format!("{}/{}/{key}", self.superstep, self.node);
-        self.journal.perform(&place, class, f).await
-    }
-}
-
 /// What a node has come to.
 #[derive(Debug, Clone, PartialEq)]
 pub struct NodeOutput {
@@ -166,12 +57,44 @@ pub struct NodeOutput {
     /// Kind and detail; the engine adds the time.
     pub events: Vec<(String, Value)>,
     pub audit: Vec<audit::Entry>,
+    /// Where to go beside what the node's edges say.
+    pub goto: Vec<Goto>,
+    /// The update and `goto` are meant for the graph around this one, which goes on with them at once.
+    pub to_parent: bool,
+}
+
+/// A way that a node or a router takes.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Goto {
+    Node(String),
+    /// Runs a node on an argument instead of the state; the same node as often as it is sent something.
+    Send { node: String, arg: Value },
+}
+
+impl Goto {
+    #[must_use]
+    pub fn node(name: &str) -> Self {
+        Self::Node(name.to_owned())
+    }
+
+    #[must_use]
+    pub fn send(node: &str, arg: impl Into<Value>) -> Self {
+        Self::Send { node: node.to_owned(), arg: arg.into() }
+    }
+
+    pub(crate) fn into_node(self) -> Option<String> {
+        match self {
+            Self::Node(name) => Some(name),
+            Self::Send { .. } => None,
+        }
+    }
 }
 
 #[derive(Debug, Clone, PartialEq)]
 pub enum Then {
     /// The node is done and has written this.
-    Update(Vec<(String, Delta)>),
+    Update(Vec<(String, Put)>),
     /// The node runs again when this is answered or over.
     Ask(Ask),
 }
@@ -189,7 +112,7 @@ impl NodeOutput {
     }
 
     fn then(then: Then) -> Self {
-        Self { then, events: Vec::new(), audit: Vec::new() }
+        Self { then, events: Vec::new(), audit: Vec::new(), goto: Vec::new(), to_parent: false }
     }
 
     /// Writes `value` to `channel`. An output that asks writes nothing.
@@ -204,10 +127,41 @@ impl NodeOutput {
     }
 
     #[must_use]
-    pub fn write(mut self, channel: &str, delta: Delta) -> Self {
+    pub fn write(self, channel: &str, delta: Delta) -> Self {
+        self.put(channel, delta.into())
+    }
+
+    /// Lets the channel's reducer take `value`: a list is appended, a number added, an object merged.
+    #[must_use]
+    pub fn update(self, channel: &str, value: impl Into<Value>) -> Self {
+        self.put(channel, Put::Reduce(value.into()))
+    }
+
+    /// Replaces the channel's value, whatever its reducer.
+    #[must_use]
+    pub fn overwrite(self, channel: &str, value: impl Into<Value>) -> Self {
+        self.put(channel, Put::Overwrite(value.into()))
+    }
+
+    #[must_use]
+    pub fn put(mut self, channel: &str, put: Put) -> Self {
         if let Then::Update(writes) = &mut self.then {
-            writes.push((channel.to_owned(), delta));
+            writes.push((channel.to_owned(), put));
         }
+        self
+    }
+
+    /// Goes there, beside where the node's edges lead.
+    #[must_use]
+    pub fn goto(mut self, way: Goto) -> Self {
+        self.goto.push(way);
+        self
+    }
+
+    /// Ends the subgraph: what this output writes and where it goes is for the graph around it.
+    #[must_use]
+    pub fn for_parent(mut self) -> Self {
+        self.to_parent = true;
         self
     }
 
@@ -235,6 +189,9 @@ pub struct Ask {
     /// The answer that counts when the deadline passes first.
     pub on_timeout: Value,
     pub on_message: OnMessage,
+    /// JSON Schema that an answer must meet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub schema: Option<Value>,
 }
 
 /// What a parked task does when a message has been folded into the run's state.
@@ -257,6 +214,7 @@ impl Ask {
             deadline: Some(moment),
             on_timeout: Value::Null,
             on_message: OnMessage::Wait,
+            schema: None,
         }
     }
 
@@ -269,6 +227,7 @@ impl Ask {
             deadline: None,
             on_timeout: Value::Null,
             on_message: OnMessage::Wait,
+            schema: None,
         }
     }
 
@@ -281,6 +240,7 @@ impl Ask {
             deadline: None,
             on_timeout: Value::Null,
             on_message: OnMessage::Rerun,
+            schema: None,
         }
     }
 
@@ -288,6 +248,12 @@ impl Ask {
     pub fn deadline(mut self, deadline: Timestamp, on_timeout: impl Into<Value>) -> Self {
         self.deadline = Some(deadline);
         self.on_timeout = on_timeout.into();
+        self
+    }
+
+    #[must_use]
+    pub fn schema(mut self, schema: Value) -> Self {
+        self.schema = Some(schema);
         self
     }
 
@@ -330,6 +296,8 @@ pub enum Again {
     Backoff,
     /// After this, at the earliest.
     AfterMs(u64),
+    /// When the question that the node has just asked is answered: [`NodeContext::interrupt`] says this.
+    Answered,
 }
 
 impl NodeError {
@@ -337,6 +305,10 @@ impl NodeError {
     #[must_use]
     pub fn fatal(message: impl Display) -> Self {
         Self { message: message.to_string(), again: Again::Never }
+    }
+
+    pub(crate) fn interrupted() -> Self {
+        Self { message: "it waits for an answer".to_owned(), again: Again::Answered }
     }
 
     /// Another attempt may go well.

@@ -5,11 +5,20 @@ use std::sync::Arc;
 
 use agentry_core::run::{NewRun, Values};
 use agentry_core::{RunId, Timestamp};
+use serde_json::Value;
 
-use crate::graph::{Condition, Edge, Graph, NodeSettings, Problem, Reducer};
+use crate::graph::{
+    Condition, Edge, Graph, Memory, NodeSettings, Pace, Problem, Reducer, Returns, Siblings,
+    Subgraph,
+};
+use crate::node::{Goto, NodeError};
+use crate::plan::{Parts, Plan};
+use crate::reducer::Folds;
 use crate::{Error, Node};
 
-pub(crate) type Router = Arc<dyn Fn(&Values) -> Vec<String> + Send + Sync>;
+/// Where to go, given the state.
+pub(crate) type Router =
+    Arc<dyn Fn(&Values) -> Result<Vec<Goto>, NodeError> + Send + Sync>;
 
 /// A checked graph and a function for each name in it. Cheap to clone.
 #[derive(Clone)]
@@ -18,9 +27,18 @@ pub struct Program {
     version: String,
     nodes: Arc<BTreeMap<String, Arc<dyn Node>>>,
     routers: Arc<BTreeMap<String, Router>>,
+    plan: Arc<Plan>,
 }
 
 impl Program {
+    pub(crate) fn plan(&self) -> &Arc<Plan> {
+        &self.plan
+    }
+
+    pub(crate) fn folds(&self) -> &Folds {
+        &self.plan.folds
+    }
+
     #[must_use]
     pub fn graph(&self) -> &Graph {
         &self.graph
@@ -59,6 +77,8 @@ pub struct GraphBuilder {
     graph: Graph,
     nodes: BTreeMap<String, Arc<dyn Node>>,
     routers: BTreeMap<String, Router>,
+    subgraphs: BTreeMap<String, Program>,
+    folds: Folds,
     problems: Vec<Problem>,
 }
 
@@ -72,6 +92,12 @@ impl Graph {
             nodes: BTreeMap::new(),
             edges: Vec::new(),
             steps_max: 1_000,
+            initial: BTreeMap::new(),
+            pace: Pace::default(),
+            siblings: Siblings::default(),
+            stop_before: Vec::new(),
+            stop_after: Vec::new(),
+            open_ended: false,
         })
     }
 }
@@ -80,7 +106,14 @@ impl GraphBuilder {
     /// Goes on from a graph that was read from somewhere: its functions are still missing.
     #[must_use]
     pub fn from_graph(graph: Graph) -> Self {
-        Self { graph, nodes: BTreeMap::new(), routers: BTreeMap::new(), problems: Vec::new() }
+        Self {
+            graph,
+            nodes: BTreeMap::new(),
+            routers: BTreeMap::new(),
+            subgraphs: BTreeMap::new(),
+            folds: Folds::new(),
+            problems: Vec::new(),
+        }
     }
 
     #[must_use]
@@ -99,6 +132,83 @@ impl GraphBuilder {
     #[must_use]
     pub fn channel(mut self, name: &str, reducer: Reducer) -> Self {
         self.graph.channels.insert(name.to_owned(), reducer);
+        self
+    }
+
+    /// Declares a channel that holds `initial` before anything is written to it.
+    #[must_use]
+    pub fn channel_from(
+        mut self,
+        name: &str,
+        reducer: Reducer,
+        initial: impl Into<Value>,
+    ) -> Self {
+        self.graph.initial.insert(name.to_owned(), initial.into());
+        self.channel(name, reducer)
+    }
+
+    /// Gives a custom reducer its function. It must be pure: what it made is stored, but conflicts are looked for again.
+    #[must_use]
+    pub fn reducer(
+        mut self,
+        name: &str,
+        fold: impl Fn(Option<&Value>, Value) -> Result<Value, String> + Send + Sync + 'static,
+    ) -> Self {
+        self.folds.insert(name.to_owned(), Arc::new(fold));
+        self
+    }
+
+    #[must_use]
+    pub fn pace(mut self, pace: Pace) -> Self {
+        self.graph.pace = pace;
+        self
+    }
+
+    #[must_use]
+    pub fn siblings(mut self, siblings: Siblings) -> Self {
+        self.graph.siblings = siblings;
+        self
+    }
+
+    /// Every run stops before these nodes until it is told to go on.
+    #[must_use]
+    pub fn stop_before<'a>(mut self, nodes: impl IntoIterator<Item = &'a str>) -> Self {
+        self.graph.stop_before.extend(nodes.into_iter().map(str::to_owned));
+        self
+    }
+
+    #[must_use]
+    pub fn stop_after<'a>(mut self, nodes: impl IntoIterator<Item = &'a str>) -> Self {
+        self.graph.stop_after.extend(nodes.into_iter().map(str::to_owned));
+        self
+    }
+
+    /// Nodes need no way from START nor to END.
+    #[must_use]
+    pub fn open_ended(mut self) -> Self {
+        self.graph.open_ended = true;
+        self
+    }
+
+    /// Runs `program` in a node, with a state of its own; channels of the same name are handed in and given back.
+    #[must_use]
+    pub fn subgraph(self, name: &str, program: Program) -> Self {
+        self.subgraph_with(name, NodeSettings::default(), (program, Memory::Visit, Returns::Added))
+    }
+
+    #[must_use]
+    pub fn subgraph_with(
+        mut self,
+        name: &str,
+        mut settings: NodeSettings,
+        (program, memory, returns): (Program, Memory, Returns),
+    ) -> Self {
+        let version = program.version().to_owned();
+        settings.subgraph = Some(Subgraph { version, memory, returns });
+        if self.graph.nodes.insert(name.to_owned(), settings).is_some() {
+            self.problems.push(Problem::DuplicateNode(name.to_owned()));
+        }
+        self.subgraphs.insert(name.to_owned(), program);
         self
     }
 
@@ -165,9 +275,22 @@ impl GraphBuilder {
         to: impl IntoIterator<Item = &'a str>,
         router: impl Fn(&Values) -> Vec<String> + Send + Sync + 'static,
     ) -> Self {
+        let routes = move |values: &Values| Ok(router(values).into_iter().map(Goto::Node).collect());
+        self.branch(from, name, to, routes)
+    }
+
+    /// As [`choose`](Self::choose), for a function that may also send nodes arguments, and may fail.
+    #[must_use]
+    pub fn branch<'a>(
+        mut self,
+        from: &str,
+        name: &str,
+        to: impl IntoIterator<Item = &'a str>,
+        router: impl Fn(&Values) -> Result<Vec<Goto>, NodeError> + Send + Sync + 'static,
+    ) -> Self {
         let to = to.into_iter().map(str::to_owned).collect();
+        self.routers.insert(name.to_owned(), Arc::new(router));
         self.push(Edge::Choose { from: from.to_owned(), router: name.to_owned(), to })
-            .router(name, router)
     }
 
     #[must_use]
@@ -176,7 +299,8 @@ impl GraphBuilder {
         name: &str,
         router: impl Fn(&Values) -> Vec<String> + Send + Sync + 'static,
     ) -> Self {
-        self.routers.insert(name.to_owned(), Arc::new(router));
+        let routes = move |values: &Values| Ok(router(values).into_iter().map(Goto::Node).collect());
+        self.routers.insert(name.to_owned(), Arc::new(routes));
         self
     }
 
@@ -187,8 +311,17 @@ impl GraphBuilder {
 
     pub fn build(mut self) -> Result<Program, Error> {
         self.problems.extend(self.graph.problems());
-        for name in self.graph.nodes.keys().filter(|name| !self.nodes.contains_key(*name)) {
+        let given =
+            |name: &&String| self.nodes.contains_key(*name) || self.subgraphs.contains_key(*name);
+        for name in self.graph.nodes.keys().filter(|name| !given(name)) {
             self.problems.push(Problem::NoFunction(name.clone()));
+        }
+        for (channel, reducer) in &self.graph.channels {
+            if let Reducer::Custom(name) = reducer
+                && !self.folds.contains_key(name)
+            {
+                self.problems.push(Problem::NoReducer(channel.clone(), name.clone()));
+            }
         }
         for edge in &self.graph.edges {
             if let Edge::Choose { router, .. } = edge
@@ -200,9 +333,17 @@ impl GraphBuilder {
         if !self.problems.is_empty() {
             return Err(Error::Graph { name: self.graph.name, problems: self.problems });
         }
+        let graph = Arc::new(self.graph);
+        let parts = Parts {
+            nodes: &self.nodes,
+            routers: &self.routers,
+            subgraphs: &self.subgraphs,
+            folds: self.folds,
+        };
         Ok(Program {
-            version: self.graph.version(),
-            graph: Arc::new(self.graph),
+            version: graph.version(),
+            plan: Arc::new(Plan::new(&graph, parts)),
+            graph,
             nodes: Arc::new(self.nodes),
             routers: Arc::new(self.routers),
         })

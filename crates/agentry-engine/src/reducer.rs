@@ -1,15 +1,20 @@
 //! How the writes of several tasks become one channel value.
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
 use agentry_core::run::Delta;
 use serde::{Deserialize, Serialize};
-use serde_json::{Number, Value};
+use serde_json::{Map, Number, Value};
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+mod messages;
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Reducer {
-    /// The last write counts; within a superstep the node whose name sorts last.
+    /// One write counts. Two nodes that write in the same superstep are in conflict.
     Last,
-    /// A list that grows. Setting it replaces the whole list.
+    /// A list that grows.
     Append,
     /// Numbers are added up.
     Sum,
@@ -17,47 +22,165 @@ pub enum Reducer {
     Max,
     /// The members of an object are overwritten one by one.
     Merge,
+    /// A conversation: messages with a known id replace, others are appended, and `remove` messages remove.
+    Messages,
+    /// A function that the program registers under this name.
+    Custom(String),
+}
+
+/// What the old value and a write come to.
+pub type Fold = Arc<dyn Fn(Option<&Value>, Value) -> Result<Value, String> + Send + Sync>;
+
+/// Reducers by the names under which channels ask for them.
+pub type Folds = BTreeMap<String, Fold>;
+
+/// One write of a node to a channel.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Put {
+    /// Goes through the channel's reducer; a list is appended to a list.
+    Reduce(Value),
+    /// As `Reduce`, but it replaces the whole list where the channel is one that grows.
+    Set(Value),
+    /// Items for a list that grows.
+    Append(Vec<Value>),
+    /// The new value, whatever the reducer. Other writes of the same superstep to this channel do not count.
+    Overwrite(Value),
+}
+
+impl From<Delta> for Put {
+    fn from(delta: Delta) -> Self {
+        match delta {
+            Delta::Set(value) => Self::Set(value),
+            Delta::Append(items) => Self::Append(items),
+            Delta::Merge(members) => Self::Reduce(Value::Object(members)),
+        }
+    }
+}
+
+impl Put {
+    /// A value that crossed a JSON border may say that it overwrites.
+    #[must_use]
+    pub fn from_json(value: Value) -> Self {
+        match value {
+            Value::Object(mut members) if members.len() == 1 => {
+                match members.remove("__overwrite__") {
+                    Some(value) => Self::Overwrite(value),
+                    None => Self::Reduce(Value::Object(members)),
+                }
+            }
+            Value::Object(mut members)
+                if members.get("type").is_some_and(|kind| kind == "__overwrite__")
+                    && members.contains_key("value") =>
+            {
+                Self::Overwrite(members.remove("value").unwrap_or_default())
+            }
+            value => Self::Reduce(value),
+        }
+    }
+
+    /// What people see of it.
+    #[must_use]
+    pub fn shown(&self) -> Value {
+        match self {
+            Self::Reduce(value) | Self::Set(value) => value.clone(),
+            Self::Append(items) => Value::Array(items.clone()),
+            Self::Overwrite(value) => {
+                serde_json::json!({ "type": "__overwrite__", "value": value })
+            }
+        }
+    }
 }
 
 impl Reducer {
+    /// Whether two writes in one superstep contradict each other.
+    pub(crate) fn is_exclusive(&self) -> bool {
+        *self == Self::Last
+    }
+
+    /// Whether a write replaces what other tasks of its superstep have written.
+    pub(crate) fn overwrites(&self, put: &Put) -> bool {
+        match put {
+            Put::Overwrite(_) => !self.is_exclusive(),
+            Put::Set(_) => *self == Self::Append,
+            Put::Reduce(_) | Put::Append(_) => false,
+        }
+    }
+
+    /// Whether a write is of a kind that the channel takes at all.
+    pub(crate) fn fits(&self, put: &Put) -> Result<(), String> {
+        let value = match (self, put) {
+            (_, Put::Overwrite(_)) | (Self::Append, Put::Set(_) | Put::Append(_)) => return Ok(()),
+            (Self::Append, Put::Reduce(Value::Array(_))) => return Ok(()),
+            (_, Put::Append(_)) => return self.reduce(&Folds::new(), None, put.clone()).map(|_| ()),
+            (_, Put::Reduce(value) | Put::Set(value)) => value,
+        };
+        match (self, value) {
+            (Self::Sum | Self::Max, Value::Number(_)) | (Self::Merge, Value::Object(_)) => Ok(()),
+            (Self::Last | Self::Messages | Self::Custom(_), _) => Ok(()),
+            (Self::Sum | Self::Max | Self::Merge | Self::Append, _) => {
+                self.reduce(&Folds::new(), None, put.clone()).map(|_| ())
+            }
+        }
+    }
+
     /// What a write does to a channel that holds `current`; or what is wrong with the write.
-    pub(crate) fn reduce(self, current: Option<&Value>, write: Delta) -> Result<Delta, String> {
-        match (self, write) {
-            (Self::Append, write @ (Delta::Set(_) | Delta::Append(_))) => Ok(write),
-            (Self::Last | Self::Sum | Self::Max | Self::Merge, Delta::Append(_)) => {
-                Err("it is not a list that grows; set it instead of appending".to_owned())
+    pub(crate) fn reduce(
+        &self,
+        folds: &Folds,
+        current: Option<&Value>,
+        put: Put,
+    ) -> Result<Delta, String> {
+        let value = match (self, put) {
+            (_, Put::Overwrite(value)) | (Self::Last | Self::Append, Put::Set(value)) => {
+                return Ok(Delta::Set(value));
             }
-            (Self::Merge, Delta::Merge(members)) => {
-                self.reduce(current, Delta::Set(Value::Object(members)))
+            (Self::Append, Put::Append(items) | Put::Reduce(Value::Array(items))) => {
+                return Ok(Delta::Append(items));
             }
-            (Self::Last | Self::Sum | Self::Max | Self::Append, Delta::Merge(_)) => {
-                Err("it is not an object that grows; set it instead of merging".to_owned())
+            (Self::Append, Put::Reduce(_)) => {
+                return Err("it is a list that grows, so it takes lists".to_owned());
             }
-            (Self::Last, write @ Delta::Set(_)) => Ok(write),
-            (Self::Sum, Delta::Set(value)) => {
-                combine(current, value, |a, b| a + b, i64::checked_add)
+            (Self::Messages | Self::Custom(_), Put::Append(items)) => Value::Array(items),
+            (Self::Last | Self::Sum | Self::Max | Self::Merge, Put::Append(_)) => {
+                return Err("it is not a list that grows; set it instead of appending".to_owned());
             }
-            (Self::Max, Delta::Set(value)) => {
-                combine(current, value, f64::max, |a, b| Some(a.max(b)))
-            }
-            (Self::Merge, Delta::Set(Value::Object(members))) => match current {
-                Some(Value::Object(known)) => {
-                    let mut merged = known.clone();
-                    merged.extend(members);
-                    Ok(Delta::Set(Value::Object(merged)))
-                }
-                Some(_) | None => Ok(Delta::Set(Value::Object(members))),
+            (_, Put::Reduce(value) | Put::Set(value)) => value,
+        };
+        match self {
+            Self::Last | Self::Append => Ok(Delta::Set(value)),
+            Self::Sum => combine(current, value, |a, b| a + b, i64::checked_add),
+            Self::Max => combine(current, value, f64::max, |a, b| Some(a.max(b))),
+            Self::Merge => match value {
+                Value::Object(members) => Ok(merge(current, members)),
+                _ => Err("it is merged, so it takes an object".to_owned()),
             },
-            (Self::Merge, Delta::Set(_)) => Err("it is merged, so it takes an object".to_owned()),
+            Self::Messages => messages::add(current, value),
+            Self::Custom(name) => match folds.get(name) {
+                Some(fold) => fold(current, value).map(Delta::Set),
+                None => Err(format!("no reducer is registered under `{name}`")),
+            },
         }
     }
 
     /// A message's payload as a write.
-    pub(crate) fn message(self, payload: Value) -> Delta {
+    pub(crate) fn message(&self, payload: Value) -> Put {
         match self {
-            Self::Append => Delta::Append(vec![payload]),
-            Self::Last | Self::Sum | Self::Max | Self::Merge => Delta::Set(payload),
+            Self::Append => Put::Append(vec![payload]),
+            Self::Last
+            | Self::Sum
+            | Self::Max
+            | Self::Merge
+            | Self::Messages
+            | Self::Custom(_) => Put::Reduce(payload),
         }
+    }
+}
+
+fn merge(current: Option<&Value>, members: Map<String, Value>) -> Delta {
+    match current {
+        Some(Value::Object(_)) => Delta::Merge(members),
+        Some(_) | None => Delta::Set(Value::Object(members)),
     }
 }
 

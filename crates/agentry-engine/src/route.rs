@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use agentry_core::run::Values;
 
 use crate::graph::{END, Edge};
+use crate::node::Goto;
 use crate::program::Program;
 
 /// The nodes of the next superstep. `arrived` remembers who has reached a join.
@@ -57,8 +58,12 @@ fn leave(
             }
             Edge::Otherwise { from, to } if from == node => otherwise.push(to.clone()),
             Edge::Choose { from, router, to } if from == node => {
-                let chosen = program.router(router).map(|choose| choose(values));
-                let chosen = chosen.filter(|chosen| !chosen.is_empty()).ok_or_else(|| {
+                let chosen = match program.router(router).map(|choose| choose(values)) {
+                    Some(Ok(chosen)) => chosen.into_iter().filter_map(Goto::into_node).collect(),
+                    Some(Err(problem)) => return Err(problem.message),
+                    None => Vec::new(),
+                };
+                let chosen = Some(chosen).filter(|it: &Vec<_>| !it.is_empty()).ok_or_else(|| {
                     format!("the router `{router}` chose nothing; let it name END to end the path")
                 })?;
                 if let Some(stray) = chosen.iter().find(|target| !to.contains(target)) {

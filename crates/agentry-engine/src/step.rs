@@ -206,7 +206,7 @@ impl<'a> Decision<'a> {
                 continue;
             };
             let current = self.state.values.get(&channel);
-            match reducer.reduce(current, reducer.message(payload)) {
+            match reducer.reduce(self.program.folds(), current, reducer.message(payload)) {
                 Ok(delta) => self.write(channel, delta),
                 Err(problem) => {
                     let problem = format!("channel `{channel}`: {problem}");
@@ -309,7 +309,7 @@ impl<'a> Decision<'a> {
         for (channel, delta) in writes {
             let reducer = self.program.graph().channels.get(&channel);
             let current = self.state.values.get(&channel);
-            match reducer.map(|reducer| reducer.reduce(current, delta)) {
+            match reducer.map(|reducer| reducer.reduce(self.program.folds(), current, delta.into())) {
                 Some(Ok(delta)) => self.write(channel, delta),
                 Some(Err(problem)) => {
                     self.end_with(How::Failed, format!("`{node}` wrote to `{channel}`: {problem}"));

@@ -4,11 +4,17 @@ use super::*;
 
 #[test]
 fn a_write_meets_what_is_there() {
-    let set = |value: Value| Delta::Set(value);
+    let folded = |current: Option<Value>, delta: Delta| {
+        let mut values: agentry_core::run::Values =
+            current.into_iter().map(|value| ("it".to_owned(), value)).collect();
+        delta.apply(&mut values, "it".to_owned());
+        values.remove("it").unwrap()
+    };
     let check = |reducer: Reducer, current: Value, write: Value, expected: Option<Value>| {
         let current = Some(current).filter(|value| !value.is_null());
-        let reduced = reducer.reduce(current.as_ref(), Delta::Set(write.clone()));
-        assert_eq!(reduced.ok(), expected.map(set), "{reducer:?} {current:?} {write}");
+        let reduced = reducer.reduce(&Folds::new(), current.as_ref(), Put::Set(write.clone()));
+        let merged = reduced.ok().map(|delta| folded(current.clone(), delta));
+        assert_eq!(merged, expected, "{reducer:?} {current:?} {write}");
     };
     check(Reducer::Last, json!(1), json!("x"), Some(json!("x")));
     check(Reducer::Append, json!([1]), json!([2]), Some(json!([2])));
@@ -27,9 +33,10 @@ fn a_write_meets_what_is_there() {
 
 #[test]
 fn only_lists_are_appended_to() {
-    let append = || Delta::Append(vec![json!(1)]);
-    assert_eq!(Reducer::Append.reduce(None, append()), Ok(append()));
+    let append = || Put::Append(vec![json!(1)]);
+    let appended = Ok(Delta::Append(vec![json!(1)]));
+    assert_eq!(Reducer::Append.reduce(&Folds::new(), None, append()), appended);
     for reducer in [Reducer::Last, Reducer::Sum, Reducer::Max, Reducer::Merge] {
-        assert!(reducer.reduce(None, append()).is_err(), "{reducer:?}");
+        assert!(reducer.reduce(&Folds::new(), None, append()).is_err(), "{reducer:?}");
     }
 }

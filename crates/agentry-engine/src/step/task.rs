@@ -3,10 +3,12 @@
 use std::time::Duration;
 
 use agentry_core::run::{Closing, Delta, Interrupt};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::{Action, Again, Decision, NodeError, NodeOutput, Phase, Then};
+use crate::graph::Reducer;
 use crate::node::{Ask, OnMessage, Reply};
+use crate::reducer::Put;
 use crate::state::{How, Open, Running, Task};
 
 impl Task {
@@ -28,7 +30,7 @@ impl Decision<'_> {
         self.changed = true;
         match result {
             Err(error) => self.failed(node, &error),
-            Ok(NodeOutput { then, events, audit }) => {
+            Ok(NodeOutput { then, events, audit, goto: _, to_parent: _ }) => {
                 self.audit.extend(audit);
                 for (kind, detail) in events {
                     self.event(&kind, detail);
@@ -41,11 +43,29 @@ impl Decision<'_> {
         }
     }
 
-    fn done(&mut self, node: &str, writes: Vec<(String, Delta)>) {
-        for (channel, delta) in &writes {
-            let reducer = self.program.graph().channels.get(channel);
-            let problem = match reducer.map(|reducer| reducer.reduce(None, delta.clone())) {
-                Some(Ok(_)) => continue,
+    fn done(&mut self, node: &str, puts: Vec<(String, Put)>) {
+        let mut writes = Vec::new();
+        for (channel, put) in puts {
+            let reducer = self.program.graph().channels.get(&channel);
+            let reduced = reducer
+                .map(|reducer| reducer.reduce(self.program.folds(), None, put.clone()).and(Ok(reducer)));
+            let problem = match reduced {
+                Some(Ok(reducer)) => match put {
+                    Put::Append(items) | Put::Reduce(Value::Array(items))
+                        if *reducer == Reducer::Append =>
+                    {
+                        writes.push((channel, Delta::Append(items)));
+                        continue;
+                    }
+                    Put::Append(items) => {
+                        writes.push((channel, Delta::Set(Value::Array(items))));
+                        continue;
+                    }
+                    Put::Set(value) | Put::Reduce(value) | Put::Overwrite(value) => {
+                        writes.push((channel, Delta::Set(value)));
+                        continue;
+                    }
+                },
                 Some(Err(problem)) => format!("it wrote to `{channel}`: {problem}"),
                 None => format!("it wrote to `{channel}`, which the graph does not declare"),
             };
@@ -69,6 +89,7 @@ impl Decision<'_> {
             Again::Never => None,
             Again::Backoff => Some(pause),
             Again::AfterMs(ms) => Some(pause.max(Duration::from_millis(ms))),
+            Again::Answered => None,
         };
         let detail = json!({ "node": node, "attempt": failures, "error": error.message });
         match pause.filter(|_| failures < settings.attempts_max) {
@@ -214,7 +235,7 @@ impl Decision<'_> {
 }
 
 fn acceptable(task: &Task, ask: &Ask, running: &Running) -> Result<(), String> {
-    let Ask { id, question, deadline, on_timeout: _, on_message } = ask;
+    let Ask { id, question, deadline, on_timeout: _, on_message, schema: _ } = ask;
     if question.is_none() && deadline.is_none() && *on_message == OnMessage::Wait {
         return Err(format!(
             "it asked `{id}` without a question, a deadline or messages to wait for"

@@ -1,0 +1,247 @@
+//! What a node is told beside the state, and what it may do.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use agentry_core::run::Values;
+use agentry_core::{Clock, RunId, ThreadId, Timestamp};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use tokio_util::sync::CancellationToken;
+
+use crate::cache::NodeCache;
+use crate::effect::{self, Class, Journal};
+use crate::ids::TaskId;
+use crate::node::{Ask, NodeError, Reply};
+
+/// Where a task stands.
+#[derive(Debug, Clone)]
+pub(crate) struct Place {
+    pub thread: ThreadId,
+    pub run: RunId,
+    pub ns: Arc<str>,
+    pub node: Arc<str>,
+    pub step: i64,
+    pub task: Option<TaskId>,
+    /// What effects are kept under, where it is not the task's id.
+    pub effects: Option<String>,
+}
+
+/// What a process gives to all its nodes.
+#[derive(Clone)]
+pub struct Surround {
+    pub clock: Arc<dyn Clock>,
+    pub journal: Arc<Journal>,
+    /// Hears at once what nodes tell while they run; it is stored when they are done.
+    pub live: Option<Live>,
+    /// Outputs of nodes that say so are used again.
+    pub cache: Option<Arc<dyn NodeCache>>,
+}
+
+/// Called with what a running node tells.
+pub type Live = Arc<dyn Fn(Told<'_>) + Send + Sync>;
+
+/// Something that a node says while it runs.
+#[derive(Debug, Clone, Copy)]
+pub struct Told<'a> {
+    pub run: RunId,
+    pub ns: &'a str,
+    pub node: &'a str,
+    pub kind: &'a str,
+    pub detail: &'a Value,
+}
+
+/// Why another node failed, for the node that takes its place.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NodeFailure {
+    pub node: String,
+    pub message: String,
+}
+
+/// Where a node stands: which run, which attempt, what was answered; and its only way to act once.
+pub struct NodeContext {
+    place: Place,
+    around: Surround,
+    cancelled: CancellationToken,
+    pub(crate) attempt: u32,
+    pub(crate) deadline: Option<Timestamp>,
+    pub(crate) replies: BTreeMap<String, Reply>,
+    /// By order of asking.
+    pub(crate) answers: Vec<Value>,
+    pub(crate) arg: Option<Arc<Value>>,
+    pub(crate) failure: Option<NodeFailure>,
+    pub(crate) steps_left: i64,
+    asked: AtomicUsize,
+    open: Mutex<Option<Ask>>,
+    told: Mutex<Vec<(String, Value)>>,
+}
+
+impl NodeContext {
+    pub(crate) fn new(place: Place, around: Surround, cancelled: CancellationToken) -> Self {
+        Self {
+            place,
+            around,
+            cancelled,
+            attempt: 1,
+            deadline: None,
+            replies: BTreeMap::new(),
+            answers: Vec::new(),
+            arg: None,
+            failure: None,
+            steps_left: 0,
+            asked: AtomicUsize::new(0),
+            open: Mutex::new(None),
+            told: Mutex::new(Vec::new()),
+        }
+    }
+
+    #[must_use]
+    pub fn thread(&self) -> ThreadId {
+        self.place.thread
+    }
+
+    #[must_use]
+    pub fn run(&self) -> RunId {
+        self.place.run
+    }
+
+    /// Which subgraph it is in; empty for the thread's own graph.
+    #[must_use]
+    pub fn namespace(&self) -> &str {
+        &self.place.ns
+    }
+
+    #[must_use]
+    pub fn node(&self) -> &str {
+        &self.place.node
+    }
+
+    /// Counts the supersteps from 1.
+    #[must_use]
+    pub fn superstep(&self) -> u32 {
+        u32::try_from(self.place.step).unwrap_or(0)
+    }
+
+    /// How many further supersteps the run may take.
+    #[must_use]
+    pub fn steps_left(&self) -> u32 {
+        u32::try_from(self.steps_left).unwrap_or(0)
+    }
+
+    /// Counts the attempts at this node from 1.
+    #[must_use]
+    pub fn attempt(&self) -> u32 {
+        self.attempt
+    }
+
+    #[must_use]
+    pub fn now(&self) -> Timestamp {
+        self.around.clock.now()
+    }
+
+    /// When this attempt is given up.
+    #[must_use]
+    pub fn deadline(&self) -> Option<Timestamp> {
+        self.deadline
+    }
+
+    /// How long this attempt may still take.
+    #[must_use]
+    pub fn remaining(&self) -> Option<Duration> {
+        self.deadline.map(|deadline| deadline.since(self.now()))
+    }
+
+    /// Cancelled when the run is to end: the node then has a few seconds to clean up.
+    #[must_use]
+    pub fn cancelled(&self) -> &CancellationToken {
+        &self.cancelled
+    }
+
+    /// What it was sent, where it was sent something.
+    #[must_use]
+    pub fn arg(&self) -> Option<&Value> {
+        self.arg.as_deref()
+    }
+
+    /// Why the node in whose place this one runs has failed.
+    #[must_use]
+    pub fn failure(&self) -> Option<&NodeFailure> {
+        self.failure.as_ref()
+    }
+
+    /// What came of the [`Ask`] with this id, if anything yet.
+    #[must_use]
+    pub fn answer(&self, id: &str) -> Option<&Reply> {
+        self.replies.get(id)
+    }
+
+    /// Asks a person. The first time the node stops here, to be returned with `?`; when the answer is there it runs again
+    /// from its first line, and this call has the answer. Several calls are told apart by their order.
+    pub fn interrupt(&self, question: impl Into<Value>) -> Result<Value, NodeError> {
+        self.interrupt_with(Ask::question("", question))
+    }
+
+    /// As [`interrupt`](Self::interrupt), with a deadline or a schema.
+    pub fn interrupt_with(&self, ask: Ask) -> Result<Value, NodeError> {
+        let index = self.asked.fetch_add(1, Ordering::Relaxed);
+        if let Some(answer) = self.answers.get(index) {
+            return Ok(answer.clone());
+        }
+        *self.open.lock().unwrap_or_else(PoisonError::into_inner) = Some(ask);
+        Err(NodeError::interrupted())
+    }
+
+    /// Tells whoever watches the run, now.
+    pub fn tell(&self, kind: &str, detail: impl Into<Value>) {
+        let detail = detail.into();
+        if let Some(live) = &self.around.live {
+            let (run, ns, node) = (self.place.run, &*self.place.ns, &*self.place.node);
+            live(Told { run, ns, node, kind, detail: &detail });
+        }
+        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        told.push((kind.to_owned(), detail));
+    }
+
+    pub(crate) fn take_ask(&self) -> Option<Ask> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    pub(crate) fn take_told(&self) -> Vec<(String, Value)> {
+        std::mem::take(&mut *self.told.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Performs `f` and remembers its value: what is done is never done again, not by a retry and not after a crash.
+    ///
+    /// `f` is handed a key that stays the same however often it is tried, for the other side to recognise a repetition.
+    /// Within one visit of a node the same `key` is the same effect.
+    pub async fn effect<F, Done, E>(
+        &self,
+        key: &str,
+        class: Class,
+        f: F,
+    ) -> Result<Value, effect::Error>
+    where
+        F: FnOnce(String) -> Done + Send,
+        Done: Future<Output = Result<Value, E>> + Send,
+        E: Into<effect::Undone>,
+    {
+        let place = match (&self.place.effects, &self.place.task) {
+            (Some(place), _) => format!("{place}/{key}"),
+            (None, Some(task)) => format!("{}/{key}", task.text()),
+            (None, None) => format!("{}/{}/{key}", self.place.step, self.place.node),
+        };
+        self.around.journal.perform(&place, class, f).await
+    }
+}
+
+/// The state that a task sees.
+pub(crate) fn sent(arg: &Value) -> Values {
+    match arg {
+        Value::Object(members) => {
+            members.iter().map(|(key, value)| (key.clone(), value.clone())).collect()
+        }
+        _ => Values::new(),
+    }
+}

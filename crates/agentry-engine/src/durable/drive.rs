@@ -1,0 +1,527 @@
+//! One claimed thread in memory: wait, decide, commit, perform.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use agentry_core::run::{Answer, Committed, Fence, Message, Seq};
+use agentry_core::thread::{Commit, Loaded, Next, Pinned, Run, RunStatus, Told as StoredTold};
+use agentry_core::threads::{Claimed, ThreadStore};
+use agentry_core::{Clock, ThreadId};
+use tokio::sync::{Notify, watch};
+use tokio::task::{AbortHandle, JoinSet};
+use tokio_util::sync::CancellationToken;
+use tracing::{Instrument as _, error, info_span, warn};
+
+use super::hub::{Heard, Hub, News};
+use super::keep::Keeping;
+use super::keeper::InThread;
+use super::order::Order;
+use crate::cache::NodeCache;
+use crate::context::{Live, Surround, Told};
+use crate::effect::Journal;
+use crate::lifeline::Lifeline;
+use crate::machine::{Action, Decision, Ended, Happened, Home, Key, Machine, Mail, Record, Rests};
+use crate::program::Program;
+
+/// The longest a drive waits without looking at the clock.
+const WAIT_MAX: Duration = Duration::from_secs(60);
+
+/// What a drive shares with its worker.
+pub(super) struct Surroundings {
+    pub store: Arc<dyn ThreadStore>,
+    pub clock: Arc<dyn Clock>,
+    pub hub: Arc<Hub>,
+    pub cache: Option<Arc<dyn NodeCache>>,
+    pub lifeline: Lifeline,
+    /// No new tasks; leave when the running ones have ended.
+    pub draining: CancellationToken,
+    /// Something has come for this thread.
+    pub mail: Arc<Notify>,
+    /// The clock may have moved.
+    pub ticks: watch::Receiver<u64>,
+}
+
+struct Drive {
+    around: Surroundings,
+    program: Program,
+    thread: ThreadId,
+    fence: Fence,
+    journal: Arc<Journal>,
+    keeping: Keeping,
+    desk: Desk,
+    tasks: JoinSet<Ended>,
+    handles: HashMap<Key, (AbortHandle, CancellationToken)>,
+}
+
+/// What has come for the thread and was not looked at yet.
+#[derive(Default)]
+struct Desk {
+    runs: Vec<Run>,
+    messages: Vec<Message>,
+    answers: Vec<(String, Answer)>,
+    /// The run that has been told that it is to end.
+    told_to_end: Option<agentry_core::RunId>,
+}
+
+/// Whether this worker goes on with the thread.
+enum Then {
+    GoOn,
+    LetGo,
+}
+
+/// Takes the thread as far as it goes: until it rests, or is lost to this worker.
+pub(super) async fn drive(program: Program, claimed: Claimed, around: Surroundings) {
+    let thread = claimed.loaded.thread.id;
+    let lifeline = around.lifeline.clone();
+    let span = info_span!("thread", thread_id = %thread);
+    let Claimed { fence, loaded } = claimed;
+    let keeper = InThread::new(Arc::clone(&around.store), (thread, fence), lifeline.clone());
+    let journal = Journal::new(thread.to_string(), loaded.journal.clone(), Arc::new(keeper));
+    let drive = Drive {
+        around,
+        program,
+        thread,
+        fence,
+        journal: Arc::new(journal),
+        keeping: Keeping::default(),
+        desk: Desk::default(),
+        tasks: JoinSet::new(),
+        handles: HashMap::new(),
+    };
+    lifeline.hold(drive.go(loaded).instrument(span)).await;
+}
+
+impl Drive {
+    async fn go(mut self, loaded: Loaded) {
+        let Some(mut machine) = self.load(loaded) else { return };
+        let mut decision = machine.step(Happened::Claimed, self.around.clock.now());
+        loop {
+            match self.settle(&mut machine, decision).await {
+                Some(Then::GoOn) => {}
+                Some(Then::LetGo) | None => return,
+            }
+            decision = match self.look(&mut machine) {
+                Some(decision) => decision,
+                None if *machine.rests() != Rests::Running => {
+                    machine.give_back(self.desk.unasked(), self.around.clock.now())
+                }
+                None => {
+                    let Some(happened) = self.wait(&machine).await else { return };
+                    match happened {
+                        Seen::Mail(loaded) => {
+                            self.desk.take(*loaded);
+                            Decision::default()
+                        }
+                        Seen::Tasks(ended) => {
+                            machine.step(Happened::Ended(ended), self.around.clock.now())
+                        }
+                        Seen::Time => machine.step(Happened::Tick, self.around.clock.now()),
+                    }
+                }
+            };
+        }
+    }
+
+    /// The thread as it is stored; nothing of it runs yet.
+    fn load(&mut self, loaded: Loaded) -> Option<Machine> {
+        let home = Home { thread: self.thread, fence: self.fence, head: loaded.thread.seq };
+        self.keeping = Keeping::of(&loaded.line);
+        let machine = Machine::load(self.program.clone(), home, Record::Commits, &loaded.line);
+        let mut machine = match machine {
+            Ok(machine) => machine,
+            Err(problem) => {
+                error!(%problem, "a thread cannot be read here");
+                return None;
+            }
+        };
+        self.desk = Desk::default();
+        self.desk.take(loaded);
+        let of = machine.run().and_then(|id| self.desk.run(id));
+        machine.due_by(of.and_then(|run| run.deadline));
+        Some(machine)
+    }
+
+    /// What is to be decided because of what has come.
+    fn look(&mut self, machine: &mut Machine) -> Option<Decision> {
+        let now = self.around.clock.now();
+        let dismissed = self.desk.dismissed(machine);
+        if !dismissed.is_empty() {
+            let rolled_back =
+                dismissed.iter().any(|(_, status, _)| *status == RunStatus::RolledBack);
+            let asks = machine.run().filter(|_| rolled_back);
+            let opened = asks.map(|run| machine.interrupts(run, now)).unwrap_or_default();
+            let mut decision = machine.dismiss(dismissed, now);
+            if let Some(commit) = &mut decision.commit {
+                commit.opened = opened;
+            }
+            return Some(decision);
+        }
+        if let Some(mail) = self.desk.mail(machine, now, &self.pinned()) {
+            return Some(machine.step(Happened::Mail(mail), now));
+        }
+        if self.around.draining.is_cancelled() {
+            return None;
+        }
+        let run = self.desk.next(machine, now, &self.pinned())?.clone();
+        Some(self.begin(machine, &run))
+    }
+
+    fn begin(&mut self, machine: &mut Machine, run: &Run) -> Decision {
+        let now = self.around.clock.now();
+        let refused = match Order::from_value(&run.input) {
+            Ok(order) => match machine.begin(order.submission, now) {
+                Ok(decision) => {
+                    self.desk.begun(run.id);
+                    return decision;
+                }
+                Err(refused) => refused.to_string(),
+            },
+            Err(problem) => format!("its input cannot be read: {problem}"),
+        };
+        self.desk.over(run.id);
+        machine.dismiss(vec![(run.id, RunStatus::Error, refused)], now)
+    }
+
+    fn pinned(&self) -> Pinned {
+        Pinned {
+            graph: self.program.graph().name.clone(),
+            version: self.program.version().to_owned(),
+        }
+    }
+
+    /// Stores the decision, then performs it. `None`: the thread is lost to this worker.
+    async fn settle(&mut self, machine: &mut Machine, decision: Decision) -> Option<Then> {
+        let Decision { commit, actions } = decision;
+        let Some(mut commit) = commit else {
+            self.perform(actions);
+            return Some(Then::GoOn);
+        };
+        let rolled_back = self.take_back(&mut commit);
+        self.adjust(machine, &mut commit);
+        let call = || self.around.store.commit(commit.clone());
+        let (committed, _) = self.around.lifeline.insist(call).await?;
+        match committed {
+            Committed::Applied { cancel, inbox } => {
+                let news = inbox && self.desk.has_nothing();
+                if news || (cancel && !self.desk.knows_cancel()) {
+                    self.around.mail.notify_one();
+                }
+            }
+            Committed::Duplicate => {}
+            Committed::Fenced => {
+                warn!("another worker has taken the thread");
+                return None;
+            }
+            Committed::Stale => return self.again(machine, commit.entry.seq).await,
+        }
+        self.publish(&commit);
+        self.desk.stored(&commit);
+        if rolled_back {
+            return self.again(machine, commit.entry.seq.next()).await;
+        }
+        self.perform(actions);
+        match commit.next {
+            Next::Running => Some(Then::GoOn),
+            Next::Rest { .. } => Some(Then::LetGo),
+        }
+    }
+
+    fn adjust(&mut self, machine: &Machine, commit: &mut Commit) {
+        let goes_on = self.desk.goes_on(machine, commit, &self.pinned());
+        if goes_on && !self.around.draining.is_cancelled() {
+            commit.next = Next::Running;
+        }
+        let succeeded = commit.runs.iter().any(|change| change.status == RunStatus::Success);
+        if succeeded {
+            commit.forgotten = self.journal.forget();
+        }
+        self.keeping.add(&commit.entry);
+        if self.keeping.is_due() && !commit.entry.writes.is_empty() {
+            let snapshot = machine.snapshot();
+            self.keeping.made(&snapshot);
+            commit.snapshot = Some(snapshot);
+        }
+    }
+
+    /// A run that is to be taken back ends where it began.
+    fn take_back(&self, commit: &mut Commit) -> bool {
+        let over = commit.runs.iter().find(|change| change.status == RunStatus::Cancelled);
+        let run = over.and_then(|change| self.desk.run(change.run));
+        let wanted = run.filter(|run| run.cancel.as_ref().is_some_and(|cancel| cancel.rollback));
+        let Some(base) = wanted.and_then(|run| run.base) else { return false };
+        crate::machine::outside::without_moves(commit);
+        commit.entry.parent = base;
+        commit.runs.clear();
+        commit.next = Next::Running;
+        true
+    }
+
+    /// Starts from what is stored: this decision does not fit it any more, or was not meant to last.
+    async fn again(&mut self, machine: &mut Machine, expected: Seq) -> Option<Then> {
+        self.tasks = JoinSet::new();
+        self.handles.clear();
+        let call = || self.around.store.load(self.thread);
+        let (loaded, _) = self.around.lifeline.insist(call).await?;
+        let loaded = loaded?;
+        if loaded.thread.seq.next() != expected {
+            error!("the thread has moved under its worker");
+            return None;
+        }
+        *machine = self.load(loaded)?;
+        let now = self.around.clock.now();
+        let decision = match self.look(machine) {
+            Some(decision) => decision,
+            None => machine.step(Happened::Claimed, now),
+        };
+        Box::pin(self.settle(machine, decision)).await
+    }
+
+    fn publish(&self, commit: &Commit) {
+        self.around.hub.tell(self.thread, || {
+            let (seq, run) = (commit.entry.seq, commit.entry.run);
+            let told = commit.events.iter().zip(0..).map(|(event, index)| StoredTold {
+                id: agentry_core::thread::EventId { seq, index },
+                run,
+                event: event.clone(),
+            });
+            News::Entry(seq, Arc::new(told.collect()))
+        });
+    }
+
+    fn perform(&mut self, actions: Vec<Action>) {
+        for action in actions {
+            match action {
+                Action::Start(start) => self.start(*start),
+                Action::Cancel(key) => {
+                    if let Some((_, token)) = self.handles.get(&key) {
+                        token.cancel();
+                    }
+                }
+                Action::Abort(key) => {
+                    if let Some((task, token)) = self.handles.remove(&key) {
+                        token.cancel();
+                        task.abort();
+                    }
+                }
+            }
+        }
+    }
+
+    fn start(&mut self, start: crate::machine::Start) {
+        if self.around.draining.is_cancelled() {
+            return;
+        }
+        let cancelled = CancellationToken::new();
+        let surround = Surround {
+            clock: Arc::clone(&self.around.clock),
+            journal: Arc::clone(&self.journal),
+            live: self.live(),
+            cache: self.around.cache.clone(),
+        };
+        let key = start.key();
+        let span = info_span!("node", node = start.node());
+        let body = start.run(surround, cancelled.clone());
+        let task = self.tasks.spawn(body.instrument(span));
+        self.handles.insert(key, (task, cancelled));
+    }
+
+    fn live(&self) -> Option<Live> {
+        let (hub, thread) = (Arc::clone(&self.around.hub), self.thread);
+        Some(Arc::new(move |told: Told<'_>| {
+            hub.tell(thread, || {
+                let Told { run, ns, node, kind, detail } = told;
+                let (ns, node, kind) = (ns.to_owned(), node.to_owned(), kind.to_owned());
+                News::Live(Arc::new(Heard::Live { run, ns, node, kind, detail: detail.clone() }))
+            });
+        }))
+    }
+
+    /// `None` when the worker shuts down and no task is left.
+    async fn wait(&mut self, machine: &Machine) -> Option<Seen> {
+        loop {
+            let draining = self.around.draining.is_cancelled();
+            if draining && self.handles.is_empty() {
+                return None;
+            }
+            let pause = machine
+                .wake_at()
+                .map_or(WAIT_MAX, |moment| moment.since(self.around.clock.now()).min(WAIT_MAX));
+            tokio::select! {
+                Some(ended) = self.tasks.join_next(), if !self.tasks.is_empty() => {
+                    let ended = self.collect(ended);
+                    if !ended.is_empty() {
+                        return Some(Seen::Tasks(ended));
+                    }
+                }
+                () = self.around.mail.notified() => {
+                    let call = || self.around.store.load(self.thread);
+                    let (loaded, _) = self.around.lifeline.insist(call).await?;
+                    return Some(Seen::Mail(Box::new(loaded?)));
+                }
+                changed = self.around.ticks.changed() => {
+                    changed.ok()?;
+                    return Some(Seen::Time);
+                }
+                () = tokio::time::sleep(pause) => return Some(Seen::Time),
+                () = self.around.draining.cancelled(), if !draining => {}
+            }
+        }
+    }
+
+    /// All tasks that have ended by now, so that one commit takes them.
+    fn collect(&mut self, first: Result<Ended, tokio::task::JoinError>) -> Vec<Ended> {
+        let mut ended = Vec::new();
+        let mut next = Some(first);
+        while let Some(joined) = next {
+            // One that was aborted is not missed; a panic is an end like any other.
+            if let Ok(one) = joined
+                && self.handles.remove(&one.key).is_some()
+            {
+                ended.push(one);
+            }
+            next = self.tasks.try_join_next();
+        }
+        ended
+    }
+}
+
+enum Seen {
+    Tasks(Vec<Ended>),
+    Mail(Box<Loaded>),
+    Time,
+}
+
+impl Desk {
+    fn take(&mut self, loaded: Loaded) {
+        let Loaded { runs, inbox, interrupts, .. } = loaded;
+        self.runs = runs;
+        self.messages = inbox;
+        let answered = interrupts.into_iter().filter_map(|it| Some((it.id, it.answer?)));
+        self.answers = answered.collect();
+    }
+
+    fn run(&self, id: agentry_core::RunId) -> Option<&Run> {
+        self.runs.iter().find(|run| run.id == id)
+    }
+
+    /// Interrupts with an answer that nobody waits for.
+    fn unasked(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.answers).into_iter().map(|(interrupt, _)| interrupt).collect()
+    }
+
+    fn has_nothing(&self) -> bool {
+        self.messages.is_empty() && self.answers.is_empty()
+    }
+
+    fn knows_cancel(&self) -> bool {
+        self.runs.iter().any(|run| run.cancel.is_some())
+    }
+
+    fn begun(&mut self, id: agentry_core::RunId) {
+        for run in self.runs.iter_mut().filter(|run| run.id == id) {
+            run.status = RunStatus::Running;
+        }
+    }
+
+    fn over(&mut self, id: agentry_core::RunId) {
+        self.runs.retain(|run| run.id != id);
+    }
+
+    /// Runs that never had the thread and are to end, and one that had it and was taken back.
+    fn dismissed(&mut self, machine: &Machine) -> Vec<(agentry_core::RunId, RunStatus, String)> {
+        let has = machine.run();
+        let ended = self.runs.iter().filter_map(|run| {
+            let cancel = run.cancel.as_ref();
+            let status = match run.status {
+                RunStatus::Pending if cancel.is_some() => RunStatus::Cancelled,
+                RunStatus::Running | RunStatus::Interrupted if has == Some(run.id) => return None,
+                RunStatus::Running | RunStatus::Interrupted => match cancel {
+                    Some(cancel) if cancel.rollback => RunStatus::RolledBack,
+                    Some(_) => RunStatus::Cancelled,
+                    None if run.status == RunStatus::Running => RunStatus::Error,
+                    None => return None,
+                },
+                RunStatus::Pending
+                | RunStatus::Success
+                | RunStatus::Error
+                | RunStatus::Timeout
+                | RunStatus::Cancelled
+                | RunStatus::RolledBack => return None,
+            };
+            let reason = cancel.map_or("the thread has gone on without it", |it| &it.reason);
+            Some((run.id, status, reason.to_owned()))
+        });
+        let ended: Vec<_> = ended.collect();
+        for (id, ..) in &ended {
+            self.over(*id);
+        }
+        ended
+    }
+
+    /// What the run that has the thread is to hear.
+    fn mail(
+        &mut self,
+        machine: &Machine,
+        now: agentry_core::Timestamp,
+        program: &Pinned,
+    ) -> Option<Mail> {
+        let id = machine.run()?;
+        let cancel = self.run(id).and_then(|run| run.cancel.as_ref());
+        let cancel = cancel.filter(|_| self.told_to_end != Some(id)).map(|it| it.reason.clone());
+        if cancel.is_some() {
+            self.told_to_end = Some(id);
+        }
+        // A run that brings these very answers takes the thread instead.
+        let brings = self.next(machine, now, program).and_then(|run| {
+            let order = Order::from_value(&run.input).ok()?;
+            Some(order.answers().map(str::to_owned).collect::<Vec<_>>())
+        });
+        let brings = brings.unwrap_or_default();
+        let (kept, answers): (Vec<_>, Vec<_>) = std::mem::take(&mut self.answers)
+            .into_iter()
+            .partition(|(interrupt, _)| brings.contains(interrupt));
+        self.answers = kept;
+        let messages = std::mem::take(&mut self.messages);
+        let mail = Mail { messages, answers, cancel };
+        (mail != Mail::default()).then_some(mail)
+    }
+
+    /// The run that begins next, when it can begin now and here.
+    fn next(
+        &self,
+        machine: &Machine,
+        now: agentry_core::Timestamp,
+        program: &Pinned,
+    ) -> Option<&Run> {
+        match machine.rests() {
+            Rests::Running | Rests::Waiting => return None,
+            Rests::Idle
+            | Rests::Interrupted
+            | Rests::Failed(_)
+            | Rests::Cancelled { .. }
+            | Rests::TimedOut => {}
+        }
+        let pending = self.runs.iter().filter(|run| run.status == RunStatus::Pending);
+        let next = pending.min_by_key(|run| run.turn())?;
+        let due = next.not_before.is_none_or(|moment| moment <= now);
+        (due && next.program == *program).then_some(next)
+    }
+
+    /// Whether there is more to do at once for this very worker.
+    fn goes_on(&self, machine: &Machine, commit: &Commit, program: &Pinned) -> bool {
+        let Next::Rest { .. } = commit.next else { return false };
+        self.next(machine, commit.entry.at, program).is_some()
+    }
+
+    /// The store knows by now what these runs have come to.
+    fn stored(&mut self, commit: &Commit) {
+        for change in &commit.runs {
+            for run in self.runs.iter_mut().filter(|run| run.id == change.run) {
+                run.status = change.status;
+                run.base = change.base.or(run.base);
+            }
+        }
+        self.answers.retain(|(id, _)| !commit.closed.iter().any(|(closed, _)| closed == id));
+    }
+}

@@ -1,0 +1,207 @@
+//! Gives a worker its work, and looks at what became of it.
+
+use std::sync::Arc;
+
+use agentry_core::run::{Answer, Message};
+use agentry_core::thread::{Cancel, EventId, Interrupt, NewRun, Pinned, Run, Thread};
+use agentry_core::threads::{Intake, Signal, Signalled, Submitted, ThreadStore, Threads};
+use agentry_core::{Clock, RunId, ThreadId, audit};
+use serde_json::{Map, Value};
+
+use super::order::Wish;
+use super::wait::{Follower, end_of};
+use super::worker::Shared;
+use crate::machine::{Command, Refused, Request, Resume};
+use crate::program::Program;
+use crate::{Error, Registry};
+
+/// Cheap to clone; it outlives the worker.
+#[derive(Clone)]
+pub struct Handle {
+    pub(super) shared: Arc<Shared>,
+}
+
+impl Handle {
+    pub(super) fn new(shared: Arc<Shared>) -> Self {
+        Self { shared }
+    }
+
+    /// Something may be due: new work, an answer, a moment.
+    pub fn nudge(&self) {
+        self.shared.hub.ticks.send_modify(|count| *count = count.wrapping_add(1));
+    }
+
+    #[must_use]
+    pub fn store(&self) -> &Arc<dyn ThreadStore> {
+        &self.shared.store
+    }
+
+    #[must_use]
+    pub fn archive(&self) -> &Arc<dyn Threads> {
+        &self.shared.archive
+    }
+
+    #[must_use]
+    pub fn registry(&self) -> &Registry {
+        &self.shared.registry
+    }
+
+    #[must_use]
+    pub fn clock(&self) -> &Arc<dyn Clock> {
+        &self.shared.clock
+    }
+
+    /// A run of the graph's current version that is the only one of its thread, not yet submitted: for an [`Intake`]. A
+    /// second one with the same key is not stored.
+    pub fn new_run(
+        &self,
+        graph: &str,
+        key: &str,
+        input: Map<String, Value>,
+    ) -> Result<NewRun, Error> {
+        let program = self.shared.registry.current(graph)?;
+        let now = self.shared.clock.now();
+        let run = RunId::derived(now, &format!("{graph}\n{key}"));
+        let request = Request::Input(input);
+        let wish = Wish {
+            key: Some(key.to_owned()),
+            ..Wish::new(run, run.own_thread(), graph, request, now)
+        };
+        Ok(wish.into_run(program.pinned(), Vec::new()))
+    }
+
+    /// Durable when it answers `Created`. A thread stays with the version of the graph that it began on, as long as there is
+    /// one with this name here; answers go to whoever is first.
+    pub async fn submit(&self, wish: Wish) -> Result<Submitted, Error> {
+        let thread = self.shared.archive.thread(wish.thread).await?;
+        let program = self.program_for(&wish, thread.as_ref())?;
+        let answers = match self.answers(&wish).await? {
+            Ok(answers) => answers,
+            Err(refused) => return Ok(refused),
+        };
+        self.submit_run(wish.into_run(program, answers)).await
+    }
+
+    pub async fn submit_run(&self, run: NewRun) -> Result<Submitted, Error> {
+        let thread = run.thread;
+        let submitted = self.shared.store.submit(run).await?;
+        self.shared.hub.came_for(thread);
+        Ok(submitted)
+    }
+
+    fn program_for(&self, wish: &Wish, thread: Option<&Thread>) -> Result<Pinned, Error> {
+        let begun = thread.filter(|thread| thread.seq.0 > 0).and_then(|it| it.program.as_ref());
+        let same = begun.filter(|pinned| pinned.graph == wish.graph);
+        let known = same.filter(|it| self.shared.registry.get(&it.graph, &it.version).is_some());
+        match known {
+            Some(pinned) => Ok(pinned.clone()),
+            None => Ok(self.shared.registry.current(&wish.graph)?.pinned()),
+        }
+    }
+
+    /// What the run answers, by interrupt.
+    async fn answers(&self, wish: &Wish) -> Result<Result<Vec<(String, Value)>, Submitted>, Error> {
+        let Request::Command(Command { resume: Some(resume), .. }) = &wish.request else {
+            return Ok(Ok(Vec::new()));
+        };
+        match resume {
+            Resume::Each(each) => {
+                let each = each.iter().map(|(id, value)| (id.clone(), value.clone()));
+                Ok(Ok(each.collect()))
+            }
+            Resume::One(value) => {
+                let open = self.open_questions(wish.thread).await?;
+                match &*open {
+                    [one] => Ok(match &one.answer {
+                        None => Ok(vec![(one.id.clone(), value.clone())]),
+                        Some(first) => Err(Submitted::AlreadyAnswered {
+                            interrupt: one.id.clone(),
+                            answer: first.clone(),
+                        }),
+                    }),
+                    [] => Ok(Err(Submitted::NoInterrupt { interrupt: String::new() })),
+                    _ => {
+                        let ids = open.into_iter().map(|open| open.id).collect();
+                        Err(Refused::Ambiguous(ids).into())
+                    }
+                }
+            }
+        }
+    }
+
+    async fn open_questions(&self, thread: ThreadId) -> Result<Vec<Interrupt>, Error> {
+        let loaded = self.shared.store.load(thread).await?;
+        let open = loaded.map(|loaded| loaded.interrupts).unwrap_or_default();
+        Ok(open.into_iter().filter(|it| it.question.is_some()).collect())
+    }
+
+    pub async fn intake(&self, intake: Intake) -> Result<(), Error> {
+        let to = intake.submit.iter().map(|run| run.thread);
+        let to: Vec<_> = to.chain(intake.messages.iter().map(|(thread, _)| *thread)).collect();
+        self.shared.store.intake(intake).await?;
+        for thread in to {
+            self.shared.hub.came_for(thread);
+        }
+        Ok(())
+    }
+
+    pub async fn send(&self, thread: ThreadId, message: Message) -> Result<Signalled, Error> {
+        self.signal(thread, Signal::Message(message)).await
+    }
+
+    /// The first answer counts, whoever brings it.
+    pub async fn answer(
+        &self,
+        thread: ThreadId,
+        interrupt: &str,
+        answer: Answer,
+        audit: Vec<audit::Entry>,
+    ) -> Result<Signalled, Error> {
+        let interrupt = interrupt.to_owned();
+        self.signal(thread, Signal::Answer { interrupt, answer, audit }).await
+    }
+
+    pub async fn cancel(
+        &self,
+        (thread, run): (ThreadId, RunId),
+        cancel: Cancel,
+        audit: Vec<audit::Entry>,
+    ) -> Result<Signalled, Error> {
+        self.signal(thread, Signal::Cancel { run, cancel, audit }).await
+    }
+
+    pub async fn signal(&self, thread: ThreadId, signal: Signal) -> Result<Signalled, Error> {
+        let signalled = self.shared.store.signal(thread, signal).await?;
+        self.shared.hub.came_for(thread);
+        Ok(signalled)
+    }
+
+    /// Waits until nothing more comes of the run, unless somebody answers. `None` when there is no such run, or its thread
+    /// was deleted.
+    pub async fn wait(&self, run: RunId) -> Result<Option<Run>, Error> {
+        end_of(&self.shared, run).await
+    }
+
+    /// What happened after `after`, and then what happens, of the whole thread or of one of its runs.
+    #[must_use]
+    pub fn follow(&self, thread: ThreadId, run: Option<RunId>, after: EventId) -> Follower {
+        Follower::new(Arc::clone(&self.shared), thread, run, after)
+    }
+
+    /// The program that a thread runs on, else the current version of `graph`.
+    pub(super) fn program_of(
+        &self,
+        thread: &Thread,
+        graph: Option<&str>,
+    ) -> Result<Program, Error> {
+        if let Some(pinned) = &thread.program {
+            let found = self.shared.registry.get(&pinned.graph, &pinned.version);
+            return found.cloned().ok_or_else(|| Error::UnknownVersion {
+                graph: pinned.graph.clone(),
+                version: pinned.version.clone(),
+            });
+        }
+        let graph = graph.ok_or(Error::NoGraph)?;
+        Ok(self.shared.registry.current(graph)?.clone())
+    }
+}

@@ -1,0 +1,104 @@
+//! What happens in this process, for whoever is in this process: hints to drives, and what listeners hear at once.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use agentry_core::run::Seq;
+use agentry_core::thread::Told;
+use agentry_core::{RunId, ThreadId};
+use serde_json::Value;
+use tokio::sync::{Notify, broadcast, watch};
+
+/// How much a listener may be behind before it reads the log again.
+const BEHIND_MAX: usize = 256;
+
+/// What a listener is told.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Heard {
+    /// It is in the log.
+    Stored(Told),
+    /// A running node says it now; what it has said is stored when it is done.
+    Live { run: RunId, ns: String, node: String, kind: String, detail: Value },
+}
+
+#[derive(Debug, Clone)]
+pub(super) enum News {
+    /// An entry was stored, with these events.
+    Entry(Seq, Arc<Vec<Told>>),
+    Live(Arc<Heard>),
+}
+
+pub(super) struct Hub {
+    /// There may be something to claim.
+    pub work: Notify,
+    /// The clock may have moved.
+    pub ticks: watch::Sender<u64>,
+    drives: Mutex<HashMap<ThreadId, Arc<Notify>>>,
+    listeners: Mutex<HashMap<ThreadId, broadcast::Sender<News>>>,
+}
+
+impl Hub {
+    pub(super) fn new() -> Self {
+        Self {
+            work: Notify::new(),
+            ticks: watch::Sender::new(0),
+            drives: Mutex::default(),
+            listeners: Mutex::default(),
+        }
+    }
+
+    fn drives(&self) -> MutexGuard<'_, HashMap<ThreadId, Arc<Notify>>> {
+        self.drives.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn listeners(&self) -> MutexGuard<'_, HashMap<ThreadId, broadcast::Sender<News>>> {
+        self.listeners.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Something has come for the thread: whoever drives it looks, else the worker does.
+    pub(super) fn came_for(&self, thread: ThreadId) {
+        match self.drives().get(&thread) {
+            Some(mail) => mail.notify_one(),
+            None => self.work.notify_one(),
+        }
+    }
+
+    pub(super) fn deliver(&self, thread: ThreadId) {
+        if let Some(mail) = self.drives().get(&thread) {
+            mail.notify_one();
+        }
+    }
+
+    pub(super) fn drives_now(&self, thread: ThreadId, mail: Arc<Notify>) {
+        self.drives().insert(thread, mail);
+    }
+
+    /// `mail` is that of the drive that has ended: a later one may have begun.
+    pub(super) fn drives_no_more(&self, thread: ThreadId, mail: &Arc<Notify>) {
+        let mut drives = self.drives();
+        if drives.get(&thread).is_some_and(|of| Arc::ptr_eq(of, mail)) {
+            drives.remove(&thread);
+        }
+    }
+
+    pub(super) fn listen(&self, thread: ThreadId) -> broadcast::Receiver<News> {
+        let mut listeners = self.listeners();
+        listeners.retain(|_, sender| sender.receiver_count() > 0);
+        let sender = listeners.entry(thread).or_insert_with(|| broadcast::Sender::new(BEHIND_MAX));
+        sender.subscribe()
+    }
+
+    /// Whether anybody listens: what nobody hears need not be made.
+    pub(super) fn has_listeners(&self, thread: ThreadId) -> bool {
+        self.listeners().get(&thread).is_some_and(|sender| sender.receiver_count() > 0)
+    }
+
+    pub(super) fn tell(&self, thread: ThreadId, news: impl FnOnce() -> News) {
+        let listeners = self.listeners();
+        let Some(sender) = listeners.get(&thread).filter(|it| it.receiver_count() > 0) else {
+            return;
+        };
+        // Nobody may be left by now: then it is in the log.
+        drop(sender.send(news()));
+    }
+}

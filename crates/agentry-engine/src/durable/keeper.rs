@@ -1,0 +1,48 @@
+//! Where a thread's effects are kept.
+
+use std::sync::Arc;
+
+use agentry_core::ThreadId;
+use agentry_core::run::{Committed, Effect, Fence};
+use agentry_core::threads::ThreadStore;
+use async_trait::async_trait;
+
+use crate::effect::Keeper;
+use crate::lifeline::Lifeline;
+
+/// Beside the thread's commits.
+pub(super) struct InThread {
+    store: Arc<dyn ThreadStore>,
+    thread: ThreadId,
+    fence: Fence,
+    lifeline: Lifeline,
+}
+
+impl InThread {
+    pub(super) fn new(
+        store: Arc<dyn ThreadStore>,
+        (thread, fence): (ThreadId, Fence),
+        lifeline: Lifeline,
+    ) -> Self {
+        Self { store, thread, fence, lifeline }
+    }
+}
+
+#[async_trait]
+impl Keeper for InThread {
+    async fn keep(&self, entry: &str, effect: &Effect) -> bool {
+        let call = || self.store.journal(self.thread, self.fence, entry, effect.clone());
+        let Some((committed, doubted)) = self.lifeline.insist(call).await else {
+            return std::future::pending().await;
+        };
+        match committed {
+            Committed::Applied { .. } | Committed::Duplicate => true,
+            // After an unconfirmed write, finding the entry there means that the write was ours.
+            Committed::Stale => doubted,
+            Committed::Fenced => {
+                self.lifeline.cut();
+                std::future::pending().await
+            }
+        }
+    }
+}

@@ -1,0 +1,48 @@
+//! Keeping the archive small: threads that were kept for long enough go, histories that nobody looks at are cut.
+
+use std::time::Duration;
+
+use agentry_core::ThreadId;
+use agentry_core::threads::Keep;
+
+use super::handle::Handle;
+use crate::Error;
+
+/// How many threads are removed in one go.
+const SWEEP_MAX: usize = 500;
+
+/// What is kept for how long.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Retention {
+    /// How often it is looked for what has been kept for long enough.
+    pub every: Duration,
+}
+
+impl Default for Retention {
+    fn default() -> Self {
+        Self { every: Duration::from_secs(30) }
+    }
+}
+
+impl Handle {
+    /// Removes threads that were kept for long enough; answers how many.
+    pub async fn sweep(&self) -> Result<u64, Error> {
+        let mut swept = 0;
+        loop {
+            let some = self.shared.archive.sweep(self.shared.clock.now(), SWEEP_MAX).await?;
+            swept += some;
+            if some < SWEEP_MAX as u64 {
+                return Ok(swept);
+            }
+        }
+    }
+
+    /// Leaves nothing of a thread's history but where it stands; answers how many entries went. A thread that has something
+    /// to do is left alone.
+    pub async fn compact(&self, thread: ThreadId) -> Result<u64, Error> {
+        if !self.snapshot_head(thread).await? {
+            return Ok(0);
+        }
+        Ok(self.shared.archive.prune(thread, Keep::Latest).await?)
+    }
+}

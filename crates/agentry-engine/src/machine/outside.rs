@@ -1,0 +1,73 @@
+//! What whoever has a machine decides without it.
+
+use agentry_core::run::{Closing, Event};
+use agentry_core::thread::{Commit, Interrupt, RunChange, RunStatus};
+use agentry_core::{RunId, Timestamp};
+use serde_json::json;
+
+use super::op::Body;
+use super::{Decision, Machine};
+
+impl Machine {
+    /// When the run that has the thread must be done: that is not in the log.
+    pub fn due_by(&mut self, deadline: Option<Timestamp>) {
+        if let Some(run) = &mut self.run {
+            run.deadline = deadline;
+        }
+    }
+
+    /// Writes down what became of runs that do not have the thread. Nothing else changes.
+    pub fn dismiss(&mut self, runs: Vec<(RunId, RunStatus, String)>, now: Timestamp) -> Decision {
+        self.now = now;
+        for (run, status, reason) in runs {
+            let detail = json!({ "run": run, "status": status, "reason": reason });
+            self.trace.events.push(Event { at: now, kind: "run.ended".to_owned(), detail });
+            let reason = Some(reason);
+            self.trace.runs.push(RunChange { run, status, base: None, reason });
+        }
+        self.conclude()
+    }
+
+    /// Nothing is to be done: the thread is let go of. `unasked` are answers that nobody waits for.
+    pub fn give_back(&mut self, unasked: Vec<String>, now: Timestamp) -> Decision {
+        self.now = now;
+        let closed = unasked.into_iter().map(|interrupt| (interrupt, Closing::Withdrawn));
+        self.trace.closed.extend(closed);
+        let kind = "thread.rests".to_owned();
+        self.trace.events.push(Event { at: now, kind, detail: json!({}) });
+        self.conclude()
+    }
+
+    /// What is asked, as it is stored.
+    #[must_use]
+    pub fn interrupts(&self, run: RunId, now: Timestamp) -> Vec<Interrupt> {
+        let asked = self.asking.iter().filter_map(|(ix, slot)| {
+            let scope = self.scopes.get(*ix)?;
+            let task = scope.tasks.get(*slot)?;
+            let open = task.question()?;
+            Some(Interrupt {
+                thread: self.home.thread,
+                run,
+                id: open.interrupt.clone(),
+                ns: scope.ns.to_string(),
+                node: scope.plan.name_of(task.node).to_owned(),
+                question: open.ask.question.clone(),
+                schema: open.ask.schema.clone(),
+                opened: now,
+                deadline: open.ask.deadline,
+                on_timeout: open.ask.on_timeout.clone(),
+                escalations: 0,
+                answer: None,
+            })
+        });
+        asked.collect()
+    }
+}
+
+/// Makes of a commit one that changes nothing of the state.
+pub(crate) fn without_moves(commit: &mut Commit) {
+    commit.entry.writes.clear();
+    commit.entry.checkpoints.clear();
+    commit.entry.body = serde_json::to_value(Body::V1 { ops: Vec::new() }).unwrap_or_default();
+    commit.snapshot = None;
+}
