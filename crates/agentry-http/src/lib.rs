@@ -3,6 +3,7 @@
 //! HTTP/1.1 and HTTP/2, plain and over TLS with the roots of the Mozilla programme. It follows no redirects, keeps no cookies,
 //! repeats no request that may have been processed, and reads no proxy settings from the environment.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use agentry_alarm::within;
@@ -17,12 +18,15 @@ mod body;
 mod connect;
 mod error;
 mod pool;
+mod reach;
 
 pub use body::BodyStream;
 pub use error::{Error, Phase};
+pub use reach::Reach;
 
 use connect::Deadlined;
 use pool::Pool;
+use reach::Resolver;
 
 /// What holds for every call of a client.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,6 +36,7 @@ pub struct Settings {
     /// An unused connection is closed after this long.
     pub pool_idle_timeout: Duration,
     pub pool_idle_per_host_max: usize,
+    pub reach: Reach,
 }
 
 impl Default for Settings {
@@ -40,6 +45,7 @@ impl Default for Settings {
             connect_timeout: Duration::from_secs(5),
             pool_idle_timeout: Duration::from_secs(60),
             pool_idle_per_host_max: 256,
+            reach: Reach::Anywhere,
         }
     }
 }
@@ -72,12 +78,13 @@ const PROBE_TIMEOUT: Duration = Duration::from_secs(10);
 #[derive(Debug, Clone)]
 pub struct Client {
     pool: Pool,
+    reach: Arc<Reach>,
 }
 
 impl Client {
     #[must_use]
     pub fn new(settings: &Settings) -> Self {
-        let mut tcp = HttpConnector::new();
+        let mut tcp = HttpConnector::new_with_resolver(Resolver::new(settings.reach.clone()));
         tcp.set_nodelay(true);
         tcp.enforce_http(false);
         tcp.set_keepalive(Some(PROBE_AFTER));
@@ -89,7 +96,8 @@ impl Client {
             .enable_all_versions()
             .wrap_connector(tcp);
         let connector = Deadlined::new(tls, settings.connect_timeout);
-        Self { pool: Pool::new(connector, settings.clone()) }
+        let reach = Arc::new(settings.reach.clone());
+        Self { pool: Pool::new(connector, settings.clone()), reach }
     }
 
     /// Sends a request and returns when the head of its response is there. Any status is a success here. Dropping the
@@ -100,6 +108,9 @@ impl Client {
         deadlines: &Deadlines,
     ) -> Result<Response<BodyStream>, Error> {
         check_url(request.uri())?;
+        self.reach
+            .check(request.uri())
+            .map_err(|reason| Error::InvalidUrl { url: request.uri().to_string(), reason })?;
         request
             .headers_mut()
             .entry(header::USER_AGENT)

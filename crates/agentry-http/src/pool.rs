@@ -24,6 +24,7 @@ use tower_service::Service as _;
 
 use crate::connect::{Deadlined, TimedOut};
 use crate::error::{Error, Phase, causes, reason};
+use crate::reach::Resolver;
 use crate::{PROBE_AFTER, PROBE_TIMEOUT, Settings};
 
 type Http1 = http1::SendRequest<Full<Bytes>>;
@@ -35,7 +36,7 @@ type Unsent = TrySendError<Request<Full<Bytes>>>;
 pub(crate) struct Pool(Arc<Inner>);
 
 struct Inner {
-    connector: Deadlined<HttpsConnector<HttpConnector>>,
+    connector: Deadlined<HttpsConnector<HttpConnector<Resolver>>>,
     settings: Settings,
     kept: Mutex<HashMap<Origin, Kept>>,
     is_looked_after: AtomicBool,
@@ -82,7 +83,7 @@ impl fmt::Debug for Lease {
 
 impl Pool {
     pub(crate) fn new(
-        connector: Deadlined<HttpsConnector<HttpConnector>>,
+        connector: Deadlined<HttpsConnector<HttpConnector<Resolver>>>,
         settings: Settings,
     ) -> Self {
         Self(Arc::new(Inner {
