@@ -58,6 +58,11 @@ impl PostgresStore {
     }
 }
 
+/// The server takes no text with a NUL, so nothing that is stored has such a name.
+fn is_unknown(name: &str) -> bool {
+    name.contains('\0')
+}
+
 /// Why a database cannot be used. None of them shows a password.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum OpenError {

@@ -41,6 +41,16 @@ pub struct Id {
     pub key: String,
 }
 
+impl Id {
+    /// Whether an item may have it.
+    #[must_use]
+    pub fn is_possible(&self) -> bool {
+        let Self { namespace, key } = self;
+        let is_key = !key.is_empty() && key.len() <= KEY_BYTES_MAX && !key.contains('\0');
+        is_key && !namespace.is_root()
+    }
+}
+
 #[derive(Debug, Clone, PartialEq)]
 pub struct Item {
     pub id: Id,
@@ -174,6 +184,8 @@ impl Batch {
         for write in writes {
             let (id, checked) = match write {
                 Write::Put(put) => check(put)?,
+                // There is nothing to delete.
+                Write::Delete(id) if !id.is_possible() => continue,
                 Write::Delete(id) => (id, None),
             };
             bytes += checked.as_ref().map_or(0, |checked| checked.json.len());
@@ -207,7 +219,7 @@ fn check(put: Put) -> Result<(Id, Option<Checked>), Invalid> {
     if id.namespace.is_root() {
         return Err(Invalid("`namespace` is empty; name at least one label".to_owned()));
     }
-    if id.key.is_empty() || id.key.len() > KEY_BYTES_MAX || id.key.contains('\0') {
+    if !id.is_possible() {
         return Err(Invalid(format!(
             "`key` is empty, longer than {KEY_BYTES_MAX} bytes or has a NUL in it"
         )));

@@ -24,6 +24,7 @@ macro_rules! for_each_assistants_test {
             assistants_are_found_by_what_they_are
             changes_at_once_are_all_kept
             tenants_have_assistants_of_their_own
+            what_cannot_be_is_not_there
         }
     };
 }
@@ -234,6 +235,20 @@ pub async fn tenants_have_assistants_of_their_own<K: Kind<Store: Assistants>>(ki
     assert_eq!(left.definition.name, "Theirs");
     let anew = create(&store, "one", definition("Anew"), 3).await;
     assert_eq!((anew.version, anew.created), (1, at(3)));
+}
+
+pub async fn what_cannot_be_is_not_there<K: Kind<Store: Assistants>>(kind: &K) {
+    let store = kind.fresh().await;
+    let (id, graph) = ("a\0", Some("\0".to_owned()));
+    assert_eq!(show(&store, id).await, None);
+    assert_eq!(versions(&store, id, json!({})).await, [0; 0]);
+    assert_eq!(store.set_latest(("main", id), 1, at(1)).await.unwrap(), None);
+    let checked = definition("First").check().unwrap();
+    let added = store.add_version(("main", id), 1, checked, at(1)).await.unwrap();
+    assert_eq!(added, Added::NotFound);
+    assert!(!store.delete("main", id).await.unwrap());
+    let query = Query { graph, name: Some("\0".to_owned()), ..Query::default() };
+    assert_eq!(store.count("main", &query).await.unwrap(), 0);
 }
 
 pub async fn changes_at_once_are_all_kept<K: Kind<Store: Assistants>>(kind: &K) {

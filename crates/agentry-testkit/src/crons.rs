@@ -28,6 +28,7 @@ macro_rules! for_each_crons_test {
             crons_of_a_person_are_forgotten
             each_occurrence_is_handed_to_one_of_many
             tenants_have_crons_of_their_own
+            what_cannot_be_is_not_there
             what_was_missed_happens_once
         }
     };
@@ -327,6 +328,24 @@ pub async fn tenants_have_crons_of_their_own<K: Kind<Store: Crons>>(kind: &K) {
     let due = due(&store, MINUTE, 10).await;
     assert_eq!(due.len(), 1);
     assert_eq!(due[0].cron.tenant, "main");
+}
+
+pub async fn what_cannot_be_is_not_there<K: Kind<Store: Crons>>(kind: &K) {
+    let store = kind.fresh().await;
+    let id = "a\0";
+    assert_eq!(show(&store, id).await, None);
+    let definition = definition().check().unwrap();
+    let by = Replacement { definition, next: None, updated: at(1) };
+    assert_eq!(store.replace(("main", id), 0, by).await.unwrap(), Replaced::NotFound);
+    assert!(!store.delete("main", id).await.unwrap());
+    assert_eq!(store.forget_user("main", id).await.unwrap(), 0);
+    let id = Some(id.to_owned());
+    for query in [
+        Query { assistant: id.clone(), ..Query::default() },
+        Query { thread: id, ..Query::default() },
+    ] {
+        assert_eq!(store.count("main", &query).await.unwrap(), 0);
+    }
 }
 
 pub async fn changes_at_once_are_all_kept<K: Kind<Store: Crons>>(kind: &K) {

@@ -30,6 +30,7 @@ macro_rules! for_each_items_test {
             items_are_listed_last_updated_first
             namespaces_are_listed_by_their_ends
             tenants_have_items_of_their_own
+            what_cannot_be_is_not_there
             what_is_refreshed_lives_on
             what_is_swept_is_bounded
             writers_at_once_disturb_nothing
@@ -200,6 +201,17 @@ pub async fn an_item_that_has_expired_is_seen_by_nobody<K: Kind<Store: Items>>(k
     put_all(&store, vec![put("a/x", json!({}))], 11).await;
     let anew = item(&store, "a/x", 100).await.unwrap();
     assert_eq!((anew.created, anew.expires), (at(11), None), "it is another one");
+}
+
+pub async fn what_cannot_be_is_not_there<K: Kind<Store: Items>>(kind: &K) {
+    let store = kind.fresh().await;
+    let long = "x".repeat(5_000);
+    for (space, key) in [("a", "\0"), ("a", ""), ("a", &*long), ("", "x")] {
+        let id = Id { namespace: namespace(space), key: key.to_owned() };
+        assert_eq!(store.item("main", &id, at(1)).await.unwrap(), None);
+        assert_eq!(store.refresh("main", std::slice::from_ref(&id), at(1)).await.unwrap(), 0);
+        write(&store, "main", vec![Write::Delete(id)], 1).await;
+    }
 }
 
 pub async fn what_is_refreshed_lives_on<K: Kind<Store: Items>>(kind: &K) {
