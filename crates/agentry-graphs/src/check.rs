@@ -435,3 +435,6 @@ pub(crate) fn inner_graphs(definition: &Definition) -> Vec<(&str, &At<String>)> 
     });
     found.collect()
 }
+
+#[cfg(test)]
+mod tests;

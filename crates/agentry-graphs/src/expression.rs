@@ -56,7 +56,12 @@ impl Expression {
             Err(errors) => {
                 let first = errors.errors.first();
                 let message = first.map_or("this is no expression", |error| error.msg.as_str());
+                let message = message.trim_start_matches("Syntax error: ");
+                // The list of all that could stand there helps nobody.
+                let message = message.split(" expecting {").next().unwrap_or(message);
                 let range = first.and_then(|error| place(text, error.pos));
+                let ends = message.contains("'<EOF>'");
+                let message = if ends { "the expression ends too soon" } else { message };
                 return bad(message.to_owned(), range);
             }
         };

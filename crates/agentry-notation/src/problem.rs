@@ -107,28 +107,50 @@ impl Problems {
         shown.collect()
     }
 
+    /// A line without the secrets in it, whichever problem they belong to.
+    fn masked(&self, line_start: usize, source: &str, span: &Range<usize>) -> Masked {
+        let secret = |at: usize| {
+            self.list.iter().find_map(|problem| match &problem.place {
+                Place::File(hidden) if problem.secret && hidden.contains(&at) => Some(hidden.end),
+                _ => None,
+            })
+        };
+        let mut masked = Masked::default();
+        let mut hidden_until = 0;
+        for (at, letter) in source.char_indices().map(|(at, letter)| (line_start + at, letter)) {
+            let (is_before, is_inside) = (at < span.start, span.contains(&at));
+            let piece = match secret(at) {
+                Some(end) if at >= hidden_until => {
+                    hidden_until = end;
+                    "\"...\"".to_owned()
+                }
+                Some(_) => continue,
+                None => letter.to_string(),
+            };
+            masked.line.push_str(&piece);
+            if is_before {
+                // A tab stays a tab above the caret, so that both lines move alike.
+                let blank = |letter| if letter == '\t' { '\t' } else { ' ' };
+                masked.indent.extend(piece.chars().map(blank));
+            } else if is_inside {
+                masked.width += piece.chars().count();
+            }
+        }
+        masked
+    }
+
     fn write(&self, f: &mut std::fmt::Formatter<'_>, problem: &Problem) -> std::fmt::Result {
-        let Problem { place, message, help, secret } = problem;
+        let Problem { place, message, help, secret: _ } = problem;
         match place {
             Place::File(span) => {
-                let spot = Spot::find(&self.text, span);
-                let Spot { line, column, source, width } = spot;
+                let Spot { line, column, source, width: _ } = Spot::find(&self.text, span);
                 writeln!(f, "{}:{line}:{column}: {message}", self.file)?;
-                let (source, width) = if *secret {
-                    let kept: String = source.chars().take(column - 1).collect();
-                    (format!("{kept}\"...\""), 5)
-                } else {
-                    (source.to_owned(), width)
-                };
-                // A tab stays a tab above the caret, so that both lines move alike.
-                let indent: String = source
-                    .chars()
-                    .take(column - 1)
-                    .map(|c| if c == '\t' { '\t' } else { ' ' })
-                    .collect();
+                let start = floor(&self.text, span.start);
+                let line_start = self.text.get(..start).and_then(|text| text.rfind('\n'));
+                let shown = self.masked(line_start.map_or(0, |at| at + 1), source, span);
                 let gutter = " ".repeat(line.to_string().len());
-                writeln!(f, "  {line} | {source}")?;
-                writeln!(f, "  {gutter} | {indent}{}", "^".repeat(width.max(1)))?;
+                writeln!(f, "  {line} | {}", shown.line)?;
+                writeln!(f, "  {gutter} | {}{}", shown.indent, "^".repeat(shown.width.max(1)))?;
             }
             Place::Environment(name) => {
                 writeln!(f, "environment variable {name}: {message}")?;
@@ -156,6 +178,14 @@ impl std::fmt::Display for Problems {
 }
 
 impl std::error::Error for Problems {}
+
+/// A line as it is shown, and where the caret stands under it.
+#[derive(Default)]
+struct Masked {
+    line: String,
+    indent: String,
+    width: usize,
+}
 
 /// A span as a person finds it.
 struct Spot<'a> {

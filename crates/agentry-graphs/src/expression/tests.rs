@@ -63,7 +63,7 @@ fn what_cannot_be_evaluated_says_why() {
     check("notes.map(a, notes.map(b, notes.map(c, c)))", "more than 2 loops");
     check(&"(".repeat(40), "nested too deeply");
     check(&format!("'{}'", "x".repeat(5000)), "more than 4096 bytes");
-    check("score ==", "expecting");
+    check("score ==", "the expression ends too soon");
     check("score / 0", "ivision by zero");
 }
 
