@@ -88,7 +88,7 @@ impl Plan {
     pub(crate) fn new(graph: &Graph, parts: Parts<'_>) -> Self {
         let names: Vec<Arc<str>> = graph.nodes.keys().map(|name| Arc::from(name.as_str())).collect();
         let by_name: HashMap<_, _> = names.iter().cloned().zip(0..).collect();
-        let mut joins = Vec::new();
+        let mut joins: Vec<Join> = Vec::new();
         for edge in &graph.edges {
             if let Edge::Join { from, to } = edge
                 && let Some(to_ix) = by_name.get(to.as_str())
@@ -96,7 +96,9 @@ impl Plan {
                 let name = format!("join:{}:{to}", from.join("+"));
                 let from =
                     from.iter().filter_map(|one| by_name.get(one.as_str()).copied()).collect();
-                joins.push(Join { name, from, to: *to_ix });
+                if joins.iter().all(|join| join.name != name) {
+                    joins.push(Join { name, from, to: *to_ix });
+                }
             }
         }
         let ways = |node: &str| Ways::of(graph, (node, by_name.get(node).copied()), &joins, &(&by_name, parts.routers));

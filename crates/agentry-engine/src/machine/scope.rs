@@ -179,6 +179,13 @@ pub(crate) struct Running {
     pub replies: usize,
 }
 
+impl More {
+    /// How much it has been answered.
+    pub(crate) fn heard(&self) -> usize {
+        self.replies.len() + self.answers.len()
+    }
+}
+
 impl Task {
     pub(crate) fn new(node: NodeIx) -> Self {
         Self { node, sent: None, phase: Phase::Ready, running: None, more: None }

@@ -166,7 +166,10 @@ impl Machine {
         }
         let plan = Arc::clone(&scope.plan);
         let Some(node) = plan.node(task.node) else { return };
-        self.tell_started((ix, slot));
+        // Further attempts are no further tasks.
+        if task.more.as_ref().is_none_or(|more| more.failures == 0) {
+            self.tell_started((ix, slot));
+        }
         match &node.work {
             Work::Graph(program) => self.enter((ix, slot), (program, &node.settings)),
             Work::Node(work) => self.start_node((ix, slot), work, &node.settings),
@@ -192,7 +195,7 @@ impl Machine {
         let Some(task) = scope.tasks.get_mut(slot) else { return };
         let arg = task.sent.as_ref().map(|(_, arg)| Arc::clone(arg));
         let cache = cache.map(|caching| CacheKey::of(&scope.plan, (&id.node, caching), (&values, arg.as_deref())));
-        let replies = task.more.as_ref().map_or(0, |more| more.replies.len());
+        let replies = task.more.as_ref().map_or(0, |more| more.heard());
         task.running = Some(Running { turn, deadline, folded, replies });
         let more = task.more.clone();
         let attempt = more.as_ref().map_or(0, |more| more.failures) + 1;

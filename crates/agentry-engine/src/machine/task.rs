@@ -8,7 +8,7 @@ use agentry_core::thread::Interrupt;
 use serde_json::{Value, json};
 
 use super::rest::{Failed, Rests};
-use super::scope::{Done, Open, Phase, Running, ScopeIx, Slot, Task};
+use super::scope::{Done, More, Open, Phase, Running, ScopeIx, Slot, Task};
 use super::start::{Action, Came, Ended, Key};
 use super::turn::Turn;
 use super::{Ending, GRACE, Machine};
@@ -201,12 +201,12 @@ impl Machine {
         let folded = self.folded;
         let Some(task) = self.scopes.task_mut(at.0, at.1) else { return };
         let more = task.more();
-        if let Err(problem) = acceptable(&more.replies, (&ask, by_order), running) {
+        if let Err(problem) = acceptable(more, (&ask, by_order), running) {
             return self.failed(at, &NodeError::fatal(problem));
         }
         // The answer may have come, or a message been folded in, while the task ran without seeing it.
         let missed = ask.on_message == OnMessage::Rerun && running.folded < folded;
-        let answered = more.replies.len() + more.answers.len() > running.replies;
+        let answered = more.heard() > running.replies;
         if more.open.as_ref().is_some_and(|open| open.ask == ask) {
             // It stands already.
         } else if answered && more.replies.contains_key(&ask.id) && !by_order {
@@ -310,7 +310,7 @@ impl Machine {
 }
 
 fn acceptable(
-    replies: &std::collections::BTreeMap<String, crate::node::Reply>,
+    more: &More,
     (ask, by_order): (&Ask, bool),
     running: &Running,
 ) -> Result<(), String> {
@@ -320,7 +320,7 @@ fn acceptable(
             "it asked `{id}` without a question, a deadline or messages to wait for"
         ));
     }
-    if !by_order && replies.contains_key(id) && running.replies >= replies.len() {
+    if !by_order && more.replies.contains_key(id) && running.replies >= more.heard() {
         return Err(format!("it asked `{id}` again after it was answered; use another id"));
     }
     Ok(())
