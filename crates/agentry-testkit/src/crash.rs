@@ -8,7 +8,9 @@ use agentry_core::run::{
 use agentry_core::store::{
     Claim, Claimed, Error, Intake, RunQuery, RunStore, Signal, Signalled, Stored, Submitted,
 };
-use agentry_core::{RunId, Timestamp};
+use agentry_core::thread::{Commit, NewRun as NewThreadRun};
+use agentry_core::threads::{self, ThreadStore};
+use agentry_core::{RunId, ThreadId, Timestamp};
 use async_trait::async_trait;
 use tokio::sync::watch;
 
@@ -25,8 +27,8 @@ pub enum Crash {
 }
 
 /// Passes everything on until it crashes; then every call fails for good.
-pub struct CrashStore {
-    inner: Arc<dyn RunStore>,
+pub struct CrashStore<S: ?Sized = dyn RunStore> {
+    inner: Arc<S>,
     crash: Crash,
     writes: Mutex<u64>,
     /// Counts what has been stored, for whoever waits for a change.
@@ -34,9 +36,9 @@ pub struct CrashStore {
     dead: watch::Sender<bool>,
 }
 
-impl CrashStore {
+impl<S: ?Sized> CrashStore<S> {
     #[must_use]
-    pub fn new(inner: Arc<dyn RunStore>, crash: Crash) -> Self {
+    pub fn new(inner: Arc<S>, crash: Crash) -> Self {
         let (changes, dead) = (watch::Sender::new(0), watch::Sender::new(false));
         Self { inner, crash, writes: Mutex::new(0), changes, dead }
     }
@@ -179,6 +181,82 @@ impl RunStore for CrashStore {
     ) -> Result<Vec<Stored<Event>>, Error> {
         self.alive()?;
         self.inner.events(run, after, max).await
+    }
+
+    async fn next_wake(&self) -> Result<Option<Timestamp>, Error> {
+        self.alive()?;
+        self.inner.next_wake().await
+    }
+}
+
+#[async_trait]
+impl ThreadStore for CrashStore<dyn ThreadStore> {
+    async fn submit(&self, run: NewThreadRun) -> Result<threads::Submitted, Error> {
+        self.alive()?;
+        self.inner.submit(run).await
+    }
+
+    async fn intake(&self, intake: threads::Intake) -> Result<(), Error> {
+        self.alive()?;
+        self.inner.intake(intake).await
+    }
+
+    async fn claim(&self, claim: threads::Claim) -> Result<Vec<threads::Claimed>, Error> {
+        self.alive()?;
+        self.inner.claim(claim).await
+    }
+
+    async fn take(&self, thread: ThreadId, claim: threads::Claim) -> Result<threads::Taken, Error> {
+        self.alive()?;
+        self.inner.take(thread, claim).await
+    }
+
+    async fn renew(
+        &self,
+        worker: &str,
+        now: Timestamp,
+        lease_until: Timestamp,
+    ) -> Result<(), Error> {
+        self.alive()?;
+        self.inner.renew(worker, now, lease_until).await
+    }
+
+    async fn mail(&self, worker: &str) -> Result<Vec<ThreadId>, Error> {
+        self.alive()?;
+        self.inner.mail(worker).await
+    }
+
+    async fn release(&self, worker: &str) -> Result<(), Error> {
+        self.alive()?;
+        self.inner.release(worker).await
+    }
+
+    async fn commit(&self, commit: Commit) -> Result<Committed, Error> {
+        self.write(self.inner.commit(commit)).await
+    }
+
+    async fn journal(
+        &self,
+        thread: ThreadId,
+        fence: Fence,
+        key: &str,
+        effect: Effect,
+    ) -> Result<Committed, Error> {
+        self.write(self.inner.journal(thread, fence, key, effect)).await
+    }
+
+    async fn signal(
+        &self,
+        thread: ThreadId,
+        signal: threads::Signal,
+    ) -> Result<threads::Signalled, Error> {
+        self.alive()?;
+        self.inner.signal(thread, signal).await
+    }
+
+    async fn load(&self, thread: ThreadId) -> Result<Option<agentry_core::thread::Loaded>, Error> {
+        self.alive()?;
+        self.inner.load(thread).await
     }
 
     async fn next_wake(&self) -> Result<Option<Timestamp>, Error> {

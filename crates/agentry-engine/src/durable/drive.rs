@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use agentry_core::run::{Answer, Committed, Fence, Message, Seq};
 use agentry_core::thread::{Commit, Loaded, Next, Pinned, Run, RunStatus, Told as StoredTold};
-use agentry_core::threads::{Claimed, ThreadStore};
-use agentry_core::{Clock, ThreadId};
+use agentry_core::threads::{At, Claimed, From, ThreadStore, Threads};
+use agentry_core::{CheckpointId, Clock, RunId, ThreadId, Timestamp};
 use tokio::sync::{Notify, watch};
 use tokio::task::{AbortHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
@@ -21,7 +21,9 @@ use crate::cache::NodeCache;
 use crate::context::{Live, Surround, Told};
 use crate::effect::Journal;
 use crate::lifeline::Lifeline;
-use crate::machine::{Action, Decision, Ended, Happened, Home, Key, Machine, Mail, Record, Rests};
+use crate::machine::{
+    Action, Decision, Ended, Happened, Home, Key, Machine, Mail, Record, Rests, Submission,
+};
 use crate::program::Program;
 
 /// The longest a drive waits without looking at the clock.
@@ -30,6 +32,7 @@ const WAIT_MAX: Duration = Duration::from_secs(60);
 /// What a drive shares with its worker.
 pub(super) struct Surroundings {
     pub store: Arc<dyn ThreadStore>,
+    pub archive: Arc<dyn Threads>,
     pub clock: Arc<dyn Clock>,
     pub hub: Arc<Hub>,
     pub cache: Option<Arc<dyn NodeCache>>,
@@ -52,6 +55,9 @@ struct Drive {
     desk: Desk,
     tasks: JoinSet<Ended>,
     handles: HashMap<Key, (AbortHandle, CancellationToken)>,
+    /// Whether what was ready when the thread was loaded has been started. What has come meanwhile comes first: an answer
+    /// beats an expiry.
+    started: bool,
 }
 
 /// What has come for the thread and was not looked at yet.
@@ -61,7 +67,7 @@ struct Desk {
     messages: Vec<Message>,
     answers: Vec<(String, Answer)>,
     /// The run that has been told that it is to end.
-    told_to_end: Option<agentry_core::RunId>,
+    told_to_end: Option<RunId>,
 }
 
 /// Whether this worker goes on with the thread.
@@ -88,6 +94,7 @@ pub(super) async fn drive(program: Program, claimed: Claimed, around: Surroundin
         desk: Desk::default(),
         tasks: JoinSet::new(),
         handles: HashMap::new(),
+        started: false,
     };
     lifeline.hold(drive.go(loaded).instrument(span)).await;
 }
@@ -95,14 +102,17 @@ pub(super) async fn drive(program: Program, claimed: Claimed, around: Surroundin
 impl Drive {
     async fn go(mut self, loaded: Loaded) {
         let Some(mut machine) = self.load(loaded) else { return };
-        let mut decision = machine.step(Happened::Claimed, self.around.clock.now());
         loop {
-            match self.settle(&mut machine, decision).await {
-                Some(Then::GoOn) => {}
-                Some(Then::LetGo) | None => return,
-            }
-            decision = match self.look(&mut machine) {
-                Some(decision) => decision,
+            let decision = match self.look(&mut machine) {
+                Some(Todo::Decided(decision)) => decision,
+                Some(Todo::Begin(run)) => {
+                    let Some(decision) = self.begin(&mut machine, &run).await else { return };
+                    decision
+                }
+                None if !self.started => {
+                    self.started = true;
+                    machine.step(Happened::Claimed, self.around.clock.now())
+                }
                 None if *machine.rests() != Rests::Running => {
                     machine.give_back(self.desk.unasked(), self.around.clock.now())
                 }
@@ -120,6 +130,10 @@ impl Drive {
                     }
                 }
             };
+            match self.settle(&mut machine, decision).await {
+                Some(Then::GoOn) => {}
+                Some(Then::LetGo) | None => return,
+            }
         }
     }
 
@@ -143,7 +157,7 @@ impl Drive {
     }
 
     /// What is to be decided because of what has come.
-    fn look(&mut self, machine: &mut Machine) -> Option<Decision> {
+    fn look(&mut self, machine: &mut Machine) -> Option<Todo> {
         let now = self.around.clock.now();
         let dismissed = self.desk.dismissed(machine);
         if !dismissed.is_empty() {
@@ -155,32 +169,63 @@ impl Drive {
             if let Some(commit) = &mut decision.commit {
                 commit.opened = opened;
             }
-            return Some(decision);
+            return Some(Todo::Decided(decision));
         }
         if let Some(mail) = self.desk.mail(machine, now, &self.pinned()) {
-            return Some(machine.step(Happened::Mail(mail), now));
+            return Some(Todo::Decided(machine.step(Happened::Mail(mail), now)));
         }
         if self.around.draining.is_cancelled() {
             return None;
         }
-        let run = self.desk.next(machine, now, &self.pinned())?.clone();
-        Some(self.begin(machine, &run))
+        self.desk.next(machine, now, &self.pinned()).cloned().map(Todo::Begin)
     }
 
-    fn begin(&mut self, machine: &mut Machine, run: &Run) -> Decision {
-        let now = self.around.clock.now();
-        let refused = match Order::from_value(&run.input) {
-            Ok(order) => match machine.begin(order.submission, now) {
-                Ok(decision) => {
-                    self.desk.begun(run.id);
-                    return decision;
-                }
-                Err(refused) => refused.to_string(),
-            },
-            Err(problem) => format!("its input cannot be read: {problem}"),
+    /// `None`: the thread is lost to this worker.
+    async fn begin(&mut self, machine: &mut Machine, run: &Run) -> Option<Decision> {
+        let order = match Order::from_value(&run.input) {
+            Ok(order) => order,
+            Err(problem) => {
+                return Some(self.refuse(
+                    machine,
+                    run,
+                    format!("its input cannot be read: {problem}"),
+                ));
+            }
         };
+        if let Some(from) = order.from {
+            match self.stand_at(from).await? {
+                Some(there) => *machine = there,
+                None => {
+                    let problem = format!("the thread has no checkpoint {from}");
+                    return Some(self.refuse(machine, run, problem));
+                }
+            }
+        }
+        let submission = Submission { deadline: run.deadline, ..order.submission };
+        Some(match machine.begin(submission, self.around.clock.now()) {
+            Ok(decision) => {
+                self.desk.begun(run.id);
+                decision
+            }
+            Err(refused) => self.refuse(machine, run, refused.to_string()),
+        })
+    }
+
+    fn refuse(&mut self, machine: &mut Machine, run: &Run, why: String) -> Decision {
         self.desk.over(run.id);
-        machine.dismiss(vec![(run.id, RunStatus::Error, refused)], now)
+        machine.dismiss(vec![(run.id, RunStatus::Error, why)], self.around.clock.now())
+    }
+
+    /// The thread as it was at one of its checkpoints. `None` inside: there is no such one.
+    async fn stand_at(&self, from: CheckpointId) -> Option<Option<Machine>> {
+        let (archive, at) = (&self.around.archive, At::Checkpoint(from));
+        let call = || archive.line(self.thread, at, From::Root);
+        let (line, _) = self.around.lifeline.insist(call).await?;
+        let call = || archive.thread(self.thread);
+        let (thread, _) = self.around.lifeline.insist(call).await?;
+        let Some((line, thread)) = line.zip(thread) else { return Some(None) };
+        let home = Home { thread: self.thread, fence: self.fence, head: thread.seq };
+        Some(Machine::load_at(self.program.clone(), home, &line, from).ok())
     }
 
     fn pinned(&self) -> Pinned {
@@ -269,12 +314,8 @@ impl Drive {
             return None;
         }
         *machine = self.load(loaded)?;
-        let now = self.around.clock.now();
-        let decision = match self.look(machine) {
-            Some(decision) => decision,
-            None => machine.step(Happened::Claimed, now),
-        };
-        Box::pin(self.settle(machine, decision)).await
+        self.started = false;
+        Some(Then::GoOn)
     }
 
     fn publish(&self, commit: &Commit) {
@@ -386,6 +427,12 @@ impl Drive {
     }
 }
 
+/// What has come is to be decided on.
+enum Todo {
+    Decided(Decision),
+    Begin(Run),
+}
+
 enum Seen {
     Tasks(Vec<Ended>),
     Mail(Box<Loaded>),
@@ -401,7 +448,7 @@ impl Desk {
         self.answers = answered.collect();
     }
 
-    fn run(&self, id: agentry_core::RunId) -> Option<&Run> {
+    fn run(&self, id: RunId) -> Option<&Run> {
         self.runs.iter().find(|run| run.id == id)
     }
 
@@ -418,18 +465,18 @@ impl Desk {
         self.runs.iter().any(|run| run.cancel.is_some())
     }
 
-    fn begun(&mut self, id: agentry_core::RunId) {
+    fn begun(&mut self, id: RunId) {
         for run in self.runs.iter_mut().filter(|run| run.id == id) {
             run.status = RunStatus::Running;
         }
     }
 
-    fn over(&mut self, id: agentry_core::RunId) {
+    fn over(&mut self, id: RunId) {
         self.runs.retain(|run| run.id != id);
     }
 
     /// Runs that never had the thread and are to end, and one that had it and was taken back.
-    fn dismissed(&mut self, machine: &Machine) -> Vec<(agentry_core::RunId, RunStatus, String)> {
+    fn dismissed(&mut self, machine: &Machine) -> Vec<(RunId, RunStatus, String)> {
         let has = machine.run();
         let ended = self.runs.iter().filter_map(|run| {
             let cancel = run.cancel.as_ref();
@@ -460,12 +507,7 @@ impl Desk {
     }
 
     /// What the run that has the thread is to hear.
-    fn mail(
-        &mut self,
-        machine: &Machine,
-        now: agentry_core::Timestamp,
-        program: &Pinned,
-    ) -> Option<Mail> {
+    fn mail(&mut self, machine: &Machine, now: Timestamp, program: &Pinned) -> Option<Mail> {
         let id = machine.run()?;
         let cancel = self.run(id).and_then(|run| run.cancel.as_ref());
         let cancel = cancel.filter(|_| self.told_to_end != Some(id)).map(|it| it.reason.clone());
@@ -488,12 +530,7 @@ impl Desk {
     }
 
     /// The run that begins next, when it can begin now and here.
-    fn next(
-        &self,
-        machine: &Machine,
-        now: agentry_core::Timestamp,
-        program: &Pinned,
-    ) -> Option<&Run> {
+    fn next(&self, machine: &Machine, now: Timestamp, program: &Pinned) -> Option<&Run> {
         match machine.rests() {
             Rests::Running | Rests::Waiting => return None,
             Rests::Idle

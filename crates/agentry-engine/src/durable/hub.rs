@@ -88,11 +88,6 @@ impl Hub {
         sender.subscribe()
     }
 
-    /// Whether anybody listens: what nobody hears need not be made.
-    pub(super) fn has_listeners(&self, thread: ThreadId) -> bool {
-        self.listeners().get(&thread).is_some_and(|sender| sender.receiver_count() > 0)
-    }
-
     pub(super) fn tell(&self, thread: ThreadId, news: impl FnOnce() -> News) {
         let listeners = self.listeners();
         let Some(sender) = listeners.get(&thread).filter(|it| it.receiver_count() > 0) else {

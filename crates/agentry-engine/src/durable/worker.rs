@@ -291,6 +291,7 @@ impl Shift {
         self.shared.hub.drives_now(thread, Arc::clone(&mail));
         let around = Surroundings {
             store: Arc::clone(&self.shared.store),
+            archive: Arc::clone(&self.shared.archive),
             clock: Arc::clone(&self.shared.clock),
             hub: Arc::clone(&self.shared.hub),
             cache: self.shared.cache.clone(),

@@ -68,6 +68,6 @@ impl Machine {
 pub(crate) fn without_moves(commit: &mut Commit) {
     commit.entry.writes.clear();
     commit.entry.checkpoints.clear();
-    commit.entry.body = serde_json::to_value(Body::V1 { ops: Vec::new() }).unwrap_or_default();
+    commit.entry.body = serde_json::to_value(Body::V1 { back_to: None, ops: Vec::new() }).unwrap_or_default();
     commit.snapshot = None;
 }
