@@ -56,7 +56,7 @@ impl Reader {
     pub fn read(&mut self, entry: &Entry, events: &[Event]) -> Result<Vec<Part>, LoadError> {
         let unreadable =
             |problem: String| LoadError::Unreadable { seq: entry.seq.0, problem };
-        let Body::V1 { ops } = Deserialize::deserialize(&entry.body)
+        let Body::V1 { ops, .. } = Deserialize::deserialize(&entry.body)
             .map_err(|error: serde_json::Error| unreadable(error.to_string()))?;
         let mut telling = Telling { entry, ops, events, next: 0, parts: Vec::new() };
         self.machine.make(entry, &mut telling)?;

@@ -222,7 +222,8 @@ impl Machine {
         let Some(scope) = self.scopes.get(ix) else { return Vec::new() };
         let tasks = scope.tasks.iter().enumerate();
         let done = tasks.filter_map(|(slot, task)| match &task.phase {
-            Phase::Done(done) => Some((slot, Done { puts: done.puts.clone(), goto: Vec::new() })),
+            // Input that was not taken in yet is not anybody's work.
+            Phase::Done(done) if task.node != crate::plan::START_IX => Some((slot, Done { puts: done.puts.clone(), goto: Vec::new() })),
             _ => None,
         });
         done.collect()

@@ -292,7 +292,12 @@ pub(super) fn write(
                 return Err(Failed::conflict(node, name));
             }
             Some(Touched::Overwritten) if overwrites => return Err(Failed::conflict(node, name)),
-            Some(Touched::Overwritten) => continue,
+            Some(Touched::Overwritten) => {
+                if recorded {
+                    written.raw.insert(name.clone(), put.shown());
+                }
+                continue;
+            }
             Some(Touched::Written) | None => {}
         }
         let now = if overwrites { Touched::Overwritten } else { Touched::Written };

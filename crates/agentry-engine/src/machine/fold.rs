@@ -1,5 +1,6 @@
 //! Loading: the moves of the log are made again.
 
+use agentry_core::CheckpointId;
 use agentry_core::run::Delta;
 use agentry_core::thread::{Checkpoint, Entry, Line, Write};
 
@@ -42,21 +43,34 @@ impl Machine {
             Some(snapshot) => Self::from_snapshot(program, home, record, snapshot)?,
             None => Self::new(program, home, record),
         };
-        for entry in &line.entries {
-            machine.apply(entry)?;
-        }
+        machine.apply_all(&line.entries.iter().collect::<Vec<_>>(), None)?;
         machine.settle_loaded();
         Ok(machine)
     }
 
-    /// The thread as it was at a checkpoint of the last entry of `line`: what that entry did after it has not happened.
-    pub fn load_at(
-        program: Program,
-        home: Home,
-        line: &Line,
-        checkpoint: agentry_core::CheckpointId,
-    ) -> Result<Self, LoadError> {
-        struct Until(agentry_core::CheckpointId);
+    /// One entry after the other; the last one only up to a checkpoint, when one is named.
+    pub(crate) fn apply_all(
+        &mut self,
+        entries: &[&Entry],
+        last: Option<CheckpointId>,
+    ) -> Result<(), LoadError> {
+        let next = entries.iter().skip(1).map(|entry| back_to(entry)).chain([last]);
+        for (entry, until) in entries.iter().zip(next) {
+            match until {
+                Some(checkpoint) => self.apply_until(entry, checkpoint)?,
+                None => self.make(entry, &mut Blind)?,
+            }
+        }
+        Ok(())
+    }
+
+    /// What the entry did after the checkpoint has not happened.
+    pub(crate) fn apply_until(
+        &mut self,
+        entry: &Entry,
+        checkpoint: CheckpointId,
+    ) -> Result<(), LoadError> {
+        struct Until(CheckpointId);
         impl Watch for Until {
             fn moved(&mut self, _: &Machine, _: usize) {}
 
@@ -64,31 +78,37 @@ impl Machine {
                 checkpoint.id != self.0
             }
         }
-        let (entries, snapshot) = (&line.entries, line.snapshot.clone());
-        let Some((last, earlier)) = entries.split_last() else {
-            return Self::load(program, home, Record::Commits, line);
-        };
-        let before = Line { snapshot, entries: earlier.to_vec() };
-        let mut machine = Self::load(program, home, Record::Commits, &before)?;
-        machine.make(last, &mut Until(checkpoint))?;
-        machine.forget_progress();
-        machine.settle_loaded();
-        Ok(machine)
+        self.make(entry, &mut Until(checkpoint))?;
+        self.forget_progress();
+        self.back_to = Some(checkpoint);
+        Ok(())
     }
 
-    /// Makes the moves of one more entry.
-    pub(crate) fn apply(&mut self, entry: &Entry) -> Result<(), LoadError> {
-        self.make(entry, &mut Blind)
+    /// The thread as it was at a checkpoint of the last entry of `line`: what that entry did after it has not happened.
+    pub fn load_at(
+        program: Program,
+        home: Home,
+        line: &Line,
+        checkpoint: CheckpointId,
+    ) -> Result<Self, LoadError> {
+        let mut machine = match &line.snapshot {
+            Some(snapshot) => Self::from_snapshot(program, home, Record::Commits, snapshot)?,
+            None => Self::new(program, home, Record::Commits),
+        };
+        machine.apply_all(&line.entries.iter().collect::<Vec<_>>(), Some(checkpoint))?;
+        machine.settle_loaded();
+        Ok(machine)
     }
 
     pub(crate) fn make(&mut self, entry: &Entry, watch: &mut dyn Watch) -> Result<(), LoadError> {
         let seq = entry.seq.0;
         let unreadable = |problem: String| LoadError::Unreadable { seq, problem };
-        let Body::V1 { ops } = serde::Deserialize::deserialize(&entry.body)
+        let Body::V1 { ops, .. } = serde::Deserialize::deserialize(&entry.body)
             .map_err(|error: serde_json::Error| unreadable(error.to_string()))?;
         let recorded = std::mem::replace(&mut self.record, Record::Nothing);
         self.now = entry.at;
         self.at = entry.seq;
+        self.back_to = None;
         self.home.head = self.home.head.max(entry.seq);
         let mut writes = entry.writes.iter();
         let mut checkpoints = entry.checkpoints.iter();
@@ -258,6 +278,11 @@ impl Machine {
             Some(_) => self.settled_as(),
         };
     }
+}
+
+/// The checkpoint of the entry before that an entry builds on, when it is not that entry's end.
+pub(crate) fn back_to(entry: &Entry) -> Option<CheckpointId> {
+    entry.body.get("back_to")?.as_str()?.parse().ok()
 }
 
 enum Wrong {

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use agentry_core::RunId;
+use agentry_core::{CheckpointId, RunId};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -139,5 +139,10 @@ pub(crate) struct HaltOp {
 #[serde(tag = "version")]
 pub(crate) enum Body {
     #[serde(rename = "1")]
-    V1 { ops: Vec<Op> },
+    V1 {
+        /// The state that this builds on is that of a checkpoint in the middle of the entry before.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        back_to: Option<CheckpointId>,
+        ops: Vec<Op>,
+    },
 }

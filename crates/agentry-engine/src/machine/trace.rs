@@ -100,7 +100,7 @@ impl Machine {
         self.advance_seq();
         let Trace { ops, writes, checkpoints, runs, opened, closed, consumed, events, audit, .. } =
             trace;
-        let body = serde_json::to_value(Body::V1 { ops }).unwrap_or_default();
+        let body = serde_json::to_value(Body::V1 { back_to: self.back_to.take(), ops }).unwrap_or_default();
         let run = self.run.as_ref().map(|run| run.op.id);
         let run = run.or_else(|| runs.last().map(|change| change.run));
         let entry =

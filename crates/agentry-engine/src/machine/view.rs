@@ -198,12 +198,11 @@ pub fn history(
     let mut moments = Moments { ns, found: Vec::new(), seen: agentry_core::run::Seq(0) };
     let mut machine = Machine::new(program.clone(), home, Record::Nothing);
     for entry in entries {
-        if entry.parent != machine.at {
+        let middle = super::fold::back_to(entry);
+        if entry.parent != machine.at || middle.is_some() {
             let line = line_to(entries, entry.parent);
             machine = Machine::new(program.clone(), home, Record::Nothing);
-            for earlier in line {
-                machine.apply(earlier)?;
-            }
+            machine.apply_all(&line, middle)?;
         }
         moments.seen = entry.seq;
         machine.make(entry, &mut moments)?;

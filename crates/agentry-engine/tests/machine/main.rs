@@ -1,0 +1,11 @@
+//! The machine beside recorded behaviour, and beside itself after a crash.
+
+#[path = "../../examples/scenario/build.rs"]
+mod build;
+mod crash;
+mod graphs;
+#[path = "../../examples/scenario/play.rs"]
+mod play;
+mod recorded;
+#[path = "../../examples/scenario/shape.rs"]
+mod shape;
