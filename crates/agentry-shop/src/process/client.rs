@@ -69,6 +69,7 @@ impl Client {
             connect_timeout: Duration::from_millis(500),
             pool_idle_timeout: Duration::from_secs(20),
             pool_idle_per_host_max: 32,
+            ..agentry_http::Settings::default()
         }))
     }
 
