@@ -16,6 +16,7 @@ pub mod program;
 pub mod state;
 pub mod step;
 pub mod stream;
+pub mod typed;
 pub mod worker;
 
 mod drive;
@@ -25,6 +26,7 @@ mod plan;
 pub mod reducer;
 mod route;
 
+pub use agentry_macros::State;
 pub use effect::Class;
 pub use graph::{Condition, END, Graph, NodeSettings, Reducer, START};
 pub use local::Local;
