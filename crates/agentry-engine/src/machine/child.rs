@@ -192,9 +192,8 @@ impl Machine {
             let place = self.place(above.0, above.1);
             self.note(|| Op::Close(place));
             self.close_scope(above);
-            if let Some(run) = &mut self.run {
-                run.failed = None;
-            }
+            self.note(|| Op::Mended);
+            self.mend();
             return self.replace(above, handler, NodeFailure { node, message });
         }
         if self.asking.iter().any(|(scope, _)| self.is_within(*scope, ix)) {

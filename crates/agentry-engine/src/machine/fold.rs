@@ -158,6 +158,8 @@ impl Machine {
         match op {
             Op::Mark => {}
             Op::Run(op) => self.take_run(op, None),
+            Op::Fails(stored) => self.fail(super::Failed::from_stored(stored)),
+            Op::Mended => self.mend(),
             Op::Over => {
                 self.run = None;
                 self.rests = Rests::Idle;
@@ -275,6 +277,7 @@ impl Machine {
         self.rests = match &self.run {
             None => Rests::Idle,
             Some(_) if self.scopes.root().active > 0 => Rests::Running,
+            Some(run) if run.failed.is_some() => Rests::Running,
             Some(_) => self.settled_as(),
         };
     }

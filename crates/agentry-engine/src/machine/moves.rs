@@ -21,6 +21,10 @@ impl Machine {
         task.phase = phase;
         let after = (task.is_active(), task.is_settled(), due(&task.phase, task.more.as_deref()));
         let asks = task.phase == Phase::Asking;
+        if matches!(task.phase, Phase::Done(_)) {
+            // Whoever is done needs to remember nothing.
+            task.more = None;
+        }
         scope.active = counted(scope.active, before.0, after.0);
         scope.open = counted(scope.open, !before.1, !after.1);
         if let Some(moment) = before.2 {

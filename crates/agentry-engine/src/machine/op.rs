@@ -10,6 +10,7 @@ use agentry_core::{CheckpointId, RunId};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::rest::StoredFailed;
 use super::scope::{Done, Halt, More, Phase};
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -17,6 +18,10 @@ use super::scope::{Done, Halt, More, Phase};
 pub(crate) enum Op {
     /// A run begins, or goes on from where the thread stood.
     Run(RunOp),
+    /// The run will have failed when nothing goes on any more.
+    Fails(StoredFailed),
+    /// What failed was made good by another node.
+    Mended,
     /// The run of this thread is over.
     Over,
     /// The next `n` of the entry's writes take place.

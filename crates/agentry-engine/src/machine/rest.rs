@@ -5,6 +5,7 @@ use std::time::Duration;
 use agentry_core::run::Closing;
 use agentry_core::thread::{Rest, RunChange, RunStatus};
 use agentry_core::{Code, Failure, Fault, Retry};
+use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::Machine;
@@ -75,6 +76,30 @@ impl Failed {
     }
 }
 
+/// A failure as it is stored.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct StoredFailed {
+    code: String,
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    ns: String,
+    node: String,
+    message: String,
+}
+
+impl Failed {
+    pub(super) fn to_stored(&self) -> StoredFailed {
+        let Self { code, ns, node, message } = self.clone();
+        StoredFailed { code: code.to_owned(), ns, node, message }
+    }
+
+    pub(super) fn from_stored(stored: StoredFailed) -> Self {
+        let StoredFailed { code, ns, node, message } = stored;
+        let codes = ["graph_conflict", "graph_route", "graph_steps"];
+        let code = codes.into_iter().find(|it| *it == code).unwrap_or("node_failed");
+        Self { code, ns, node, message }
+    }
+}
+
 impl Failure for Failed {
     fn code(&self) -> Code {
         Code(self.code)
@@ -117,8 +142,18 @@ impl Rests {
 impl Machine {
     /// The run fails when nothing goes on any more. The first reason counts.
     pub(super) fn fail(&mut self, failed: Failed) {
+        if let Some(run) = &mut self.run
+            && run.failed.is_none()
+        {
+            run.failed = Some(failed.clone());
+            self.note(|| Op::Fails(failed.to_stored()));
+        }
+    }
+
+    /// What failed was made good. Also when loading.
+    pub(super) fn mend(&mut self) {
         if let Some(run) = &mut self.run {
-            run.failed.get_or_insert(failed);
+            run.failed = None;
         }
     }
 

@@ -11,6 +11,7 @@ use serde_json::Value;
 
 use super::op::{At, Planned, RunOp};
 use super::scope::{Given, Halt, Inside, Last, More, Phase, ROOT_IX, Scope, ScopeIx, Task};
+use super::rest::{Failed, StoredFailed};
 use super::{Current, Home, LoadError, Machine, Record};
 use crate::graph::{Memory, Returns};
 use crate::plan::{INPUT, Plan, START_IX, Work};
@@ -29,6 +30,8 @@ struct Image {
     scopes: Vec<ScopeImage>,
     kept: Vec<ScopeImage>,
     run: Option<RunOp>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    failed: Option<StoredFailed>,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -83,7 +86,8 @@ impl Machine {
         });
         let kept = kept.collect();
         let run = self.run.as_ref().map(|run| run.op.clone());
-        let image = Stored::V1(Image { scopes, kept, run });
+        let failed = self.run.as_ref().and_then(|run| run.failed.as_ref()).map(Failed::to_stored);
+        let image = Stored::V1(Image { scopes, kept, run, failed });
         Snapshot { seq: self.at, states, body: serde_json::to_value(image).unwrap_or_default() }
     }
 
@@ -97,10 +101,11 @@ impl Machine {
         let Stored::V1(image) = Stored::deserialize(&snapshot.body)
             .map_err(|error| LoadError::Unreadable { seq, problem: error.to_string() })?;
         let foreign = |name: String| LoadError::Foreign { seq, name };
-        let Image { scopes, kept, run } = image;
+        let Image { scopes, kept, run, failed } = image;
         let mut machine = Self::new(program, home, record);
         machine.at = snapshot.seq;
-        machine.run = run.map(|op| Current { op, deadline: None, ending: None, failed: None });
+        let failed = failed.map(Failed::from_stored);
+        machine.run = run.map(|op| Current { op, deadline: None, ending: None, failed });
         for image in scopes {
             machine.restore(image, snapshot).map_err(foreign)?;
         }

@@ -28,11 +28,11 @@ pub(crate) struct Trace {
 }
 
 impl Trace {
+    /// Events are stored with the next commit; on their own they do not cause one.
     fn is_empty(&self) -> bool {
-        let Self { ops, writes, checkpoints, runs, opened, closed, consumed, events, audit, .. } =
-            self;
+        let Self { ops, writes, checkpoints, runs, opened, closed, consumed, audit, .. } = self;
         let changes = [ops.len(), writes.len(), checkpoints.len(), runs.len(), opened.len()];
-        let others = [closed.len(), consumed.len(), events.len(), audit.len()];
+        let others = [closed.len(), consumed.len(), audit.len()];
         changes.iter().chain(&others).all(|count| *count == 0)
     }
 }
@@ -92,10 +92,10 @@ impl Machine {
             self.advance_seq();
             return Decision { commit: None, actions };
         }
-        let trace = std::mem::take(&mut self.trace);
-        if trace.is_empty() {
+        if self.trace.is_empty() {
             return Decision { commit: None, actions };
         }
+        let trace = std::mem::take(&mut self.trace);
         let parent = self.at;
         self.advance_seq();
         let Trace { ops, writes, checkpoints, runs, opened, closed, consumed, events, audit, .. } =

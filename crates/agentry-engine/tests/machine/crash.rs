@@ -20,7 +20,7 @@ use crate::graphs::{Dice, scenario};
 
 const NOW: Timestamp = Timestamp::from_seconds(1_700_000_000);
 const GRAPHS: u64 = 1_000;
-const ROUNDS: usize = 4;
+const ROUNDS: usize = 3;
 
 struct Still;
 
@@ -37,6 +37,8 @@ struct World {
     log: Vec<Entry>,
     tasks: VecDeque<Start>,
     around: Surround,
+    /// Whether each state is compared with what is loaded.
+    compares: bool,
 }
 
 fn home(head: u64) -> Home {
@@ -44,7 +46,7 @@ fn home(head: u64) -> Home {
 }
 
 impl World {
-    fn new(program: Program) -> Self {
+    fn new(program: Program, compares: bool) -> Self {
         let journal = Journal::new("thread".to_owned(), BTreeMap::new(), Arc::new(Forgetful));
         let (clock, journal) = (Arc::new(Still), Arc::new(journal));
         Self {
@@ -53,6 +55,7 @@ impl World {
             log: Vec::new(),
             tasks: VecDeque::new(),
             around: Surround { clock, journal, live: None, cache: None },
+            compares,
         }
     }
 
@@ -60,6 +63,8 @@ impl World {
     fn keep(&mut self, decision: Decision, seed: u64) {
         if let Some(commit) = decision.commit {
             self.log.push(commit.entry);
+        }
+        if self.compares {
             let loaded = self.load(self.log.len());
             assert_eq!(loaded.image(), self.machine.image(), "seed {seed} after {}", self.log.len());
             let line = Line { snapshot: Some(self.machine.snapshot()), entries: Vec::new() };
@@ -129,10 +134,14 @@ fn further(world: &World, dice: &mut Dice) -> Request {
     }
 }
 
-async fn play(seed: u64, crashes: impl Fn(usize) -> bool + Copy) -> (Value, usize) {
+async fn play(
+    seed: u64,
+    compares: bool,
+    crashes: impl Fn(usize) -> bool + Copy,
+) -> (Value, usize) {
     let scenario = scenario(seed);
     let mut dice = Dice::new(seed ^ 0xabcd);
-    let mut world = World::new(program(&scenario, &Calls::default()).unwrap());
+    let mut world = World::new(program(&scenario, &Calls::default()).unwrap(), compares);
     let input = scenario["runs"][0]["input"].as_object().unwrap().clone();
     world.begin(Request::Input(input), seed);
     for _ in 0..ROUNDS {
@@ -147,11 +156,11 @@ async fn play(seed: u64, crashes: impl Fn(usize) -> bool + Copy) -> (Value, usiz
 #[tokio::test]
 async fn a_crash_after_any_commit_changes_nothing() {
     for seed in 0..GRAPHS {
-        let (expected, entries) = play(seed, |_| false).await;
-        let (always, _) = play(seed, |_| true).await;
+        let (expected, entries) = play(seed, true, |_| false).await;
+        let (always, _) = play(seed, false, |_| true).await;
         assert_eq!(always, expected, "seed {seed}, crashing after every commit");
         let at = usize::try_from(seed).unwrap() % entries + 1;
-        let (once, _) = play(seed, |entry| entry == at).await;
+        let (once, _) = play(seed, false, |entry| entry == at).await;
         assert_eq!(once, expected, "seed {seed}, crashing after commit {at}");
     }
 }
