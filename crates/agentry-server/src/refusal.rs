@@ -67,6 +67,12 @@ impl Refusal {
         refusal
     }
 
+    /// What is wrong, and what to do about it.
+    #[must_use]
+    pub fn message(&self) -> &str {
+        &self.message
+    }
+
     /// Names the field that is wrong, as a path: `messages[2].content`.
     #[must_use]
     pub fn param(mut self, param: impl Into<String>) -> Self {

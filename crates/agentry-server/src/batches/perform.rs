@@ -1,12 +1,11 @@
 //! Makes the calls of batches, as if their callers had sent them, but each with a key of its own: what was paid for once
 //! is not paid for again.
 
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use agentry_core::Clock;
-use agentry_core::batches::{Answer, Claimed, Owner};
+use agentry_core::batches::{Answer, Claimed};
 use agentry_core::idempotency::Idempotency;
 use agentry_core::keys::Priority;
 use agentry_core::model::CallContext;
@@ -21,22 +20,17 @@ use http::header::RETRY_AFTER;
 use http_body_util::BodyExt as _;
 use tokio_util::task::TaskTracker;
 
-use crate::Refusal;
 use crate::idempotent::{Asking, Once};
 use crate::question::{Answers, Endpoint, Question};
 use crate::refusal::Because;
+use crate::{Callers, Refusal};
 
 /// Answers the items of batches through the gateway.
 pub struct BatchCalls {
     answers: Answers,
     once: Once,
-    keys: Option<Arc<KeyRing>>,
-    /// Of owners that have no key, by tenant and id: limits know callers by where they are.
-    callers: Mutex<HashMap<(String, String), Arc<agentry_core::Caller>>>,
+    callers: Callers,
 }
-
-/// More are forgotten together.
-const CALLERS_MAX: usize = 1_000;
 
 impl BatchCalls {
     /// `requests` keeps answers until they are stored with their batch; `keys` says what owners may do now.
@@ -48,7 +42,8 @@ impl BatchCalls {
         keys: Option<Arc<KeyRing>>,
     ) -> Self {
         let once = Once { store: requests, clock: Arc::clone(&clock), tracker: TaskTracker::new() };
-        Self { answers: Answers { gateway, clock }, once, keys, callers: Mutex::default() }
+        let callers = Callers::new(keys, Arc::clone(&clock));
+        Self { answers: Answers { gateway, clock }, once, callers }
     }
 
     async fn answer(&self, item: &Claimed) -> Result<Response, Refusal> {
@@ -57,7 +52,7 @@ impl BatchCalls {
             Refusal::bad_request("batch_invalid", "this version has no such endpoint")
         })?;
         let question = Question::read(endpoint, body.clone())?;
-        let caller = self.caller(owner, question.model())?;
+        let caller = self.callers.caller(owner, question.model())?;
         let call_id = format!("{}-{}", lease.batch, lease.number);
         let mut cx = CallContext::of(caller, call_id, endpoint.label());
         cx.priority = Priority::Low;
@@ -70,29 +65,6 @@ impl BatchCalls {
         let answers = self.answers.clone();
         let call = |complete| async move { answers.answer(&cx, question, Some(complete)).await };
         self.once.answer(asking, call).await
-    }
-
-    /// A key counts as it is now; an owner without one as it was.
-    fn caller(&self, owner: &Owner, model: &str) -> Result<Arc<agentry_core::Caller>, Refusal> {
-        let now = self.answers.clock.now();
-        let known = self.keys.as_ref().and_then(|keys| keys.caller(&owner.key_id, now));
-        if let Some(known) = known {
-            let caller = known?;
-            caller.may_use(model)?;
-            return Ok(caller.of_calls());
-        }
-        let caller = owner.caller();
-        let mut callers = self.callers.lock().unwrap_or_else(PoisonError::into_inner);
-        let name = (owner.tenant.clone(), owner.key_id.clone());
-        if let Some(same) = callers.get(&name).filter(|known| ***known == caller) {
-            return Ok(Arc::clone(same));
-        }
-        if callers.len() >= CALLERS_MAX {
-            callers.clear();
-        }
-        let caller = Arc::new(caller);
-        callers.insert(name, Arc::clone(&caller));
-        Ok(caller)
     }
 }
 

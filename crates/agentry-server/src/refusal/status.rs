@@ -17,8 +17,10 @@ pub(super) fn of(code: Code, fault: Fault) -> StatusCode {
         "budget_exceeded" => StatusCode::PAYMENT_REQUIRED,
         "key_missing" | "key_invalid" | "key_expired" | "key_revoked" => StatusCode::UNAUTHORIZED,
         "key_attempts_exceeded" => StatusCode::TOO_MANY_REQUESTS,
-        "key_not_found" => StatusCode::NOT_FOUND,
-        "key_name_taken" | "key_over" | "key_configured" => StatusCode::CONFLICT,
+        "key_not_found" | "graph_unknown" | "thread_unknown" | "checkpoint_unknown" => {
+            StatusCode::NOT_FOUND
+        }
+        "thread_busy" | "key_name_taken" | "key_over" | "key_configured" => StatusCode::CONFLICT,
         "tool_refused" | "scope_missing" | "model_forbidden" | "address_forbidden" => {
             StatusCode::FORBIDDEN
         }

@@ -237,6 +237,7 @@ pub struct Wanted {
     pub custom: bool,
     pub tasks: bool,
     pub checkpoints: bool,
+    pub debug: bool,
     /// Of subgraphs too.
     pub subgraphs: bool,
 }
@@ -244,7 +245,8 @@ pub struct Wanted {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CheckpointRef {
     pub ns: String,
-    pub id: CheckpointId,
+    /// Nothing when only the namespace is known.
+    pub id: Option<CheckpointId>,
 }
 
 /// A thread's state at one checkpoint.
@@ -303,37 +305,26 @@ pub enum What {
     /// A run began.
     Began,
     /// The state after a step, and what it asks.
-    Values {
-        values: Values,
-        interrupts: Vec<InterruptView>,
-    },
-    /// What a node wrote.
-    Updated {
-        node: String,
-        update: Value,
-    },
-    /// A node asked.
-    Asked(Vec<InterruptView>),
+    Values { values: Values, interrupts: Vec<InterruptView> },
     /// A message, or a piece of one that is being written, in LangChain's shape.
-    Message {
-        message: Value,
-        metadata: Map<String, Value>,
-    },
-    Custom(Value),
-    TaskStarted {
-        task: TaskView,
-        step: i64,
-        input: Value,
-        triggers: Vec<String>,
-    },
-    TaskEnded {
-        task: TaskView,
-        step: i64,
-    },
-    Checkpointed(Box<StateView>),
+    Message { message: Value, metadata: Map<String, Value> },
+    /// What the engine says of it, as listeners read it.
+    Told { subject: Subject, data: Value },
     /// Nothing more comes of the run, unless somebody answers.
-    Ended {
-        status: RunStatus,
-        reason: Option<String>,
-    },
+    Ended { status: RunStatus, reason: Option<String> },
+}
+
+/// What is told of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Subject {
+    /// What nodes wrote, by node, or what they ask under `__interrupt__`.
+    Updates,
+    /// A node's own words.
+    Custom,
+    /// A task with `input` that starts, or one with `result` or `error` that has ended.
+    Tasks,
+    /// A state with `checkpoint_id` and `checkpoint_ns`.
+    Checkpoints,
+    /// `type`, `step`, `timestamp`, and a task or a state as `payload`.
+    Debug,
 }

@@ -7,7 +7,7 @@ use agentry_core::run::Seq;
 use agentry_core::thread::{EventId, RunStatus};
 use serde_json::{Map, Value, json};
 
-use super::engine::{Part, StateView, TaskView, Wanted, What};
+use super::engine::{Part, Subject, Wanted, What};
 use super::messages;
 use super::modes::{Mode, Modes};
 use super::show;
@@ -43,7 +43,7 @@ impl Writer {
     }
 
     fn events(&mut self, part: &Part) -> Vec<(String, Value)> {
-        let Part { id: _, run, at, ns, what } = part;
+        let Part { id: _, run, at: _, ns, what } = part;
         if !ns.is_empty() && !self.modes.subgraphs {
             return Vec::new();
         }
@@ -60,14 +60,6 @@ impl Writer {
                 }
                 told.under(Mode::Values, "values", || data);
             }
-            What::Updated { node, update } => {
-                told.under(Mode::Updates, "updates", || one(node, update.clone()));
-            }
-            What::Asked(interrupts) => {
-                told.under(Mode::Updates, "updates", || {
-                    one(INTERRUPT, show::interrupts(interrupts))
-                });
-            }
             What::Message { message, metadata } => {
                 told.under(Mode::MessagesTuple, "messages", || json!([message, metadata]));
                 told.langchain(
@@ -79,32 +71,7 @@ impl Writer {
                     whole(&mut self.partial, (message, metadata), &mut told);
                 }
             }
-            What::Custom(value) => told.under(Mode::Custom, "custom", || value.clone()),
-            What::TaskStarted { task, step, input, triggers } => {
-                let TaskView { id, name, interrupts, .. } = task;
-                let data = json!({
-                    "id": id, "name": name, "input": input, "triggers": triggers,
-                    "interrupts": show::interrupts(interrupts),
-                });
-                told.debug(("task", *step), at, &data);
-                told.under(Mode::Tasks, "tasks", || data);
-                told.langchain("on_chain_start", (part, name), || json!({ "input": input }));
-            }
-            What::TaskEnded { task, step } => {
-                let TaskView { id, name, error, result, interrupts, .. } = task;
-                let data = json!({
-                    "id": id, "name": name, "error": error, "result": result,
-                    "interrupts": show::interrupts(interrupts),
-                });
-                told.debug(("task_result", *step), at, &data);
-                told.under(Mode::Tasks, "tasks", || data);
-                told.langchain("on_chain_end", (part, name), || json!({ "output": result }));
-            }
-            What::Checkpointed(state) => {
-                let data = checkpointed(self.thread, state);
-                told.debug(("checkpoint", state.step), at, &data);
-                told.under(Mode::Checkpoints, "checkpoints", || data);
-            }
+            What::Told { subject, data } => told.subject(self.thread, *subject, (part, data)),
             What::Ended { status, reason } => match failure(*status, reason.as_deref()) {
                 Some(data) => told.plain("error", data),
                 None => told.plain("end", Value::Null),
@@ -139,12 +106,35 @@ impl Telling<'_> {
         }
     }
 
-    fn debug(&mut self, (kind, step): (&str, i64), at: &agentry_core::Timestamp, payload: &Value) {
-        self.under(
-            Mode::Debug,
-            "debug",
-            || json!({ "step": step, "timestamp": at, "type": kind, "payload": payload }),
-        );
+    fn subject(&mut self, thread: ThreadId, subject: Subject, (part, data): (&Part, &Value)) {
+        match subject {
+            Subject::Updates => self.under(Mode::Updates, "updates", || data.clone()),
+            Subject::Custom => self.under(Mode::Custom, "custom", || data.clone()),
+            Subject::Tasks => {
+                self.under(Mode::Tasks, "tasks", || data.clone());
+                let name = data.get("name").and_then(Value::as_str).unwrap_or_default();
+                let (event, member) = match data.get("input") {
+                    Some(_) => ("on_chain_start", "input"),
+                    None => ("on_chain_end", "output"),
+                };
+                let value = data.get("input").or_else(|| data.get("result"));
+                self.langchain(event, (part, name), || {
+                    one(member, value.cloned().unwrap_or_default())
+                });
+            }
+            Subject::Checkpoints => {
+                self.under(Mode::Checkpoints, "checkpoints", || checkpointed(thread, data));
+            }
+            Subject::Debug => self.under(Mode::Debug, "debug", || {
+                let mut data = data.clone();
+                if data.get("type").is_some_and(|kind| kind == "checkpoint")
+                    && let Some(payload) = data.get_mut("payload")
+                {
+                    *payload = checkpointed(thread, payload);
+                }
+                data
+            }),
+        }
     }
 
     /// The same in the words of LangChain's callbacks.
@@ -188,17 +178,18 @@ fn whole(
     told.under(Mode::Messages, "messages/partial", || json!([so_far]));
 }
 
-fn checkpointed(thread: ThreadId, state: &StateView) -> Value {
-    let config = |place: &super::engine::CheckpointRef| json!({ "configurable": show::checkpoint(thread, place) });
-    let shown = show::state(thread, state);
-    json!({
-        "config": config(&state.checkpoint),
-        "parent_config": state.parent.as_ref().map(config),
-        "values": state.values,
-        "metadata": show::metadata(thread, state),
-        "next": state.next,
-        "tasks": shown.get("tasks"),
-    })
+/// With the configuration under which the checkpoint is found again.
+fn checkpointed(thread: ThreadId, data: &Value) -> Value {
+    let mut shown = data.clone();
+    if let Some(members) = shown.as_object_mut() {
+        let id = members.shift_remove("checkpoint_id").unwrap_or_default();
+        let ns = members.shift_remove("checkpoint_ns").unwrap_or_else(|| "".into());
+        let place = json!({
+            "thread_id": thread, "checkpoint_ns": ns, "checkpoint_id": id, "checkpoint_map": null,
+        });
+        members.insert("config".to_owned(), json!({ "configurable": place }));
+    }
+    shown
 }
 
 /// What a caller is told of a run that did not end well; nothing when it did.

@@ -107,8 +107,9 @@ impl Modes {
             updates: self.has(Mode::Updates),
             messages: any(&[Mode::Messages, Mode::MessagesTuple, Mode::Events]),
             custom: self.has(Mode::Custom),
-            tasks: any(&[Mode::Tasks, Mode::Debug, Mode::Events]),
-            checkpoints: any(&[Mode::Checkpoints, Mode::Debug]),
+            tasks: any(&[Mode::Tasks, Mode::Events]),
+            checkpoints: self.has(Mode::Checkpoints),
+            debug: self.has(Mode::Debug),
             subgraphs: self.subgraphs,
         }
     }

@@ -5,7 +5,7 @@ use agentry_core::thread::{EventId, Run, RunStatus};
 use futures_util::StreamExt as _;
 use serde_json::{Map, Value, json};
 
-use super::engine::{Follow, InterruptView, Wanted, What};
+use super::engine::{Follow, InterruptView, Place, Subgraphs, Wanted, What};
 use super::wish::Words;
 use super::{Threading, frames, messages, show};
 use crate::Refusal;
@@ -36,21 +36,23 @@ pub(crate) async fn of(threading: &Threading, run: &Run) -> Result<Outcome, Refu
                 (values, interrupts) = (newer, asked);
             }
             What::Ended { status, reason } => {
+                if status == RunStatus::Interrupted && interrupts.is_empty() {
+                    interrupts = open(threading, run).await?;
+                }
                 return Ok(Outcome { values, interrupts, status, reason });
             }
-            What::Began
-            | What::Values { .. }
-            | What::Updated { .. }
-            | What::Asked(_)
-            | What::Message { .. }
-            | What::Custom(_)
-            | What::TaskStarted { .. }
-            | What::TaskEnded { .. }
-            | What::Checkpointed(_) => {}
+            What::Began | What::Values { .. } | What::Message { .. } | What::Told { .. } => {}
         }
     }
     let message = "the run's events ended before the run did: ask again";
     Err(Refusal::new(http::StatusCode::SERVICE_UNAVAILABLE, "run_unobserved", message))
+}
+
+/// What the thread asks now.
+async fn open(threading: &Threading, run: &Run) -> Result<Vec<InterruptView>, Refusal> {
+    let state = threading.engine.state(run.thread, Place::head(), Subgraphs::Closed).await?;
+    let tasks = state.map(|state| state.tasks).unwrap_or_default();
+    Ok(tasks.into_iter().flat_map(|task| task.interrupts).collect())
 }
 
 impl Outcome {

@@ -166,6 +166,7 @@ pub(crate) async fn thread(
         custom: true,
         tasks: true,
         checkpoints: true,
+        debug: true,
         subgraphs: true,
     };
     let wanted = match (kinds.contains(&Kind::Runs), kinds.contains(&Kind::State)) {

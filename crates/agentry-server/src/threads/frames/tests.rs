@@ -1,9 +1,8 @@
-use agentry_core::thread::Source;
-use agentry_core::{CheckpointId, RunId, Timestamp};
+use agentry_core::{RunId, Timestamp};
 use serde_json::json;
 
 use super::*;
-use crate::threads::engine::{CheckpointRef, InterruptView};
+use crate::threads::engine::InterruptView;
 
 const NOON: Timestamp = Timestamp::from_seconds(1_795_180_800);
 
@@ -40,79 +39,59 @@ fn question() -> InterruptView {
     InterruptView { id: "q1".to_owned(), value: json!("go on?"), schema: None }
 }
 
-fn task() -> TaskView {
-    let result = Some(json!({ "n": 2 }));
-    TaskView { id: "t1".to_owned(), name: "double".to_owned(), result, ..TaskView::default() }
-}
-
-fn state() -> StateView {
-    StateView {
-        values: [("n".to_owned(), json!(2))].into(),
-        next: vec!["ask".to_owned()],
-        checkpoint: CheckpointRef { ns: String::new(), id: CheckpointId::new(NOON, [3; 10]) },
-        parent: None,
-        step: 1,
-        source: Source::Loop,
-        metadata: Map::new(),
-        run: Some(run()),
-        created: NOON,
-        tasks: Vec::new(),
-    }
-}
-
 #[test]
 fn each_mode_tells_its_own() {
-    let values = || What::Values { values: state().values, interrupts: vec![question()] };
+    let state = || [("n".to_owned(), json!(2))].into();
+    let values = || What::Values { values: state(), interrupts: vec![question()] };
     let asked = json!([{ "id": "q1", "value": "go on?" }]);
     check(&["values"], values(), &[("values", json!({ "n": 2, "__interrupt__": asked }))]);
     check(&["updates", "messages-tuple"], values(), &[]);
-    let updated = || What::Updated { node: "double".to_owned(), update: json!({ "n": 2 }) };
-    check(&["updates"], updated(), &[("updates", json!({ "double": { "n": 2 } }))]);
-    check(&["values"], updated(), &[]);
-    let asking = || What::Asked(vec![question()]);
-    check(&["updates"], asking(), &[("updates", json!({ "__interrupt__": asked }))]);
-    check(&["custom"], What::Custom(json!(5)), &[("custom", json!(5))]);
+    let data = json!({ "double": { "n": 2 } });
+    let all = [
+        ("updates", Subject::Updates),
+        ("custom", Subject::Custom),
+        ("tasks", Subject::Tasks),
+        ("debug", Subject::Debug),
+    ];
+    for (name, subject) in all {
+        let told = || What::Told { subject, data: data.clone() };
+        check(&[name], told(), &[(name, data.clone())]);
+        check(&["values"], told(), &[]);
+    }
     let began = json!({ "run_id": run(), "thread_id": thread(), "attempt": 1 });
     check(&["custom"], What::Began, &[("metadata", began)]);
 }
 
 #[test]
-fn tasks_and_checkpoints_are_told_alone_and_for_debugging() {
-    let started = || What::TaskStarted {
-        task: TaskView { result: None, ..task() },
-        step: 1,
-        input: json!({ "n": 1 }),
-        triggers: vec!["branch:to:double".to_owned()],
+fn a_checkpoint_says_how_to_find_it_again() {
+    let id = "0192f000-0000-7000-8000-000000000001";
+    let data = json!({ "checkpoint_id": id, "checkpoint_ns": "", "values": { "n": 2 } });
+    let place = json!({
+        "thread_id": thread(), "checkpoint_ns": "", "checkpoint_id": id, "checkpoint_map": null,
+    });
+    let shown = json!({ "values": { "n": 2 }, "config": { "configurable": place } });
+    let told = |subject, data: &Value| What::Told { subject, data: data.clone() };
+    check(&["checkpoints"], told(Subject::Checkpoints, &data), &[("checkpoints", shown.clone())]);
+    let debug = |payload: &Value| json!({ "type": "checkpoint", "step": 1, "payload": payload });
+    let expected = [("debug", debug(&shown))];
+    check(&["debug"], told(Subject::Debug, &debug(&data)), &expected);
+}
+
+#[test]
+fn tasks_are_told_in_langchains_words_too() {
+    let event = |event: &str, data: Value| {
+        json!({
+            "event": event, "name": "double", "run_id": run(), "tags": [], "parent_ids": [],
+            "metadata": { "langgraph_checkpoint_ns": "" }, "data": data,
+        })
     };
-    let start = json!({
-        "id": "t1", "name": "double", "input": { "n": 1 }, "triggers": ["branch:to:double"],
-        "interrupts": [],
-    });
-    check(&["tasks"], started(), &[("tasks", start.clone())]);
-    let debug = |kind: &str, payload: Value| json!({ "step": 1, "timestamp": NOON, "type": kind, "payload": payload });
-    check(&["debug"], started(), &[("debug", debug("task", start))]);
-    let ended = || What::TaskEnded { task: task(), step: 1 };
-    let end = json!({
-        "id": "t1", "name": "double", "error": null, "result": { "n": 2 }, "interrupts": [],
-    });
-    check(&["tasks"], ended(), &[("tasks", end.clone())]);
-    check(&["debug"], ended(), &[("debug", debug("task_result", end))]);
-    let checkpoint = json!({
-        "config": { "configurable": {
-            "thread_id": thread(), "checkpoint_ns": "", "checkpoint_id": state().checkpoint.id,
-            "checkpoint_map": null,
-        } },
-        "parent_config": null,
-        "values": { "n": 2 },
-        "metadata": {
-            "source": "loop", "step": 1, "thread_id": thread(), "run_id": run(), "parents": {},
-        },
-        "next": ["ask"],
-        "tasks": [],
-    });
-    let checkpointed = || What::Checkpointed(Box::new(state()));
-    check(&["checkpoints"], checkpointed(), &[("checkpoints", checkpoint.clone())]);
-    check(&["debug"], checkpointed(), &[("debug", debug("checkpoint", checkpoint))]);
+    let told = |data: Value| What::Told { subject: Subject::Tasks, data };
+    let start = json!({ "id": "t1", "name": "double", "input": { "n": 1 } });
+    let began = event("on_chain_start", json!({ "input": { "n": 1 } }));
+    check(&["events"], told(start), &[("events", began)]);
+    let end = json!({ "id": "t1", "name": "double", "result": { "n": 2 }, "error": null });
+    let ended = event("on_chain_end", json!({ "output": { "n": 2 } }));
+    check(&["events"], told(end), &[("events", ended)]);
 }
 
 fn piece(text: &str) -> What {
@@ -140,7 +119,10 @@ fn messages_are_told_in_pieces_or_as_they_are_so_far() {
 
 #[test]
 fn subgraphs_are_told_of_only_to_those_who_ask() {
-    let inner = Part { ns: "child:t1".to_owned(), ..part(What::Custom(json!(1))) };
+    let inner = Part {
+        ns: "child:t1".to_owned(),
+        ..part(What::Told { subject: Subject::Custom, data: json!(1) })
+    };
     assert_eq!(told(modes(&["custom"]), std::slice::from_ref(&inner)), []);
     let open = Modes { subgraphs: true, ..modes(&["custom"]) };
     assert_eq!(told(open, &[inner]), [("custom|child:t1".to_owned(), json!(1))]);

@@ -16,7 +16,7 @@ use agentry_core::{CheckpointId, RunId, ThreadId, Timestamp};
 use agentry_server::Refusal;
 use agentry_server::engine::{
     CheckpointRef, Engine, Follow, GraphInfo, HistoryQuery, InterruptView, Part, Parts, Place,
-    Resume, StateView, Subgraphs, Submission, TaskView, Update, What, Work,
+    Resume, StateView, Subgraphs, Subject, Submission, TaskView, Update, What, Work,
 };
 use async_trait::async_trait;
 use futures_util::{StreamExt as _, stream};
@@ -250,7 +250,7 @@ impl Engine for Scripted {
         Ok(Some(StateView {
             values,
             next: if asking { vec!["ask".to_owned()] } else { Vec::new() },
-            checkpoint: CheckpointRef { ns: String::new(), id: last.checkpoints[0].id },
+            checkpoint: CheckpointRef { ns: String::new(), id: Some(last.checkpoints[0].id) },
             parent: None,
             step: last.checkpoints[0].step,
             source: Source::Loop,
@@ -321,7 +321,7 @@ fn part(told: Told) -> Part {
             status: serde_json::from_value(detail["ended"].clone()).unwrap(),
             reason: detail["reason"].as_str().map(str::to_owned),
         },
-        _ => What::Custom(detail),
+        _ => What::Told { subject: Subject::Custom, data: detail },
     };
     Part { id: Some(id), run, at, ns: String::new(), what }
 }

@@ -1,0 +1,49 @@
+//! Threads on the durable engine: what the server's faces ask, answered by it.
+
+use std::sync::Arc;
+
+use agentry_core::threads::{ThreadStore, Threads};
+use agentry_core::{Clock, RunId, ThreadId};
+use agentry_engine::durable::{Handle, Settings, Worker};
+use agentry_engine::{Program, Registry};
+use agentry_server::engine::GraphInfo;
+
+mod agent;
+mod drawing;
+mod engine;
+mod following;
+mod messages;
+mod states;
+mod webhooks;
+
+pub(crate) use agent::{Speaking, chat};
+pub(crate) use webhooks::Hooks;
+
+/// The engine, for the server.
+pub(crate) struct Durable {
+    handle: Handle,
+    graphs: Vec<Arc<GraphInfo>>,
+}
+
+/// A worker for these programs, and what the server asks it through.
+pub(crate) fn open(
+    stores: (Arc<dyn ThreadStore>, Arc<dyn Threads>),
+    programs: Vec<Program>,
+    (clock, settings): (Arc<dyn Clock>, Settings),
+) -> (Worker, Durable) {
+    let graphs = programs.iter().map(drawing::info).collect();
+    let registry = programs.into_iter().fold(Registry::new(), Registry::with);
+    let worker = Worker::with(stores, registry, clock, settings);
+    let handle = worker.handle();
+    (worker, Durable { handle, graphs })
+}
+
+/// A message that is one of several of a run.
+fn message_id(run: RunId, number: usize) -> String {
+    format!("{run}-{number}")
+}
+
+/// One that came to a thread outside of any run.
+fn outside_id(thread: ThreadId, moment: agentry_core::Timestamp, number: usize) -> String {
+    format!("{thread}-{}-{number}", moment.as_micros())
+}

@@ -1,0 +1,118 @@
+//! Threads, their runs and what goes with them: the worker that moves them on, and the faces through which they are used.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use agentry_core::Clock;
+use agentry_core::assistants::Assistants;
+use agentry_core::crons::Crons;
+use agentry_core::items::Items;
+use agentry_core::threads::{Error, ThreadStore, Threads};
+use agentry_engine::Program;
+use agentry_engine::durable::{Handle, Settings, Worker};
+use agentry_gateway::Gateway;
+use agentry_identity::KeyRing;
+use agentry_server::{App, Callers, Threading};
+use anyhow::Context as _;
+use tokio_util::sync::CancellationToken;
+use tracing::warn;
+
+use crate::clock::SystemClock;
+use crate::threads::{self, Hooks, Speaking, chat};
+
+/// Where all of it is kept.
+#[derive(Clone)]
+pub(crate) struct Stores {
+    pub(crate) threads: Arc<dyn ThreadStore>,
+    pub(crate) archive: Arc<dyn Threads>,
+    pub(crate) assistants: Arc<dyn Assistants>,
+    pub(crate) items: Arc<dyn Items>,
+    pub(crate) crons: Arc<dyn Crons>,
+}
+
+impl Stores {
+    pub(crate) fn of<S>(store: &Arc<S>) -> Self
+    where
+        S: ThreadStore + Threads + Assistants + Items + Crons + 'static,
+    {
+        Self {
+            threads: Arc::clone(store) as Arc<_>,
+            archive: Arc::clone(store) as Arc<_>,
+            assistants: Arc::clone(store) as Arc<_>,
+            items: Arc::clone(store) as Arc<_>,
+            crons: Arc::clone(store) as Arc<_>,
+        }
+    }
+}
+
+/// What they are made of.
+pub(crate) struct Parts {
+    pub(crate) stores: Stores,
+    /// Graphs beside the one that is always there.
+    pub(crate) programs: Vec<Program>,
+    /// Whom runs may tell that they are over, beside the public internet.
+    pub(crate) webhook_hosts: Vec<String>,
+    /// Names this instance, also after a restart.
+    pub(crate) instance: String,
+}
+
+/// What must run for them.
+pub(crate) struct Running {
+    worker: Worker,
+    handle: Handle,
+    items: Arc<dyn Items>,
+}
+
+/// How often it is looked for what was kept for long enough.
+const SWEEP_EVERY: Duration = Duration::from_secs(30);
+const ITEMS_MAX: usize = 1_000;
+
+impl Parts {
+    /// Opens the faces; `keys` says what those who began a run may do now.
+    pub(crate) fn open(
+        self,
+        app: App,
+        gateway: Arc<Gateway>,
+        keys: Option<Arc<KeyRing>>,
+    ) -> anyhow::Result<(App, Running)> {
+        let Self { stores, programs, webhook_hosts, instance } = self;
+        let Stores { threads, archive, assistants, items, crons } = stores;
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        let callers = Callers::new(keys, Arc::clone(&clock));
+        let speaking = Speaking { model: gateway, archive: Arc::clone(&archive), callers };
+        let mut all = vec![chat(speaking).context("make the agent")?];
+        all.extend(programs);
+        let settings = Settings { name: instance, ..Settings::default() };
+        let stores = (threads, Arc::clone(&archive));
+        let (worker, durable) = threads::open(stores, all, (clock, settings));
+        let handle = worker.handle();
+        let threading = Threading {
+            engine: Arc::new(durable),
+            archive,
+            assistants,
+            items: Arc::clone(&items),
+            crons,
+            webhooks: Some(Arc::new(Hooks::new(webhook_hosts))),
+        };
+        Ok((app.threading(threading), Running { worker, handle, items }))
+    }
+}
+
+impl Running {
+    pub(crate) async fn run(self, shutdown: CancellationToken) -> Result<(), Error> {
+        let Self { worker, handle, items } = self;
+        let sweeping = async {
+            while !shutdown.is_cancelled() {
+                if let Err(problem) = handle.sweep().await {
+                    warn!(%problem, "threads that were kept long enough cannot be removed yet");
+                }
+                if let Err(problem) = items.sweep(SystemClock.now(), ITEMS_MAX).await {
+                    warn!(%problem, "items that have expired cannot be removed yet");
+                }
+                shutdown.run_until_cancelled(tokio::time::sleep(SWEEP_EVERY)).await;
+            }
+        };
+        let (worked, ()) = tokio::join!(worker.run(shutdown.clone()), sweeping);
+        worked
+    }
+}
