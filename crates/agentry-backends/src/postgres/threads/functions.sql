@@ -332,12 +332,21 @@ BEGIN
     AS c (thread, verdict, seq, parent, fence, at, run, marks, checkpoints, events, holes, body, writes)
   WHERE c.verdict = 1;
 
-  PERFORM settle(numbers, verdicts, ats, details);
+  IF array_remove(details, NULL) <> '{}' THEN PERFORM settle(numbers, verdicts, ats, details); END IF;
   RETURN QUERY SELECT v.place, v.verdict, false, false
   FROM unnest(verdicts) WITH ORDINALITY AS v (verdict, place);
-  RETURN QUERY SELECT g.place, 1, g.cancel, g.inbox FROM go_on(numbers, verdicts, seqs, ats, rests, wakes,
-    ARRAY(SELECT d.detail IS NOT NULL OR d.news FROM unnest(details, stirred) WITH ORDINALITY AS d (detail, news, place)
-          ORDER BY d.place)) AS g;
+  IF array_remove(details, NULL) <> '{}' OR array_remove(rests, NULL) <> '{}' THEN
+    RETURN QUERY SELECT g.place, 1, g.cancel, g.inbox FROM go_on(numbers, verdicts, seqs, ats, rests, wakes,
+      ARRAY(SELECT d.detail IS NOT NULL FROM unnest(details) WITH ORDINALITY AS d (detail, place) ORDER BY d.place)) AS g;
+  END IF;
+  -- Those that go on as they were, but have something to look at.
+  IF true = ANY (stirred) THEN
+    RETURN QUERY SELECT c.place, 1, k.cancel, k.unread OR k.answered
+    FROM unnest(numbers, verdicts, rests, details, stirred) WITH ORDINALITY
+      AS c (thread, verdict, rest, detail, news, place)
+    CROSS JOIN LATERAL (SELECT * FROM facts(c.thread, 0) OFFSET 0) AS k
+    WHERE c.verdict = 1 AND c.news AND c.rest IS NULL AND c.detail IS NULL;
+  END IF;
 END $$;
 
 -- What comes with some commits besides their entries.
@@ -401,7 +410,7 @@ BEGIN
     ORDER BY c.place, x.index));
 END $$;
 
--- What the threads of these commits do now, of those that rest or have something to look at.
+-- What the threads of these commits do now, of those that rest or have changed more than their state.
 CREATE FUNCTION go_on(numbers bigint[], verdicts integer[], seqs bigint[], ats bigint[], rests text[], wakes bigint[],
   touched boolean[])
 RETURNS TABLE (place bigint, cancel boolean, inbox boolean) LANGUAGE plpgsql AS $$
@@ -436,7 +445,7 @@ BEGIN
     FROM unnest(places) AS p (place)
     CROSS JOIN LATERAL (SELECT p.place, numbers[p.place] AS thread, seqs[p.place] AS seq, ats[p.place] AS at,
       rests[p.place] AS rest, wakes[p.place] AS wake OFFSET 0) AS c
-    CROSS JOIN LATERAL facts(c.thread, c.at) AS k
+    CROSS JOIN LATERAL (SELECT * FROM facts(c.thread, c.at) OFFSET 0) AS k
     LEFT JOIN LATERAL (
       SELECT r.graph, r.version, max(r.priority) OVER () AS priority FROM runs r
       WHERE r.thread = c.thread AND r.status IN ('pending', 'running')
@@ -480,7 +489,7 @@ BEGIN
   RETURN QUERY SELECT v.place, v.verdict, false, false FROM unnest(verdicts) WITH ORDINALITY AS v (verdict, place);
   RETURN QUERY SELECT v.place, 1, k.cancel, k.unread OR k.answered
   FROM unnest(numbers, verdicts, stirred) WITH ORDINALITY AS v (thread, verdict, news, place)
-  CROSS JOIN LATERAL facts(v.thread, 0) AS k
+  CROSS JOIN LATERAL (SELECT * FROM facts(v.thread, 0) OFFSET 0) AS k
   WHERE v.verdict = 1 AND v.news;
 END $$;
 
