@@ -5,6 +5,9 @@ use std::ops::Range;
 
 use serde::Serialize;
 
+/// Bytes of a long line that are shown before and behind a place.
+const AROUND: usize = 100;
+
 /// Where a value came from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Place {
@@ -143,11 +146,12 @@ impl Problems {
         let Problem { place, message, help, secret: _ } = problem;
         match place {
             Place::File(span) => {
-                let Spot { line, column, source, width: _ } = Spot::find(&self.text, span);
+                let Spot { line, column, source } = Spot::find(&self.text, span);
                 writeln!(f, "{}:{line}:{column}: {message}", self.file)?;
                 let start = floor(&self.text, span.start);
                 let line_start = self.text.get(..start).and_then(|text| text.rfind('\n'));
-                let shown = self.masked(line_start.map_or(0, |at| at + 1), source, span);
+                let (from, source) = window(line_start.map_or(0, |at| at + 1), source, start);
+                let shown = self.masked(from, source, span);
                 let gutter = " ".repeat(line.to_string().len());
                 writeln!(f, "  {line} | {}", shown.line)?;
                 writeln!(f, "  {gutter} | {}{}", shown.indent, "^".repeat(shown.width.max(1)))?;
@@ -192,7 +196,6 @@ struct Spot<'a> {
     line: usize,
     column: usize,
     source: &'a str,
-    width: usize,
 }
 
 impl<'a> Spot<'a> {
@@ -204,10 +207,19 @@ impl<'a> Spot<'a> {
         let source = text.get(line_start..).unwrap_or_default();
         let source = source.lines().next().unwrap_or_default();
         let column = text.get(line_start..start).unwrap_or_default().chars().count() + 1;
-        let end = floor(text, span.end.min(line_start + source.len()));
-        let width = text.get(start..end).unwrap_or_default().chars().count();
-        Self { line, column, source, width }
+        Self { line, column, source }
     }
+}
+
+/// What is shown of a long line: the part around the place, and where it begins.
+fn window(line_start: usize, line: &str, place: usize) -> (usize, &str) {
+    if line.len() <= 2 * AROUND {
+        return (line_start, line);
+    }
+    let place = place.saturating_sub(line_start);
+    let from = floor(line, place.saturating_sub(AROUND));
+    let to = floor(line, place.saturating_add(AROUND));
+    (line_start + from, line.get(from..to).unwrap_or_default())
 }
 
 fn floor(text: &str, mut at: usize) -> usize {

@@ -1,0 +1,353 @@
+//! What the kinds of nodes do when they run: over the engine, with tools and services that count.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "a test fails by panicking"
+)]
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use agentry_backends::memory::{MemoryShared, MemoryStore};
+use agentry_core::model::ChatModel;
+use agentry_core::run::{Answer, Loaded, Status};
+use agentry_core::store::{RunStore, Submitted};
+use agentry_core::tool::{Effect, Risks, Tool, ToolContext, ToolError, ToolOutput, ToolSpec};
+use agentry_core::{Clock, Timestamp, outbound};
+use agentry_engine::{Registry, Settings, Worker};
+use agentry_graphs::{Catalogue, File, Graphs, HeaderValue, Http, Ports, Request, Response};
+use agentry_llm::scripted::{Script, Scripted};
+use agentry_testkit::{Crash, CrashStore, FakeClock};
+use async_trait::async_trait;
+use serde_json::{Value, json};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// What people do while a run waits.
+enum Say {
+    Answer(Value),
+    /// Nothing, for this long.
+    Wait(Duration),
+}
+
+/// Remembers how it was used.
+#[derive(Default)]
+struct Probe {
+    calls: Mutex<Vec<Value>>,
+    running: AtomicUsize,
+    most: AtomicUsize,
+    /// So many calls fail first.
+    failures: AtomicUsize,
+    requests: Mutex<Vec<Request>>,
+    statuses: Mutex<Vec<u16>>,
+}
+
+struct ProbeTool {
+    spec: ToolSpec,
+    probe: Arc<Probe>,
+}
+
+#[async_trait]
+impl Tool for ProbeTool {
+    fn spec(&self) -> &ToolSpec {
+        &self.spec
+    }
+
+    async fn call(&self, _: &ToolContext, arguments: Value) -> Result<ToolOutput, ToolError> {
+        let running = self.probe.running.fetch_add(1, Ordering::SeqCst) + 1;
+        self.probe.most.fetch_max(running, Ordering::SeqCst);
+        for _ in 0..10 {
+            tokio::task::yield_now().await;
+        }
+        self.probe.running.fetch_sub(1, Ordering::SeqCst);
+        self.probe.calls.lock().unwrap().push(arguments.clone());
+        let left = self.probe.failures.load(Ordering::SeqCst);
+        if left > 0 {
+            self.probe.failures.store(left - 1, Ordering::SeqCst);
+            return Err(ToolError::Failed { reason: "not yet".to_owned() });
+        }
+        Ok(ToolOutput(json!({ "got": arguments })))
+    }
+}
+
+#[async_trait]
+impl Http for Probe {
+    async fn send(&self, request: &Request, _: Duration) -> Result<Response, outbound::Error> {
+        self.requests.lock().unwrap().push(request.clone());
+        let status = self.statuses.lock().unwrap().pop().unwrap_or(200);
+        Ok(Response { status, body: br#"{"ok":true}"#.to_vec() })
+    }
+}
+
+/// A project of graphs and everything around it.
+struct World {
+    graphs: Graphs,
+    ports: Arc<Ports>,
+    probe: Arc<Probe>,
+    clock: Arc<FakeClock>,
+}
+
+impl World {
+    fn new(texts: &[&str]) -> Self {
+        let files: Vec<File> = texts
+            .iter()
+            .enumerate()
+            .map(|(at, text)| File { name: format!("graph{at}.toml"), text: (*text).to_owned() })
+            .collect();
+        let graphs = Graphs::read(&files, &Catalogue::default()).unwrap_or_else(|wrong| {
+            panic!("{}", wrong.iter().map(ToString::to_string).collect::<String>())
+        });
+        let script = "[[rules]]\nanswer = { text = \"hello\" }\n";
+        let model: Arc<dyn ChatModel> = Arc::new(Scripted::new(Script::from_toml(script).unwrap()));
+        let probe = Arc::new(Probe::default());
+        let mut ports = Ports::new(model);
+        for (name, effect) in [("read", Effect::Read), ("once", Effect::Once)] {
+            let (parameters, risks) = (json!({ "type": "object" }), Risks::default());
+            let (name, description) = (name.to_owned(), String::new());
+            let spec = ToolSpec { name, description, parameters, effect, risks };
+            ports = ports.tool(Arc::new(ProbeTool { spec, probe: Arc::clone(&probe) }));
+        }
+        ports.http = Some(Arc::clone(&probe) as _);
+        let clock: Arc<FakeClock> = Arc::default();
+        ports.cache = Some(Arc::new(MemoryShared::new(Arc::clone(&clock) as _, 1 << 20)));
+        Self { graphs, ports: Arc::new(ports), probe, clock }
+    }
+
+    /// Runs the first graph to its end: its output, or why it failed.
+    async fn run(&self, input: Value, says: Vec<Say>) -> Result<Value, String> {
+        let name =
+            self.graphs.names().find(|name| self.graphs.get(name).unwrap().name.value == "main");
+        let name = name.unwrap();
+        let program = self.graphs.program(name, &self.ports).unwrap();
+        let disk: Arc<dyn RunStore> = Arc::new(MemoryStore::new());
+        let store = Arc::new(CrashStore::new(disk, Crash::Never));
+        let registry = Registry::new().with(program);
+        let clock: Arc<dyn Clock> = Arc::clone(&self.clock) as _;
+        let worker = Worker::new(Arc::clone(&store) as _, registry, clock, Settings::default());
+        let (handle, shutdown) = (worker.handle(), CancellationToken::new());
+        let working = TaskTracker::new().spawn(worker.run(shutdown.clone()));
+        let values = self.graphs.begin(name, input).map_err(|error| error.to_string())?;
+        let run = handle.new_run(name, "test", values).unwrap();
+        let (Submitted::Created(run) | Submitted::Existing(run)) =
+            handle.submit(run).await.unwrap();
+        let mut says = says.into_iter();
+        let mut changes = store.changes();
+        let following = async {
+            loop {
+                changes.mark_unchanged();
+                let loaded: Loaded = store.load(run).await.unwrap().unwrap();
+                match loaded.row.status {
+                    Status::Ready => {}
+                    Status::Parked => match says.next() {
+                        Some(Say::Answer(value)) => {
+                            let open = loaded.interrupts.iter().find(|open| open.answer.is_none());
+                            let open = open.unwrap().id.clone();
+                            let at = self.clock.now();
+                            let answer = Answer { value, actor: "Ada".to_owned(), at };
+                            handle.answer(run, &open, answer, Vec::new()).await.unwrap();
+                        }
+                        Some(Say::Wait(span)) => {
+                            self.clock.advance(span);
+                            handle.nudge();
+                        }
+                        None => return Err(format!("it asks {:?}", loaded.interrupts)),
+                    },
+                    Status::Succeeded => {
+                        return Ok(self.graphs.output(name, &loaded.values).unwrap());
+                    }
+                    Status::Failed | Status::Cancelled => {
+                        return Err(loaded.row.reason.unwrap_or_default());
+                    }
+                }
+                changes.changed().await.unwrap();
+            }
+        };
+        let ended = tokio::time::timeout(PATIENCE, following).await.unwrap();
+        shutdown.cancel();
+        working.await.unwrap().unwrap();
+        ended
+    }
+
+    fn calls(&self) -> usize {
+        self.probe.calls.lock().unwrap().len()
+    }
+}
+
+const MAP: &str = r#"
+name = "main"
+output = "all"
+[state]
+all = { reducer = "append" }
+[nodes.each]
+kind = "map"
+over = "input.items"
+as = "one"
+into = "all"
+concurrency = 3
+items_max = 8
+node = { kind = "tool", tool = "read", arguments = { n = "${one}", at = "${index}" }, retry = { attempts = 3, backoff = "1ms" } }
+"#;
+
+#[tokio::test]
+async fn a_map_keeps_the_order_and_its_bounds() {
+    let world = World::new(&[MAP]);
+    let items: Vec<i64> = (10..18).collect();
+    let all = world.run(json!({ "items": items }), Vec::new()).await.unwrap();
+    let seen: Vec<&Value> = all.as_array().unwrap().iter().map(|one| &one["got"]["n"]).collect();
+    assert_eq!(json!(seen), json!(items));
+    assert_eq!(world.probe.most.load(Ordering::SeqCst), 3, "three at a time, no more");
+
+    let nine = world.run(json!({ "items": [0, 1, 2, 3, 4, 5, 6, 7, 8] }), Vec::new()).await;
+    let error = nine.unwrap_err();
+    assert!(error.contains("9 items, at most 8"), "{error}");
+    let none = world.run(json!({ "items": [] }), Vec::new()).await;
+    assert_eq!(none, Ok(json!([])));
+
+    let world = World::new(&[MAP]);
+    world.probe.failures.store(2, Ordering::SeqCst);
+    assert_eq!(world.run(json!({ "items": [1] }), Vec::new()).await.unwrap()[0]["got"]["n"], 1);
+    assert_eq!(world.calls(), 3, "an inner node is tried again like any other");
+}
+
+#[tokio::test]
+async fn what_was_done_before_an_answer_is_not_done_again() {
+    let outer = r#"
+name = "main"
+output = "result"
+[state]
+result = "last"
+[nodes.inner]
+kind = "graph"
+graph = "ask"
+input = { topic = "rain" }
+into = "result"
+"#;
+    let inner = r#"
+name = "ask"
+chain = ["act", "ask", "end"]
+output = "{'answer': answer.value, 'got': got, 'expired': answer.expired}"
+[input]
+topic = "string"
+[state]
+got = "last"
+[nodes.act]
+kind = "tool"
+tool = "once"
+arguments = { about = "${input.topic}" }
+into = "got"
+[nodes.ask]
+kind = "human"
+question = "What of {{ input.topic }}?"
+deadline = "1h"
+on_timeout = "nothing"
+[nodes.ask.schema]
+type = "string"
+maxLength = 10
+[nodes.end]
+kind = "tool"
+tool = "read"
+arguments = { said = "${answer.value}" }
+"#;
+    let world = World::new(&[outer, inner]);
+    let says = vec![Say::Answer(json!("far too long an answer")), Say::Answer(json!("it falls"))];
+    let ended = world.run(json!({}), says).await;
+    let got = json!({ "got": { "about": "rain" } });
+    assert_eq!(ended, Ok(json!({ "answer": "it falls", "expired": false, "got": got })));
+    assert_eq!(world.calls(), 2, "one before the question, one behind it");
+
+    let ended = world.run(json!({}), vec![Say::Wait(Duration::from_secs(3_601))]).await;
+    assert_eq!(ended, Ok(json!({ "answer": "nothing", "expired": true, "got": got })));
+}
+
+#[tokio::test]
+async fn a_service_is_called_as_the_definition_says() {
+    let graph = r#"
+name = "main"
+output = "reply"
+[state]
+reply = "last"
+[nodes.call]
+kind = "http"
+method = "POST"
+url = "https://example.com/items/${input.id}"
+headers = { Authorization = { secret = "env:TOKEN", prefix = "Bearer " }, x-topic = "${input.topic}" }
+body = { topic = "${input.topic}", id = "${input.id}" }
+retry = { attempts = 3, backoff = "1ms" }
+into = "reply"
+"#;
+    let world = World::new(&[graph]);
+    let reply = world.run(json!({ "id": 7, "topic": "rain" }), Vec::new()).await;
+    assert_eq!(reply, Ok(json!({ "status": 200, "body": { "ok": true } })));
+    let request = world.probe.requests.lock().unwrap().pop().unwrap();
+    assert_eq!(
+        (request.method.as_str(), request.url.as_str()),
+        ("POST", "https://example.com/items/7")
+    );
+    assert_eq!(request.body.as_deref(), Some(r#"{"id":7,"topic":"rain"}"#));
+    assert!(request.idempotency_key.is_some());
+    let headers: BTreeMap<_, _> = request.headers.into_iter().collect();
+    assert_eq!(headers["x-topic"], HeaderValue::Text("rain".to_owned()));
+    assert!(matches!(&headers["authorization"], HeaderValue::Secret(of) if of.name == "env:TOKEN"));
+
+    let check = async |status: u16, expected: &str, requests: usize| {
+        let world = World::new(&[graph]);
+        world.probe.statuses.lock().unwrap().push(status);
+        let error = world.run(json!({ "id": 7, "topic": "rain" }), Vec::new()).await.unwrap_err();
+        assert!(error.contains(expected), "{status}: {error}");
+        assert_eq!(world.probe.requests.lock().unwrap().len(), requests, "{status}");
+    };
+    check(404, "the service answered 404", 1).await;
+    check(500, "may or may not have happened", 1).await;
+    let world = World::new(&[graph]);
+    let split = world.run(json!({ "id": 7, "topic": "rain\r\nx-evil: 1" }), Vec::new()).await;
+    assert!(split.unwrap_err().contains("more than one line"));
+}
+
+#[tokio::test]
+async fn what_is_cached_is_not_asked_for_again() {
+    let graph = r#"
+name = "main"
+output = "got"
+[state]
+got = "last"
+[nodes.read]
+kind = "tool"
+tool = "read"
+arguments = { id = "${input.id}" }
+cache = "1h"
+into = "got"
+"#;
+    let world = World::new(&[graph]);
+    for (id, calls) in [(1, 1), (1, 1), (2, 2)] {
+        let got = world.run(json!({ "id": id }), Vec::new()).await.unwrap();
+        assert_eq!((got["got"]["id"].clone(), world.calls()), (json!(id), calls));
+    }
+}
+
+#[tokio::test]
+async fn what_nobody_could_know_beforehand_fails_with_a_reason() {
+    let check = async |text: &str, input: Value, expected: &str| {
+        let world = World::new(&[&format!("name = \"main\"\n{text}")]);
+        let error = world.run(input, Vec::new()).await.unwrap_err();
+        assert!(error.contains(expected), "{text}: {error}");
+    };
+    let nodes = "[nodes.a]\nkind = \"set\"\nvalues = {}\n[nodes.b]\nkind = \"set\"\nvalues = {}\n";
+    let edge = "[[edges]]\nfrom = \"a\"\nto = \"b\"\nwhen = \"input.score > 3\"\n";
+    check(&format!("{nodes}{edge}"), json!({}), "there is no `score`").await;
+    check(&format!("{nodes}{edge}"), json!({ "score": [] }), "input.score > 3").await;
+    let declared = format!("[input]\nscore = \"integer\"\n{nodes}{edge}");
+    check(&declared, json!({ "score": "x" }), "`score` is a string, not an integer").await;
+    check(&declared, json!({}), "the input `score` is missing").await;
+    check(&declared, json!({ "score": 1, "scoer": 2 }), "there is no input `scoer`").await;
+    let prompt =
+        "[state]\nx = \"last\"\n[nodes.a]\nkind = \"prompt\"\nprompt = \"{{ x }}\"\ninto = \"x\"\n";
+    check(prompt, json!({}), "`x` has no value here").await;
+    let loops = "start = \"a\"\nsteps_max = 7\n[nodes.a]\nkind = \"set\"\nvalues = {}\n[[edges]]\nfrom = \"a\"\nto = \"a\"\nwhen = \"true\"\n";
+    check(loops, json!({}), "7").await;
+}
