@@ -16,6 +16,7 @@ pub mod program;
 pub mod state;
 pub mod step;
 pub mod stream;
+pub mod summary;
 pub mod typed;
 pub mod worker;
 

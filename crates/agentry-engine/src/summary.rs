@@ -1,0 +1,298 @@
+//! What a run was like: where its time went, what it tried again, what it waited for, and what could be better.
+//!
+//! Everything here is read from the thread's log, so it is the same again whenever it is asked for, also long after.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use agentry_core::run::Event;
+use agentry_core::thread::{Entry, RunStatus};
+use agentry_core::{MicroUsd, Timestamp};
+use serde::Serialize;
+use serde_json::Value;
+
+mod advice;
+mod spans;
+
+pub use advice::Advice;
+use spans::Spans;
+
+/// Larger changes than this of one channel are named.
+const LARGE: usize = 64 * 1024;
+const LARGE_MAX: usize = 10;
+
+/// Where a task stands, in the words of people who watch work.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Progress {
+    #[default]
+    Pending,
+    InProgress,
+    Completed,
+    Failed,
+    /// It waits for a person.
+    Escalated,
+}
+
+impl From<RunStatus> for Progress {
+    fn from(status: RunStatus) -> Self {
+        match status {
+            RunStatus::Pending => Self::Pending,
+            RunStatus::Running => Self::InProgress,
+            RunStatus::Interrupted => Self::Escalated,
+            RunStatus::Success => Self::Completed,
+            RunStatus::Error
+            | RunStatus::Timeout
+            | RunStatus::Cancelled
+            | RunStatus::RolledBack => Self::Failed,
+        }
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+pub struct Summary {
+    pub progress: Progress,
+    pub began: Option<Timestamp>,
+    pub ended: Option<Timestamp>,
+    /// From the first event to the last.
+    pub wall_ms: u64,
+    /// What all tasks took together.
+    pub work_ms: u64,
+    /// When nothing ran and somebody was asked, or a pause had to pass.
+    pub waited_ms: u64,
+    /// Work for each hundred parts of wall time; more than a hundred when tasks ran side by side.
+    pub efficiency_percent: u64,
+    pub tasks_done: usize,
+    pub tasks_open: usize,
+    pub cost: MicroUsd,
+    /// Those that took most first.
+    pub nodes: Vec<Node>,
+    /// The largest first.
+    pub large_changes: Vec<Change>,
+    pub advice: Vec<Advice>,
+}
+
+/// All visits of one node.
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+pub struct Node {
+    /// The way of subgraphs to it, and its name: `research/search`.
+    pub node: String,
+    pub progress: Progress,
+    pub visits: usize,
+    pub attempts: usize,
+    pub failures: usize,
+    /// Visits that the node's cache answered.
+    pub cached: usize,
+    pub questions: usize,
+    pub work_ms: u64,
+    pub longest_ms: u64,
+    /// Between a question and its answer.
+    pub waited_ms: u64,
+    pub written_bytes: usize,
+    pub cost: MicroUsd,
+    pub last_error: Option<String>,
+}
+
+/// A change of the state that is large enough to be worth a thought.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Change {
+    pub entry: u64,
+    pub channel: String,
+    pub bytes: usize,
+}
+
+/// Reads a run's part of the log, oldest first.
+#[derive(Debug, Default)]
+pub struct Summing {
+    summary: Summary,
+    nodes: BTreeMap<String, Node>,
+    open: BTreeMap<Place, Open>,
+    spans: Spans,
+    last: Option<Timestamp>,
+}
+
+/// A task among all tasks of the run.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+struct Place {
+    ns: String,
+    slot: u64,
+}
+
+#[derive(Debug)]
+struct Open {
+    node: String,
+    /// Since when it runs, or is asked about.
+    since: Timestamp,
+    asking: bool,
+}
+
+impl Summing {
+    /// One event, whatever its kind.
+    pub fn hear(&mut self, event: &Event) {
+        self.summary.began.get_or_insert(event.at);
+        self.last = Some(event.at);
+        let text = |name: &str| event.detail.get(name).and_then(Value::as_str);
+        let ns = text("ns").unwrap_or_default();
+        match event.kind.as_str() {
+            "run.started" => self.summary.progress = Progress::InProgress,
+            "run.rests" | "run.ended" => self.rests(event),
+            _ => {
+                let Some(node) = text("node") else { return };
+                let slot = event.detail.get("slot").and_then(Value::as_u64).unwrap_or_default();
+                let place = Place { ns: ns.to_owned(), slot };
+                self.task(place, &way(ns, node), event);
+            }
+        }
+    }
+
+    /// What an entry has changed.
+    pub fn read(&mut self, entry: &Entry) {
+        for write in &entry.writes {
+            let bytes = serde_json::to_vec(&write.delta).map_or(0, |text| text.len());
+            if bytes >= LARGE {
+                let channel = write.channel.clone();
+                self.summary.large_changes.push(Change { entry: entry.seq.0, channel, bytes });
+            }
+        }
+    }
+
+    /// What a node has written, where the reader knows it.
+    pub fn wrote(&mut self, ns: &str, node: &str, bytes: usize) {
+        self.node(&way(ns, node)).written_bytes += bytes;
+    }
+
+    #[must_use]
+    pub fn finish(mut self, now: Timestamp) -> Summary {
+        let end = self.summary.ended.unwrap_or(now).max(self.last.unwrap_or(now));
+        for open in std::mem::take(&mut self.open).into_values() {
+            self.summary.tasks_open += 1;
+            self.close(&open, end);
+        }
+        let Self { mut summary, nodes, spans, .. } = self;
+        let wall = summary.began.map_or(Duration::ZERO, |began| end.since(began));
+        let work: u64 = nodes.values().map(|node| node.work_ms).sum();
+        summary.wall_ms = millis(wall);
+        summary.work_ms = work;
+        summary.waited_ms = millis(spans.waited());
+        summary.efficiency_percent = (work * 100)
+            .checked_div(summary.wall_ms.saturating_sub(summary.waited_ms))
+            .unwrap_or(100);
+        summary.cost = MicroUsd(nodes.values().map(|node| node.cost.0).sum());
+        summary.nodes = nodes.into_values().collect();
+        summary.nodes.sort_by(|a, b| (b.work_ms, &a.node).cmp(&(a.work_ms, &b.node)));
+        summary.large_changes.sort_by_key(|change| std::cmp::Reverse(change.bytes));
+        summary.large_changes.truncate(LARGE_MAX);
+        summary.advice = advice::on(&summary);
+        summary
+    }
+
+    fn rests(&mut self, event: &Event) {
+        let status = event.detail.get("status").cloned().unwrap_or_default();
+        let status: Option<RunStatus> = serde_json::from_value(status).ok();
+        self.summary.progress = status.map_or(Progress::InProgress, Progress::from);
+        if event.kind == "run.ended" {
+            self.summary.ended = Some(event.at);
+        }
+    }
+
+    fn task(&mut self, place: Place, node: &str, event: &Event) {
+        match event.kind.as_str() {
+            "task.started" => {
+                let known = self.node(node);
+                known.visits += 1;
+                known.attempts += 1;
+                known.progress = Progress::InProgress;
+                self.begin(place, node, event.at);
+            }
+            "task.finished" => {
+                let cached = event.detail.get("cached").is_some_and(|cached| cached == true);
+                let known = self.node(node);
+                known.cached += usize::from(cached);
+                known.progress = Progress::Completed;
+                self.summary.tasks_done += 1;
+                self.end(&place, event.at);
+            }
+            "task.retried" => {
+                self.fails(node, event);
+                self.node(node).attempts += 1;
+                self.end(&place, event.at);
+                self.begin(place, node, event.at);
+            }
+            "task.failed" => {
+                self.fails(node, event);
+                self.node(node).progress = Progress::Failed;
+                self.end(&place, event.at);
+            }
+            "task.interrupted" => {
+                let known = self.node(node);
+                known.questions += 1;
+                known.progress = Progress::Escalated;
+                self.end(&place, event.at);
+                let open = Open { node: node.to_owned(), since: event.at, asking: true };
+                self.open.insert(place, open);
+                self.spans.asks(event.at);
+            }
+            "task.answered" => {
+                self.node(node).progress = Progress::InProgress;
+                self.end(&place, event.at);
+                self.begin(place, node, event.at);
+            }
+            "cost" => {
+                let told = event.detail.pointer("/detail/micro_usd").and_then(Value::as_i64);
+                self.node(node).cost.0 += told.unwrap_or_default();
+            }
+            _ => {}
+        }
+    }
+
+    fn fails(&mut self, node: &str, event: &Event) {
+        let error = event.detail.get("error").and_then(Value::as_str).map(str::to_owned);
+        let known = self.node(node);
+        known.failures += 1;
+        known.last_error = error.or(known.last_error.take());
+    }
+
+    fn begin(&mut self, place: Place, node: &str, at: Timestamp) {
+        self.spans.begins(at);
+        self.open.insert(place, Open { node: node.to_owned(), since: at, asking: false });
+    }
+
+    fn end(&mut self, place: &Place, at: Timestamp) {
+        if let Some(open) = self.open.remove(place) {
+            self.close(&open, at);
+        }
+    }
+
+    fn close(&mut self, open: &Open, at: Timestamp) {
+        let took = millis(at.since(open.since));
+        let known = self.node(&open.node);
+        if open.asking {
+            known.waited_ms += took;
+            self.spans.answered(at);
+        } else {
+            known.work_ms += took;
+            known.longest_ms = known.longest_ms.max(took);
+            self.spans.ends(at);
+        }
+    }
+
+    fn node(&mut self, node: &str) -> &mut Node {
+        let new = || Node { node: node.to_owned(), ..Node::default() };
+        self.nodes.entry(node.to_owned()).or_insert_with(new)
+    }
+}
+
+/// Names the node without the ids of the tasks around it.
+fn way(ns: &str, node: &str) -> String {
+    let outer = ns.split('|').filter_map(|part| part.split(':').next());
+    let mut way: Vec<_> = outer.filter(|part| !part.is_empty()).collect();
+    way.push(node);
+    way.join("/")
+}
+
+fn millis(span: Duration) -> u64 {
+    u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests;
