@@ -114,7 +114,8 @@ impl Drive {
                     machine.step(Happened::Claimed, self.around.clock.now())
                 }
                 None if *machine.rests() != Rests::Running => {
-                    machine.give_back(self.desk.unasked(), self.around.clock.now())
+                    let commit = machine.give_back(self.desk.unasked(), self.around.clock.now());
+                    Decision { commit: Some(commit), actions: Vec::new() }
                 }
                 None => {
                     let Some(happened) = self.wait(&machine).await else { return };

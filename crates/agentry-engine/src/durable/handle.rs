@@ -60,14 +60,7 @@ impl Handle {
         input: Map<String, Value>,
     ) -> Result<NewRun, Error> {
         let program = self.shared.registry.current(graph)?;
-        let now = self.shared.clock.now();
-        let run = RunId::derived(now, &format!("{graph}\n{key}"));
-        let request = Request::Input(input);
-        let wish = Wish {
-            key: Some(key.to_owned()),
-            ..Wish::new(run, run.own_thread(), graph, request, now)
-        };
-        Ok(wish.into_run(program.pinned(), Vec::new()))
+        Ok(program.single_run(key, input, self.shared.clock.now()))
     }
 
     /// Durable when it answers `Created`. A thread stays with the version of the graph that it began on, as long as there is

@@ -146,8 +146,7 @@ impl Handle {
         let program = self.program_of(found, None)?;
         let home = home(found, claimed.fence);
         let mut machine = Machine::load(program, home, Record::Commits, &claimed.loaded.line)?;
-        let decision = machine.give_back(Vec::new(), self.shared.clock.now());
-        let Some(mut commit) = decision.commit else { return Ok(false) };
+        let mut commit = machine.give_back(Vec::new(), self.shared.clock.now());
         commit.snapshot = Some(machine.snapshot());
         commit.next = Next::Rest { status: rest(found.status), wake_at: found.wake_at };
         match self.shared.store.commit(commit).await? {

@@ -29,13 +29,11 @@ impl Machine {
     }
 
     /// Nothing is to be done: the thread is let go of. `unasked` are answers that nobody waits for.
-    pub fn give_back(&mut self, unasked: Vec<String>, now: Timestamp) -> Decision {
+    pub fn give_back(&mut self, unasked: Vec<String>, now: Timestamp) -> Commit {
         self.now = now;
         let closed = unasked.into_iter().map(|interrupt| (interrupt, Closing::Withdrawn));
         self.trace.closed.extend(closed);
-        let kind = "thread.rests".to_owned();
-        self.trace.events.push(Event { at: now, kind, detail: json!({}) });
-        self.conclude()
+        self.write_down()
     }
 
     /// What is asked, as it is stored.
@@ -68,6 +66,7 @@ impl Machine {
 pub(crate) fn without_moves(commit: &mut Commit) {
     commit.entry.writes.clear();
     commit.entry.checkpoints.clear();
-    commit.entry.body = serde_json::to_value(Body::V1 { back_to: None, ops: Vec::new() }).unwrap_or_default();
+    commit.entry.body =
+        serde_json::to_value(Body::V1 { back_to: None, ops: Vec::new() }).unwrap_or_default();
     commit.snapshot = None;
 }

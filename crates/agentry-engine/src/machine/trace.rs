@@ -95,17 +95,23 @@ impl Machine {
         if self.trace.is_empty() {
             return Decision { commit: None, actions };
         }
+        Decision { commit: Some(self.write_down()), actions }
+    }
+
+    /// What has changed, as an entry; also when nothing has.
+    pub(super) fn write_down(&mut self) -> Commit {
         let trace = std::mem::take(&mut self.trace);
         let parent = self.at;
         self.advance_seq();
-        let Trace { ops, writes, checkpoints, runs, opened, closed, consumed, events, audit, .. } =
-            trace;
-        let body = serde_json::to_value(Body::V1 { back_to: self.back_to.take(), ops }).unwrap_or_default();
+        let Trace {
+            ops, writes, checkpoints, runs, opened, closed, consumed, events, audit, ..
+        } = trace;
+        let body = serde_json::to_value(Body::V1 { back_to: self.back_to.take(), ops })
+            .unwrap_or_default();
         let run = self.run.as_ref().map(|run| run.op.id);
         let run = run.or_else(|| runs.last().map(|change| change.run));
-        let entry =
-            Entry { seq: self.at, parent, run, at: self.now, checkpoints, writes, body };
-        let commit = Commit {
+        let entry = Entry { seq: self.at, parent, run, at: self.now, checkpoints, writes, body };
+        Commit {
             thread: self.home.thread,
             fence: self.home.fence,
             entry,
@@ -119,8 +125,7 @@ impl Machine {
             events,
             snapshot: None,
             audit,
-        };
-        Decision { commit: Some(commit), actions }
+        }
     }
 
     fn advance_seq(&mut self) {
