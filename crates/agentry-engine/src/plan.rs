@@ -61,8 +61,15 @@ pub(crate) struct Ways {
 
 pub(crate) enum Branch {
     /// The first condition that holds; `None` is the end.
-    First { when: Vec<(Condition, Option<NodeIx>)>, otherwise: Vec<Option<NodeIx>> },
-    Router { name: String, router: Router, to: Vec<String> },
+    First {
+        when: Vec<(Condition, Option<NodeIx>)>,
+        otherwise: Vec<Option<NodeIx>>,
+    },
+    Router {
+        name: String,
+        router: Router,
+        to: Vec<String>,
+    },
 }
 
 pub(crate) struct Join {
@@ -86,7 +93,8 @@ pub(crate) struct Parts<'a> {
 
 impl Plan {
     pub(crate) fn new(graph: &Graph, parts: Parts<'_>) -> Self {
-        let names: Vec<Arc<str>> = graph.nodes.keys().map(|name| Arc::from(name.as_str())).collect();
+        let names: Vec<Arc<str>> =
+            graph.nodes.keys().map(|name| Arc::from(name.as_str())).collect();
         let by_name: HashMap<_, _> = names.iter().cloned().zip(0..).collect();
         let mut joins: Vec<Join> = Vec::new();
         for edge in &graph.edges {
@@ -101,24 +109,27 @@ impl Plan {
                 }
             }
         }
-        let ways = |node: &str| Ways::of(graph, (node, by_name.get(node).copied()), &joins, &(&by_name, parts.routers));
-        let steps = graph.nodes.iter().zip(&names).zip(0..).map(|(((name, settings), shared), ix)| {
-            let work = match (parts.nodes.get(name), parts.subgraphs.get(name)) {
-                (_, Some(program)) => Work::Graph(program.clone()),
-                (Some(node), None) => Work::Node(Arc::clone(node)),
-                (None, None) => Work::Missing,
-            };
-            let joined = joins.iter().zip(0..).filter(|(join, _)| join.to == ix);
-            let handler = settings.on_error.as_ref();
-            Step {
-                name: Arc::clone(shared),
-                settings: settings.clone(),
-                work,
-                ways: ways(name),
-                joined: joined.map(|(_, number)| number).collect(),
-                handler: handler.and_then(|name| by_name.get(name.as_str()).copied()),
-            }
-        });
+        let ways = |node: &str| {
+            Ways::of(graph, (node, by_name.get(node).copied()), &joins, &(&by_name, parts.routers))
+        };
+        let steps =
+            graph.nodes.iter().zip(&names).zip(0..).map(|(((name, settings), shared), ix)| {
+                let work = match (parts.nodes.get(name), parts.subgraphs.get(name)) {
+                    (_, Some(program)) => Work::Graph(program.clone()),
+                    (Some(node), None) => Work::Node(Arc::clone(node)),
+                    (None, None) => Work::Missing,
+                };
+                let joined = joins.iter().zip(0..).filter(|(join, _)| join.to == ix);
+                let handler = settings.on_error.as_ref();
+                Step {
+                    name: Arc::clone(shared),
+                    settings: settings.clone(),
+                    work,
+                    ways: ways(name),
+                    joined: joined.map(|(_, number)| number).collect(),
+                    handler: handler.and_then(|name| by_name.get(name.as_str()).copied()),
+                }
+            });
         let nodes = steps.collect();
         let channels = graph.channels.iter().enumerate().map(|(number, (name, reducer))| {
             (name.clone(), Channel { number, reducer: reducer.clone() })
@@ -128,7 +139,11 @@ impl Plan {
             nodes,
             start: ways(START),
             channels: channels.collect(),
-            initial: graph.initial.iter().map(|(key, value)| (key.clone(), value.clone())).collect(),
+            initial: graph
+                .initial
+                .iter()
+                .map(|(key, value)| (key.clone(), value.clone()))
+                .collect(),
             folds: parts.folds,
             pace: graph.pace,
             siblings: graph.siblings,
@@ -158,6 +173,10 @@ impl Plan {
 
     pub(crate) fn ways(&self, ix: NodeIx) -> Option<&Ways> {
         if ix == START_IX { Some(&self.start) } else { self.node(ix).map(|node| &node.ways) }
+    }
+
+    pub(crate) fn shared_name(&self, ix: NodeIx) -> Arc<str> {
+        self.node(ix).map_or_else(|| Arc::from(INPUT), |node| Arc::clone(&node.name))
     }
 
     /// As people know it.
@@ -219,8 +238,12 @@ impl Ways {
             ways.branches.push(Branch::First { when, otherwise });
         }
         let mine = |join: &Join| ix.is_some_and(|ix| join.from.contains(&ix));
-        ways.joins =
-            joins.iter().zip(0..).filter(|(join, _)| mine(join)).map(|(_, number)| number).collect();
+        ways.joins = joins
+            .iter()
+            .zip(0..)
+            .filter(|(join, _)| mine(join))
+            .map(|(_, number)| number)
+            .collect();
         ways
     }
 }
@@ -272,7 +295,8 @@ impl Way {
         };
         let Some(ix) = plan.find(&name) else {
             return Err(NodeError::fatal(format!(
-                "there is no node `{name}` in the graph `{}` to go to", plan.name
+                "there is no node `{name}` in the graph `{}` to go to",
+                plan.name
             )));
         };
         Ok(Some(arg.map_or(Self::Node(ix), |arg| Self::Send(ix, arg))))

@@ -17,7 +17,9 @@ async fn main() -> ExitCode {
     };
     let scenarios: Vec<serde_json::Value> = match serde_json::from_str(&text) {
         Ok(scenarios) => scenarios,
-        Err(problem) => return complain(&format!("`{path}` is not a list of scenarios: {problem}")),
+        Err(problem) => {
+            return complain(&format!("`{path}` is not a list of scenarios: {problem}"));
+        }
     };
     let mut played = Vec::new();
     for scenario in &scenarios {

@@ -223,7 +223,9 @@ impl Machine {
         let tasks = scope.tasks.iter().enumerate();
         let done = tasks.filter_map(|(slot, task)| match &task.phase {
             // Input that was not taken in yet is not anybody's work.
-            Phase::Done(done) if task.node != crate::plan::START_IX => Some((slot, Done { puts: done.puts.clone(), goto: Vec::new() })),
+            Phase::Done(done) if task.node != crate::plan::START_IX => {
+                Some((slot, Done { puts: done.puts.clone(), goto: Vec::new() }))
+            }
             _ => None,
         });
         done.collect()

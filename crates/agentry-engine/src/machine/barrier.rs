@@ -30,9 +30,33 @@ pub(super) struct Undos(Vec<(String, Undo)>);
 
 /// What the tasks of a superstep have done to a channel so far.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Touched {
+enum Touched {
     Written,
     Overwritten,
+}
+
+/// What the tasks of a superstep have done to which channel.
+pub(super) struct Touches {
+    /// A task that is alone contradicts nobody.
+    alone: bool,
+    channels: HashMap<usize, Touched, std::hash::RandomState>,
+}
+
+impl Touches {
+    pub(super) fn new(alone: bool) -> Self {
+        Self { alone, channels: HashMap::default() }
+    }
+
+    fn get(&self, channel: &usize) -> Option<&Touched> {
+        self.channels.get(channel)
+    }
+
+    fn insert(&mut self, channel: usize, touched: Touched) {
+        // Overwriting once more is a contradiction even of oneself.
+        if !self.alone || touched == Touched::Overwritten {
+            self.channels.insert(channel, touched);
+        }
+    }
 }
 
 /// What one task has written, in the words of the log.
@@ -60,7 +84,12 @@ impl Machine {
         if result.is_err() {
             undos.roll_back(Arc::make_mut(&mut scope.values));
         }
-        let after = tasks.iter().map(|task| task.node).collect::<Vec<_>>();
+        let stops = self.run.as_ref().is_some_and(|run| !run.op.after.is_empty());
+        let after: Vec<_> = if stops || !plan.after.is_empty() {
+            tasks.iter().map(|task| task.node).collect()
+        } else {
+            Vec::new()
+        };
         scope.tasks = tasks;
         let (turn, written) = match result {
             Ok(merged) => merged,
@@ -238,7 +267,8 @@ fn merge(
             let branches = plan.ways(task.node).is_some_and(|ways| !ways.branches.is_empty());
             if branches && let Phase::Done(done) = &task.phase {
                 let mut trial = Undos::default();
-                let tried = write(scope, (task.node, done), &mut HashMap::new(), &mut trial, false);
+                let tried =
+                    write(scope, (task.node, done), &mut Touches::new(false), &mut trial, false);
                 let routed = tried.and_then(|_| {
                     routing.branch(scope, task).map_err(|error| wrong(task, error.message))
                 });
@@ -247,7 +277,7 @@ fn merge(
             }
         }
     }
-    let mut touched = HashMap::new();
+    let mut touched = Touches::new(single);
     for (slot, task) in tasks.iter().enumerate() {
         if let Phase::Done(done) = &task.phase {
             let wrote = write(scope, (task.node, done), &mut touched, undos, recorded)?;
@@ -269,7 +299,7 @@ fn merge(
 pub(super) fn write(
     scope: &mut Scope,
     (from, done): (NodeIx, &Done),
-    touched: &mut HashMap<usize, Touched>,
+    touched: &mut Touches,
     undos: &mut Undos,
     recorded: bool,
 ) -> Result<Written, Failed> {
@@ -329,20 +359,18 @@ fn shows(delta: &Delta, raw: &Value) -> bool {
 
 impl Undos {
     pub(super) fn set(&mut self, scope: &mut Scope, channel: &str, delta: Delta) {
-        let current = Arc::make_mut(&mut scope.values).get_mut(channel);
-        let undo = match (&delta, current) {
-            (_, None) => Undo::Remove,
-            (Delta::Append(_), Some(Value::Array(list))) => Undo::Truncate(list.len()),
+        let undo = match (&delta, scope.values.get(channel)) {
+            (_, None) => Some(Undo::Remove),
+            (Delta::Append(_), Some(Value::Array(list))) => Some(Undo::Truncate(list.len())),
             (Delta::Merge(members), Some(Value::Object(object))) => {
                 let old = |key: &String| (key.clone(), object.get(key).cloned());
-                Undo::Members(members.keys().map(old).collect())
+                Some(Undo::Members(members.keys().map(old).collect()))
             }
-            (Delta::Set(_) | Delta::Append(_) | Delta::Merge(_), Some(value)) => {
-                Undo::Put(value.clone())
-            }
+            (Delta::Set(_) | Delta::Append(_) | Delta::Merge(_), Some(_)) => None,
         };
+        let replaced = scope.change(channel, delta);
+        let undo = undo.unwrap_or_else(|| replaced.map_or(Undo::Remove, Undo::Put));
         self.0.push((channel.to_owned(), undo));
-        scope.change(channel, delta);
     }
 
     pub(super) fn roll_back(self, values: &mut Values) {

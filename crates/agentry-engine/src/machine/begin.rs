@@ -1,6 +1,6 @@
 //! A run begins: with input, with a command, or by going on.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use agentry_core::run::{Answer, Closing, Seq};
@@ -214,7 +214,11 @@ impl Machine {
     }
 
     /// Input may bring channels that the graph does not declare.
-    pub(super) fn check_values(&self, values: &Map<String, Value>, lax: bool) -> Result<(), Refused> {
+    pub(super) fn check_values(
+        &self,
+        values: &Map<String, Value>,
+        lax: bool,
+    ) -> Result<(), Refused> {
         let plan = &self.scopes.root().plan;
         for (name, value) in values {
             let Some(channel) = plan.channels.get(name) else {
@@ -289,7 +293,10 @@ impl Machine {
         self.keep_finished();
         self.withdraw_all();
         let root = self.scopes.root_mut();
-        root.stop = root.step.saturating_add(i64::from(self.run.as_ref().map_or(0, |run| run.op.steps_max))) + 1;
+        root.stop = root
+            .step
+            .saturating_add(i64::from(self.run.as_ref().map_or(0, |run| run.op.steps_max)))
+            + 1;
         let plan = Arc::clone(&root.plan);
         let mut routing = Routing::new(&plan);
         for task in &root.tasks {
@@ -312,7 +319,7 @@ impl Machine {
             return;
         }
         let mut undos = Undos::default();
-        let mut touched = HashMap::new();
+        let mut touched = super::barrier::Touches::new(false);
         let mut all = Vec::new();
         let root = self.scopes.root_mut();
         let recorded = self.record == super::Record::Commits;
@@ -344,7 +351,13 @@ impl Machine {
         let mut undos = Undos::default();
         let recorded = self.is_recorded();
         let root = self.scopes.root_mut();
-        let wrote = super::barrier::write(root, (START_IX, &done), &mut HashMap::new(), &mut undos, recorded);
+        let wrote = super::barrier::write(
+            root,
+            (START_IX, &done),
+            &mut super::barrier::Touches::new(false),
+            &mut undos,
+            recorded,
+        );
         match wrote {
             Ok(written) => self.note_plain(written),
             Err(_) => undos.roll_back(Arc::make_mut(&mut root.values)),

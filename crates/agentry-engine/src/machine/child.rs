@@ -17,7 +17,11 @@ use crate::program::Program;
 use crate::reducer::Put;
 
 impl Machine {
-    pub(super) fn enter(&mut self, at: (ScopeIx, Slot), (program, settings): (&Program, &NodeSettings)) {
+    pub(super) fn enter(
+        &mut self,
+        at: (ScopeIx, Slot),
+        (program, settings): (&Program, &NodeSettings),
+    ) {
         let memory = settings.subgraph.as_ref().map(|inner| inner.memory).unwrap_or_default();
         let Some(scope) = self.scopes.get(at.0) else { return };
         let Some(id) = scope.task_id(at.1) else { return };
@@ -93,10 +97,9 @@ impl Machine {
         for (name, channel) in &plan.channels {
             let Some(value) = given.get(name) else { continue };
             let put = Put::Reduce(value.clone());
-            let delta = channel
-                .reducer
-                .reduce(&plan.folds, scope.values.get(name), put)
-                .map_err(|problem| format!("its channel `{name}` cannot take the input: {problem}"))?;
+            let delta = channel.reducer.reduce(&plan.folds, scope.values.get(name), put).map_err(
+                |problem| format!("its channel `{name}` cannot take the input: {problem}"),
+            )?;
             scope.change(name, delta);
             wrote = true;
         }
@@ -153,7 +156,8 @@ impl Machine {
             let problem = "it spoke to the graph around its own, but there is none";
             return self.failed((ix, slot), &NodeError::fatal(problem));
         };
-        let inner: Vec<_> = self.running_keys().filter(|key| self.is_within(key.scope, ix)).collect();
+        let inner: Vec<_> =
+            self.running_keys().filter(|key| self.is_within(key.scope, ix)).collect();
         for key in inner {
             self.abort(key);
         }
@@ -207,7 +211,8 @@ impl Machine {
         let run = self.run.as_ref()?;
         let failed = run.failed.as_ref()?;
         let scope = self.scopes.get(ix)?;
-        let broken = |task: &super::scope::Task| matches!(task.phase, Phase::Failed { .. } | Phase::Stuck);
+        let broken =
+            |task: &super::scope::Task| matches!(task.phase, Phase::Failed { .. } | Phase::Stuck);
         let halted = matches!(scope.halt, Some(Halt::Steps | Halt::Conflict));
         (halted || scope.tasks.iter().any(broken)).then(|| failed.message.clone())
     }

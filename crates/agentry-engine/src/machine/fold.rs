@@ -143,8 +143,7 @@ impl Machine {
     }
 
     fn make_mark(&mut self, checkpoint: &Checkpoint) {
-        if let Some(scope) =
-            self.scopes.find(&checkpoint.ns).and_then(|ix| self.scopes.get_mut(ix))
+        if let Some(scope) = self.scopes.find(&checkpoint.ns).and_then(|ix| self.scopes.get_mut(ix))
         {
             scope.marked((checkpoint.id, checkpoint.source), checkpoint.step);
         }

@@ -173,7 +173,7 @@ impl Scope {
 
     pub(crate) fn named(&self, slot: Slot) -> Arc<str> {
         let ix = self.tasks.get(slot).map(|task| task.node);
-        ix.map_or_else(|| Arc::from(""), |ix| Arc::from(self.plan.name_of(ix)))
+        ix.map_or_else(|| Arc::from(""), |ix| self.plan.shared_name(ix))
     }
 }
 

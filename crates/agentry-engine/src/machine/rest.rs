@@ -27,7 +27,9 @@ pub enum Rests {
     /// For a person, or at a breakpoint.
     Interrupted,
     Failed(Failed),
-    Cancelled { reason: String },
+    Cancelled {
+        reason: String,
+    },
     /// Its run was not done by its deadline.
     TimedOut,
 }
@@ -102,7 +104,12 @@ impl Failed {
 
 impl Failure for Failed {
     fn code(&self) -> Code {
-        Code(self.code)
+        match self.code {
+            "graph_conflict" => Code("graph_conflict"),
+            "graph_route" => Code("graph_route"),
+            "graph_steps" => Code("graph_steps"),
+            _ => Code("node_failed"),
+        }
     }
 
     fn fault(&self) -> Fault {
@@ -180,8 +187,7 @@ impl Machine {
     }
 
     pub(super) fn settled_as(&self) -> Rests {
-        let halted =
-            self.scopes.all().any(|(_, scope)| scope.halt == Some(Halt::Breakpoint));
+        let halted = self.scopes.all().any(|(_, scope)| scope.halt == Some(Halt::Breakpoint));
         let mut asks = self.asking.iter().filter_map(|(ix, slot)| {
             let question = self.scopes.task(*ix, *slot)?.question()?;
             Some(question.ask.question.is_some())
@@ -225,7 +231,9 @@ impl Machine {
 
     fn has_pending_writes(&self) -> bool {
         let root = self.scopes.root();
-        root.tasks.iter().any(|task| matches!(&task.phase, Phase::Done(done) if !done.puts.is_empty()))
+        root.tasks
+            .iter()
+            .any(|task| matches!(&task.phase, Phase::Done(done) if !done.puts.is_empty()))
     }
 
     /// A question is over without an answer that counts.

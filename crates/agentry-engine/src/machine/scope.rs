@@ -254,7 +254,7 @@ impl Scope {
             base: self.checkpoint.unwrap_or(CheckpointId::from_bytes([0; 16])),
             ns: Arc::clone(&self.ns),
             step: self.step,
-            node: Arc::from(self.plan.name_of(task.node)),
+            node: self.plan.shared_name(task.node),
             slot: u32::try_from(slot).unwrap_or(u32::MAX),
         })
     }
@@ -285,8 +285,8 @@ impl Scope {
         };
     }
 
-    /// One change of one channel.
-    pub(crate) fn change(&mut self, channel: &str, delta: Delta) {
+    /// One change of one channel. Answers with what it replaced, where it replaced something.
+    pub(crate) fn change(&mut self, channel: &str, delta: Delta) -> Option<Value> {
         if let Some(inside) = &mut self.inside
             && inside.returns == Returns::Added
         {
@@ -295,11 +295,18 @@ impl Scope {
         }
         let values = Arc::make_mut(&mut self.values);
         match (delta, values.get_mut(channel)) {
-            (Delta::Set(value), Some(place)) => *place = value,
+            (Delta::Set(value), Some(place)) => return Some(std::mem::replace(place, value)),
             (Delta::Append(items), Some(Value::Array(list))) => list.extend(items),
             (Delta::Merge(members), Some(Value::Object(object))) => object.extend(members),
-            (delta, _) => delta.apply(values, channel.to_owned()),
+            (Delta::Append(items), Some(place)) => {
+                return Some(std::mem::replace(place, Value::Array(items)));
+            }
+            (Delta::Merge(members), Some(place)) => {
+                return Some(std::mem::replace(place, Value::Object(members)));
+            }
+            (delta, None) => delta.apply(values, channel.to_owned()),
         }
+        None
     }
 
     pub(crate) fn next_deferred(&self) -> Vec<NodeIx> {

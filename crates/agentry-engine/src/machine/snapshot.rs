@@ -10,8 +10,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::op::{At, Planned, RunOp};
-use super::scope::{Given, Halt, Inside, Last, More, Phase, ROOT_IX, Scope, ScopeIx, Task};
 use super::rest::{Failed, StoredFailed};
+use super::scope::{Given, Halt, Inside, Last, More, Phase, ROOT_IX, Scope, ScopeIx, Task};
 use super::{Current, Home, LoadError, Machine, Record};
 use crate::graph::{Memory, Returns};
 use crate::plan::{INPUT, Plan, START_IX, Work};
@@ -79,7 +79,8 @@ impl Machine {
             let above = scope.above.map(|(ix, slot)| self.place(ix, slot));
             scopes.push(scope.to_image(above));
         }
-        scopes.sort_by_key(|image| image.ns.matches('|').count() + usize::from(!image.ns.is_empty()));
+        scopes
+            .sort_by_key(|image| image.ns.matches('|').count() + usize::from(!image.ns.is_empty()));
         let kept = self.kept.values().map(|scope| {
             states.insert(scope.ns.to_string(), scope.values.as_ref().clone());
             scope.to_image(None)
@@ -180,7 +181,8 @@ impl Scope {
     fn to_image(&self, above: Option<At>) -> ScopeImage {
         let plan = &self.plan;
         let name = |ix: &u32| plan.name_of(*ix).to_owned();
-        let join = |number: &u32| plan.join(*number).map_or(String::new(), |join| join.name.clone());
+        let join =
+            |number: &u32| plan.join(*number).map_or(String::new(), |join| join.name.clone());
         let task = |task: &Task| TaskImage {
             planned: match &task.sent {
                 None => Planned::Node(name(&task.node)),
@@ -201,7 +203,9 @@ impl Scope {
             step: self.step,
             stop: self.stop,
             tasks: self.tasks.iter().map(task).collect(),
-            arrived: arrived.map(|(to, from)| (join(to), from.iter().map(name).collect())).collect(),
+            arrived: arrived
+                .map(|(to, from)| (join(to), from.iter().map(name).collect()))
+                .collect(),
             deferred: self.deferred.iter().map(name).collect(),
             last: match &self.last {
                 Last::Nobody => LastImage::Nobody,
@@ -249,9 +253,8 @@ impl ScopeImage {
             LastImage::Node(name) => Last::Node(node(name)?),
             LastImage::Several => Last::Several,
         };
-        scope.inside = self
-            .inside
-            .map(|(memory, returns, written)| Inside { memory, returns, written });
+        scope.inside =
+            self.inside.map(|(memory, returns, written)| Inside { memory, returns, written });
         (scope.step, scope.stop) = (self.step, self.stop);
         (scope.checkpoint, scope.source) = (self.checkpoint, self.source);
         (scope.halt, scope.passed) = (self.halt, self.passed);

@@ -194,7 +194,9 @@ impl Machine {
         let cache = settings.cache.as_ref();
         let Some(task) = scope.tasks.get_mut(slot) else { return };
         let arg = task.sent.as_ref().map(|(_, arg)| Arc::clone(arg));
-        let cache = cache.map(|caching| CacheKey::of(&scope.plan, (&id.node, caching), (&values, arg.as_deref())));
+        let cache = cache.map(|caching| {
+            CacheKey::of(&scope.plan, (&id.node, caching), (&values, arg.as_deref()))
+        });
         let replies = task.more.as_ref().map_or(0, |more| more.heard());
         task.running = Some(Running { turn, deadline, folded, replies });
         let more = task.more.clone();
@@ -207,7 +209,18 @@ impl Machine {
         let thread = self.home.thread;
         let node = Arc::clone(node);
         let start = Start {
-            key, node, values, thread, run, id, arg, attempt, deadline, steps_left, more, cache,
+            key,
+            node,
+            values,
+            thread,
+            run,
+            id,
+            arg,
+            attempt,
+            deadline,
+            steps_left,
+            more,
+            cache,
         };
         self.actions.push(Action::Start(Box::new(start)));
     }

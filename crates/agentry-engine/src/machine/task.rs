@@ -40,7 +40,12 @@ impl Machine {
         }
     }
 
-    fn output(&mut self, at: (ScopeIx, Slot), (output, cached): (NodeOutput, bool), running: &Running) {
+    fn output(
+        &mut self,
+        at: (ScopeIx, Slot),
+        (output, cached): (NodeOutput, bool),
+        running: &Running,
+    ) {
         let NodeOutput { then, events, audit, goto, to_parent } = output;
         self.trace.audit.extend(audit);
         for (kind, detail) in events {
@@ -173,7 +178,12 @@ impl Machine {
     }
 
     /// Lets another node run in the place of one that has failed.
-    pub(super) fn replace(&mut self, (ix, slot): (ScopeIx, Slot), handler: u32, failure: NodeFailure) {
+    pub(super) fn replace(
+        &mut self,
+        (ix, slot): (ScopeIx, Slot),
+        handler: u32,
+        failure: NodeFailure,
+    ) {
         self.turn(ix, Turn { tasks: vec![Task::new(handler)], add: true, ..Turn::default() });
         self.came_to((ix, slot), Phase::Replaced);
         let Some(scope) = self.scopes.get_mut(ix) else { return };
@@ -309,11 +319,7 @@ impl Machine {
     }
 }
 
-fn acceptable(
-    more: &More,
-    (ask, by_order): (&Ask, bool),
-    running: &Running,
-) -> Result<(), String> {
+fn acceptable(more: &More, (ask, by_order): (&Ask, bool), running: &Running) -> Result<(), String> {
     let Ask { id, question, deadline, on_timeout: _, on_message, schema: _ } = ask;
     if question.is_none() && deadline.is_none() && *on_message == OnMessage::Wait {
         return Err(format!(
@@ -329,9 +335,9 @@ fn acceptable(
 /// Messages without an id get one, which stays theirs.
 fn name_messages(put: &mut Put, id: &dyn Fn(usize) -> String) {
     let items: &mut [Value] = match put {
-        Put::Append(items)
-        | Put::Reduce(Value::Array(items))
-        | Put::Set(Value::Array(items)) => items,
+        Put::Append(items) | Put::Reduce(Value::Array(items)) | Put::Set(Value::Array(items)) => {
+            items
+        }
         Put::Reduce(one) | Put::Set(one) => std::slice::from_mut(one),
         Put::Overwrite(_) => return,
     };

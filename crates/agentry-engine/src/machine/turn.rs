@@ -43,7 +43,8 @@ impl Turn {
     pub(crate) fn to_op(&self, scope: &Scope) -> TurnOp {
         let plan = &scope.plan;
         let name = |ix: &NodeIx| plan.name_of(*ix).to_owned();
-        let join = |number: &u32| plan.join(*number).map_or(String::new(), |join| join.name.clone());
+        let join =
+            |number: &u32| plan.join(*number).map_or(String::new(), |join| join.name.clone());
         let planned = |task: &Task| match &task.sent {
             None => Planned::Node(name(&task.node)),
             Some((_, arg)) => Planned::Sent { node: name(&task.node), arg: Arc::clone(arg) },

@@ -1,6 +1,5 @@
 //! The state is changed from outside, as if a node had done it.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use agentry_core::Timestamp;
@@ -132,7 +131,7 @@ impl Machine {
         let root = self.scopes.root_mut();
         let plan = Arc::clone(&root.plan);
         let mut routing = Routing::new(&plan);
-        let (mut undos, mut touched) = (Undos::default(), HashMap::new());
+        let (mut undos, mut touched) = (Undos::default(), super::barrier::Touches::new(false));
         let mut written = Vec::new();
         let mut failed = None;
         for (node, values) in updates {
@@ -142,7 +141,10 @@ impl Machine {
             let task = Task { phase: Phase::Done(done), ..Task::new(node) };
             let routed = wrote.map_err(|failed| failed.message).and_then(|wrote| {
                 written.push(wrote);
-                routing.leave(&task).and_then(|()| routing.branch(root, &task)).map_err(|it| it.message)
+                routing
+                    .leave(&task)
+                    .and_then(|()| routing.branch(root, &task))
+                    .map_err(|it| it.message)
             });
             if let Err(message) = routed {
                 failed = Some(message);

@@ -66,7 +66,12 @@ impl World {
         }
         if self.compares {
             let loaded = self.load(self.log.len());
-            assert_eq!(loaded.image(), self.machine.image(), "seed {seed} after {}", self.log.len());
+            assert_eq!(
+                loaded.image(),
+                self.machine.image(),
+                "seed {seed} after {}",
+                self.log.len()
+            );
             let line = Line { snapshot: Some(self.machine.snapshot()), entries: Vec::new() };
             let restored =
                 Machine::load(self.program.clone(), home(0), Record::Commits, &line).unwrap();
