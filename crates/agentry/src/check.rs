@@ -5,7 +5,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::cli::{Context, Ended, Exit};
 use crate::config::{Error, Ledger, Source, Storage};
-use crate::wiring;
+use crate::{graphs, wiring};
 
 pub(crate) fn run(cx: &Context) -> Result<Exit, Ended> {
     let config = match cx.config() {
@@ -23,6 +23,16 @@ pub(crate) fn run(cx: &Context) -> Result<Exit, Ended> {
     let metrics = std::sync::Arc::new(agentry_server::Metrics::new());
     wiring::gateway(&config, metrics, agentry_gateway::Policies::default(), &TaskTracker::new())
         .map_err(|error| Ended { exit: Exit::Usage, error })?;
+    let graphs = match graphs::load(cx, &config) {
+        Ok(graphs) => graphs,
+        Err(graphs::Error::Wrong(wrong)) if cx.terminal.json => {
+            let problems: Vec<_> = wrong.iter().flat_map(|wrong| wrong.shown()).collect();
+            cx.terminal.object(&json!({ "ok": false, "problems": problems }));
+            return Ok(Exit::Usage);
+        }
+        Err(error) => return Err(error.into()),
+    };
+    let graphs: Vec<&str> = graphs.names().collect();
     let providers: Vec<&str> = config.providers.iter().map(|one| one.name.as_str()).collect();
     let models: Vec<&str> = config.models.iter().map(|one| one.name.as_str()).collect();
     let storage = match &config.storage {
@@ -47,6 +57,7 @@ pub(crate) fn run(cx: &Context) -> Result<Exit, Ended> {
             "ledger": ledger,
             "providers": providers,
             "models": models,
+            "graphs": graphs,
             "sources": sources.collect::<Vec<_>>(),
         }));
         return Ok(Exit::Done);
@@ -59,6 +70,9 @@ pub(crate) fn run(cx: &Context) -> Result<Exit, Ended> {
     cx.terminal.data(format_args!("  ledger     {ledger}"));
     cx.terminal.data(format_args!("  providers  {}", list(&providers)));
     cx.terminal.data(format_args!("  models     {}", list(&models)));
+    if !graphs.is_empty() {
+        cx.terminal.data(format_args!("  graphs     {}", list(&graphs)));
+    }
     for source in sources {
         cx.terminal.data(format_args!("  incidents  {source}"));
     }

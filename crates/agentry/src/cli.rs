@@ -9,7 +9,7 @@ use clap::{ArgAction, Parser, Subcommand};
 
 use crate::config::{self, Config};
 use crate::terminal::Terminal;
-use crate::{ask, check, demo, init, keys, logging, operate, serve, usage};
+use crate::{ask, check, demo, graphs, init, keys, logging, operate, serve, storage, usage};
 
 #[derive(Debug, Parser)]
 #[command(
@@ -45,8 +45,13 @@ enum Command {
     Serve,
     /// Write a configuration to begin with
     Init(init::Options),
-    /// Read the configuration and report all that is wrong with it
+    /// Read the configuration and the graphs, and report all that is wrong with them
     Check,
+    /// Graphs as data, under graphs/ beside the configuration
+    Graphs {
+        #[command(subcommand)]
+        what: graphs::What,
+    },
     /// Incidents of a running instance
     Incidents {
         #[command(flatten)]
@@ -72,6 +77,11 @@ enum Command {
     Ask(ask::Options),
     /// What was used and what it cost
     Usage(usage::Options),
+    /// The database: copies of it, and whether it is whole
+    Storage {
+        #[command(subcommand)]
+        what: storage::What,
+    },
     /// API keys: who may call, and what they may do
     Keys {
         #[command(flatten)]
@@ -177,12 +187,14 @@ pub(crate) fn run(
         Command::Serve => serve::run(&cx),
         Command::Init(options) => init::run(&cx, &options),
         Command::Check => check::run(&cx),
+        Command::Graphs { what } => graphs::run(&cx, &what),
         Command::Demo(options) => demo::run(&cx, options),
         Command::Incidents { target, what } => operate::incidents(&cx, &target, what),
         Command::Approvals { target, what } => operate::approvals(&cx, &target, what),
         Command::Audit { target, what } => operate::audit(&cx, &target, &what),
         Command::Ask(options) => ask::run(&cx, options),
         Command::Usage(options) => usage::run(&cx, options),
+        Command::Storage { what } => storage::run(&cx, what),
         Command::Keys { target, what } => keys::run(&cx, &target, what),
         Command::ShopProcess { arguments } => demo::process(&arguments),
     };

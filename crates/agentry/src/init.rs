@@ -7,6 +7,7 @@ use anyhow::{Context as _, anyhow};
 use serde_json::json;
 
 use crate::cli::{Context, Ended, Exit};
+use crate::graphs;
 
 mod litellm;
 mod scaffold;
@@ -41,6 +42,12 @@ pub(crate) fn run(cx: &Context, options: &Options) -> Result<Exit, Ended> {
     std::fs::create_dir_all(&folder).with_context(|| format!("create {}", folder.display()))?;
     let file = folder.join(FILE);
     write_new(&file, &text).map_err(usage)?;
+    if options.from.is_none() {
+        let (name, text) = scaffold::GRAPH;
+        let graphs = folder.join(graphs::FOLDER);
+        std::fs::create_dir_all(&graphs).with_context(|| format!("create {}", graphs.display()))?;
+        write_new(&graphs.join(name), text).map_err(usage)?;
+    }
     if cx.terminal.json {
         cx.terminal.object(&json!({ "file": file.display().to_string(), "notes": notes }));
         return Ok(Exit::Done);

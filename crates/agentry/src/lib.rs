@@ -19,6 +19,7 @@ pub use agentry_backends as backends;
 pub use agentry_core as core;
 pub use agentry_engine as engine;
 pub use agentry_gateway as gateway;
+pub use agentry_graphs as graphs;
 pub use agentry_http as http;
 pub use agentry_identity as identity;
 pub use agentry_incident as incident;

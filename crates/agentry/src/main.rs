@@ -10,6 +10,7 @@ mod cli;
 mod clock;
 mod config;
 mod demo;
+mod graphs;
 mod init;
 mod instance;
 mod keys;
@@ -18,6 +19,7 @@ mod operate;
 mod serve;
 mod signals;
 mod terminal;
+mod threads;
 mod usage;
 mod wiring;
 

@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 
 const HEAD: &str = include_str!("scaffold/head.toml");
 const REST: &str = include_str!("scaffold/rest.toml");
+/// A graph to begin with.
+pub(super) const GRAPH: (&str, &str) = ("review.toml", include_str!("scaffold/review.toml"));
 
 /// The usual variable, and the table of its provider.
 const PROVIDERS: [(&str, &str); 4] = [

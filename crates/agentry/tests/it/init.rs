@@ -20,6 +20,9 @@ fn what_is_begun_with_is_good_and_is_never_overwritten() {
     assert_eq!(code, Some(0), "{said}");
     let (code, said) = run(folder.path(), &["check"], &[]);
     assert!(code == Some(0) && said.contains("is good"), "{said}");
+    assert!(said.contains("graphs     review"), "{said}");
+    let (code, said) = run(folder.path(), &["graphs", "show", "review", "--mermaid"], &[]);
+    assert!(code == Some(0) && said.contains("answer.decision == 'approve'"), "{said}");
     let (code, said) = run(folder.path(), &["init"], &[]);
     assert_eq!(code, Some(2), "{said}");
     assert!(said.contains("is there already"), "{said}");
@@ -55,4 +58,34 @@ router_settings: { num_retries: 3, cooldown_time: 12 }
     }
     let (code, said) = run(folder.path(), &["init", "x", "--from", "gone.yaml"], &[]);
     assert!(code == Some(2) && said.contains("gone.yaml"), "{said}");
+}
+
+#[test]
+fn what_is_wrong_with_a_graph_is_shown_where_it_is() {
+    let folder = tempfile::tempdir().unwrap();
+    let (code, said) = run(folder.path(), &["init"], &[]);
+    assert_eq!(code, Some(0), "{said}");
+    let graph = "\
+[nodes.write]
+kind = \"prompt\"
+prompt = \"About {{ topic }}.\"
+into = \"draft\"
+[state]
+draft = \"last\"
+";
+    std::fs::write(folder.path().join("graphs/draft.toml"), graph).unwrap();
+    let (code, said) = run(folder.path(), &["check"], &[]);
+    assert_eq!(code, Some(2), "{said}");
+    let expected = "\
+graphs/draft.toml:3:20: there is no `topic` in the state
+  3 | prompt = \"About {{ topic }}.\"
+    |                    ^^^^^
+  = declare it under [state]; there are draft, errors, input
+
+1 problem in graphs/draft.toml";
+    assert!(said.contains(expected), "{said}");
+    let (code, said) = run(folder.path(), &["check", "--json"], &[]);
+    assert!(code == Some(2) && said.contains(r#""line":3,"column":20"#), "{said}");
+    let (code, said) = run(folder.path(), &["graphs", "show", "draft"], &[]);
+    assert_eq!(code, Some(2), "{said}");
 }

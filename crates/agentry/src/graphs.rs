@@ -1,0 +1,133 @@
+//! `graphs/*.toml` and `graphs/*.json` beside the configuration, and the pictures of them.
+
+use std::path::{Path, PathBuf};
+
+use agentry_graphs::{Catalogue, File, Graphs};
+use agentry_notation::Problems;
+use anyhow::{Context as _, anyhow};
+use serde_json::json;
+
+use crate::cli::{Context, Ended, Exit};
+use crate::config::Config;
+
+/// Where definitions are, as seen from the configuration.
+pub(crate) const FOLDER: &str = "graphs";
+/// More files than this are no graphs that somebody wrote.
+const FILES_MAX: usize = 1_000;
+
+#[derive(Debug, clap::Subcommand)]
+pub(crate) enum What {
+    /// The graphs that there are
+    List,
+    /// One graph
+    Show {
+        name: String,
+        /// As a picture in Mermaid's language
+        #[arg(long)]
+        mermaid: bool,
+    },
+}
+
+/// Why there are no graphs to go on with.
+pub(crate) enum Error {
+    Wrong(Vec<Problems>),
+    Unreadable(anyhow::Error),
+}
+
+impl From<Error> for Ended {
+    fn from(error: Error) -> Self {
+        let error = match error {
+            Error::Unreadable(error) => error,
+            Error::Wrong(wrong) => {
+                let shown: Vec<String> = wrong.iter().map(ToString::to_string).collect();
+                anyhow!("{}", shown.join("\n"))
+            }
+        };
+        Self { exit: Exit::Usage, error }
+    }
+}
+
+/// All graphs of a project, checked against what the configuration has.
+pub(crate) fn load(cx: &Context, config: &Config) -> Result<Graphs, Error> {
+    let root = config.file.as_deref().and_then(Path::parent);
+    let root = root.map_or_else(|| cx.at(Path::new("")), Path::to_owned);
+    let files = files(&root).map_err(Error::Unreadable)?;
+    // Which models there are is unknown as long as nothing is set up.
+    let models = config.models.iter().map(|model| model.name.clone());
+    let models = (!config.models.is_empty()).then(|| models.collect());
+    let catalogue = Catalogue { models, ..Catalogue::default() };
+    Graphs::read(&files, &catalogue).map_err(Error::Wrong)
+}
+
+fn files(root: &Path) -> anyhow::Result<Vec<File>> {
+    let folder = root.join(FOLDER);
+    if !folder.is_dir() {
+        return Ok(Vec::new());
+    }
+    let entries =
+        std::fs::read_dir(&folder).with_context(|| format!("read {}", folder.display()))?;
+    let mut paths: Vec<PathBuf> = Vec::new();
+    for entry in entries {
+        let path = entry.with_context(|| format!("read {}", folder.display()))?.path();
+        if path.extension().is_some_and(|ending| ending == "toml" || ending == "json") {
+            paths.push(path);
+        }
+    }
+    if paths.len() > FILES_MAX {
+        return Err(anyhow!("{} has more than {FILES_MAX} graphs", folder.display()));
+    }
+    paths.sort();
+    let read = paths.iter().map(|path| {
+        let name = path.strip_prefix(root).unwrap_or(path).display().to_string();
+        let bytes = std::fs::read(path).with_context(|| format!("read {name}"))?;
+        let text = String::from_utf8(bytes)
+            .map_err(|_| anyhow!("{name} is not UTF-8: save the file as UTF-8"))?;
+        Ok(File { name, text })
+    });
+    read.collect()
+}
+
+/// `agentry graphs`: what there is, and how it looks.
+pub(crate) fn run(cx: &Context, what: &What) -> Result<Exit, Ended> {
+    let graphs = load(cx, &cx.config()?)?;
+    let known = || {
+        let names: Vec<&str> = graphs.names().collect();
+        if names.is_empty() { format!("there are none under {FOLDER}/") } else { names.join(", ") }
+    };
+    match what {
+        What::List if cx.terminal.json => {
+            cx.terminal.object(&json!({ "graphs": graphs.names().collect::<Vec<_>>() }));
+        }
+        What::List => {
+            for name in graphs.names() {
+                let about = graphs.get(name).and_then(|graph| graph.description.as_deref());
+                cx.terminal.data(format_args!("{name}  {}", about.unwrap_or_default()));
+            }
+        }
+        What::Show { name, mermaid } => {
+            let Some(graph) = graphs.get(name) else {
+                let error = anyhow!("there is no graph `{name}`; there are: {}", known());
+                return Err(Ended { exit: Exit::Usage, error });
+            };
+            let nodes = graph.nodes.iter();
+            if *mermaid {
+                cx.terminal.data(graph.mermaid().trim_end());
+            } else if cx.terminal.json {
+                let nodes: serde_json::Map<_, _> =
+                    nodes.map(|(name, node)| (name.clone(), node.kind.name().into())).collect();
+                let description = &graph.description;
+                cx.terminal
+                    .object(&json!({ "name": name, "description": description, "nodes": nodes }));
+            } else {
+                cx.terminal.data(format_args!(
+                    "{name}  {}",
+                    graph.description.as_deref().unwrap_or_default()
+                ));
+                for (name, node) in nodes {
+                    cx.terminal.data(format_args!("  {:<7}{name}", node.kind.name()));
+                }
+            }
+        }
+    }
+    Ok(Exit::Done)
+}
