@@ -43,18 +43,20 @@ const MIGRATIONS: &[&migrate::List] = &[
 pub struct PostgresStore {
     pool: Arc<Pool>,
     writer: threads::Writer,
+    bell: threads::Bell,
 }
 
 impl PostgresStore {
     /// Connects to `url` and brings the schema forward. `postgres://user:password@host:5432/database`, and behind a `?`
-    /// what libpq knows, besides `schema` (`agentry`) and `connections` (8).
+    /// what libpq knows, besides `schema` (`agentry`), `connections` (8), `writers` (3) and `clock` (`database`).
     pub async fn open(url: &str) -> Result<Self, OpenError> {
         let settings: Settings = url.parse()?;
         let pool = Pool::new(settings);
         migrate::run(&pool, MIGRATIONS).await?;
         let pool = Arc::new(pool);
-        let writer = threads::Writer::start(&pool);
-        Ok(Self { pool, writer })
+        let bell = threads::Bell::new(&pool);
+        let writer = threads::Writer::start(&pool, &bell);
+        Ok(Self { pool, writer, bell })
     }
 }
 

@@ -9,12 +9,14 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use agentry_core::store::Error;
+use futures_util::StreamExt as _;
 use futures_util::future::{join_all, join3};
+use futures_util::stream::{self, BoxStream};
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 use tokio_postgres::error::SqlState;
 use tokio_postgres::types::ToSql;
-use tokio_postgres::{Client, Config, Row, Statement};
+use tokio_postgres::{AsyncMessage, Client, Config, Row, Statement};
 use tokio_util::task::TaskTracker;
 
 use super::settings::Settings;
@@ -32,6 +34,9 @@ const UNDONE_MAX: u32 = 5;
 /// says nothing about it a second later.
 const PLANS: &str = "-c plan_cache_mode=force_generic_plan -c enable_seqscan=off -c enable_hashjoin=off \
                      -c enable_mergejoin=off -c enable_bitmapscan=off -c jit=off";
+
+/// What the server tells without being asked.
+pub(super) type Notices = BoxStream<'static, Result<AsyncMessage, tokio_postgres::Error>>;
 
 pub(super) type Values<'a> = &'a [&'a (dyn ToSql + Sync)];
 
@@ -195,6 +200,15 @@ impl Pool {
         let client = self.open_as(&config).await;
         let client = client.map_err(|reason| format!("{}: {reason}", self.settings.server()))?;
         Ok(Connection { client, statements: HashMap::new() })
+    }
+
+    /// A connection that also hears what others notify; somebody has to read the notices for it to work at all.
+    pub(super) async fn listen(&self) -> Result<(Client, Notices), String> {
+        let connecting = self.settings.config.connect(self.settings.tls.clone());
+        let connected = timeout(CONNECT, connecting).await;
+        let connected = connected.map_err(|_| "it does not answer".to_owned())?;
+        let (client, mut driver) = connected.map_err(|problem| untrusted(explain(&problem)))?;
+        Ok((client, stream::poll_fn(move |cx| driver.poll_message(cx)).boxed()))
     }
 
     pub(super) fn tasks(&self) -> &TaskTracker {

@@ -12,6 +12,7 @@ use agentry_core::threads::{
 use agentry_core::{RunId, ThreadId, Timestamp};
 use async_trait::async_trait;
 use serde_json::Value;
+use tokio::sync::watch;
 
 use command::{Decision, Deed, Note, signed};
 use id::Id;
@@ -20,9 +21,11 @@ use writer::{Command, Control, Grip};
 
 use super::{PostgresStore, migrate};
 
+pub(super) use bell::Bell;
 pub(super) use writer::Writer;
 
 mod archive;
+mod bell;
 mod command;
 mod id;
 mod lane;
@@ -40,6 +43,13 @@ pub(super) const MIGRATIONS: migrate::List = migrate::List {
 };
 
 impl PostgresStore {
+    /// Changes soon after another instance has made something ready, as long as hints come through. A worker that looks
+    /// then, and otherwise from time to time, misses nothing.
+    #[must_use]
+    pub fn stirrings(&self) -> watch::Receiver<u64> {
+        self.bell.listen()
+    }
+
     async fn tell(&self, deed: Deed) -> Result<Value, Error> {
         self.writer.ask(|reply| Command::Deed(deed, reply)).await
     }
@@ -155,7 +165,8 @@ fn field<'a>(said: &'a Value, name: &str) -> Result<&'a str, Error> {
 }
 
 fn submitted(said: &Value) -> Result<Submitted, Error> {
-    let run = |name: &str| -> Result<RunId, Error> { field(said, name)?.parse().map_err(unreadable) };
+    let run =
+        |name: &str| -> Result<RunId, Error> { field(said, name)?.parse().map_err(unreadable) };
     let interrupt = || field(said, "interrupt").map(str::to_owned);
     Ok(match field(said, "is")? {
         "created" => Submitted::Created(run("id")?),
@@ -163,9 +174,10 @@ fn submitted(said: &Value) -> Result<Submitted, Error> {
         "busy" => Submitted::Busy { active: run("active")? },
         "no_thread" => Submitted::NoThread,
         "foreign" => Submitted::Foreign,
-        "already_answered" => {
-            Submitted::AlreadyAnswered { interrupt: interrupt()?, answer: parse(field(said, "answer")?)? }
-        }
+        "already_answered" => Submitted::AlreadyAnswered {
+            interrupt: interrupt()?,
+            answer: parse(field(said, "answer")?)?,
+        },
         "no_interrupt" => Submitted::NoInterrupt { interrupt: interrupt()? },
         other => return Err(unreadable(format!("an unknown answer: {other}"))),
     })

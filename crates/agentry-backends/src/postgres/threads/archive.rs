@@ -67,7 +67,8 @@ impl Threads for PostgresStore {
     }
 
     async fn count(&self, query: ThreadQuery) -> Result<u64, Error> {
-        let ThreadQuery { tenant, status, graph, metadata, ids, offset: _, max: _, order: _ } = &query;
+        let ThreadQuery { tenant, status, graph, metadata, ids, offset: _, max: _, order: _ } =
+            &query;
         let (status, members, ids) = (status.map(status_word), tokens(metadata), wanted(ids));
         self.pool.count(sql::COUNT, &[tenant, &status, graph, &members, &ids]).await
     }

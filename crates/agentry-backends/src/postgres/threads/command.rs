@@ -4,15 +4,17 @@ use std::collections::BTreeMap;
 
 use agentry_core::run::{Closing, Committed, Effect, Fence, Message};
 use agentry_core::store::NewRecord;
-use agentry_core::thread::{Cancel, Commit, Interrupt, Multitask, NewRun, Next, Priority, Rest, RunChange};
+use agentry_core::thread::{
+    Cancel, Commit, Interrupt, Multitask, NewRun, Next, Priority, Rest, RunChange,
+};
 use agentry_core::threads::{Error, Intake, Signal};
 use agentry_core::{ThreadId, Timestamp, audit};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 use super::id::Id;
-use crate::large::{Hole, Text};
 use super::tokens::tokens;
+use crate::large::{Hole, Text};
 
 /// Roughly what a row takes beside its texts.
 const ROW: usize = 128;
@@ -100,7 +102,9 @@ impl Decision {
     pub(super) fn new(commit: Commit) -> Result<Self, Error> {
         let (rests, wake_at) = match commit.next {
             Next::Running => (None, None),
-            Next::Rest { status, wake_at } => (Some(rest(status)), wake_at.map(Timestamp::as_micros)),
+            Next::Rest { status, wake_at } => {
+                (Some(rest(status)), wake_at.map(Timestamp::as_micros))
+            }
         };
         let writes = Text::writes(&commit.entry.writes)?;
         let detail = detail(&commit, &writes.holes)?;
@@ -137,7 +141,8 @@ impl Decision {
 /// What few commits have; nothing when there is nothing of it. Payloads are JSON within JSON: the server's `jsonb` would
 /// not keep them as they are.
 fn detail(commit: &Commit, pieces: &[Hole]) -> Result<Option<String>, Error> {
-    let Commit { runs, opened, closed, postponed, consumed, forgotten, snapshot, audit, .. } = commit;
+    let Commit { runs, opened, closed, postponed, consumed, forgotten, snapshot, audit, .. } =
+        commit;
     let mut out = Map::new();
     let mut put = |name: &str, items: Vec<Value>| {
         if !items.is_empty() {
@@ -149,9 +154,7 @@ fn detail(commit: &Commit, pieces: &[Hole]) -> Result<Option<String>, Error> {
     put("opened", opened);
     let close = |(id, why): &(String, Closing)| json!({ "id": id, "closing": closing(*why) });
     put("closed", closed.iter().map(close).collect());
-    let postpone = |(id, deadline): &(String, Option<Timestamp>)| {
-        json!({ "id": id, "deadline": deadline.map(Timestamp::as_micros) })
-    };
+    let postpone = |(id, deadline): &(String, Option<Timestamp>)| json!({ "id": id, "deadline": deadline.map(Timestamp::as_micros) });
     put("postponed", postponed.iter().map(postpone).collect());
     let unanswered = closed.iter().filter(|(_, why)| match why {
         Closing::Expired | Closing::Replaced => true,
@@ -162,16 +165,19 @@ fn detail(commit: &Commit, pieces: &[Hole]) -> Result<Option<String>, Error> {
     put("consumed", consumed.iter().map(|id| id.as_str().into()).collect());
     put("forgotten", forgotten.iter().map(|key| key.as_str().into()).collect());
     put("audit", entries(audit)?);
-    let mut pieces: BTreeMap<_, _> = pieces.iter().map(|it| (it.digest, it.value.clone())).collect();
+    let mut pieces: BTreeMap<_, _> =
+        pieces.iter().map(|it| (it.digest, it.value.clone())).collect();
     if let Some(snapshot) = snapshot {
         let states = Text::states(&snapshot.states)?;
         let holes = states.holes().map(|bytes| hex(&bytes));
         pieces.extend(states.holes.iter().map(|it| (it.digest, it.value.clone())));
         let body = text(&snapshot.body)?;
-        let value = json!({ "seq": snapshot.seq.0, "holes": holes, "body": body, "states": states.text });
+        let value =
+            json!({ "seq": snapshot.seq.0, "holes": holes, "body": body, "states": states.text });
         out.insert("snapshot".to_owned(), value);
     }
-    let piece = |(digest, value): ([u8; 32], String)| json!({ "digest": hex(&digest), "value": value });
+    let piece =
+        |(digest, value): ([u8; 32], String)| json!({ "digest": hex(&digest), "value": value });
     if !pieces.is_empty() {
         out.insert("pieces".to_owned(), pieces.into_iter().map(piece).collect());
     }
@@ -193,8 +199,19 @@ fn changes(runs: &[RunChange]) -> Vec<Value> {
 }
 
 fn opening(interrupt: &Interrupt) -> Result<Value, Error> {
-    let Interrupt { thread: _, run, id, ns, node, question, schema, opened, deadline, on_timeout, .. } =
-        interrupt;
+    let Interrupt {
+        thread: _,
+        run,
+        id,
+        ns,
+        node,
+        question,
+        schema,
+        opened,
+        deadline,
+        on_timeout,
+        ..
+    } = interrupt;
     Ok(json!({
         "id": id,
         "run": run,
@@ -349,7 +366,9 @@ pub(super) fn verdict(number: i32, cancel: bool, inbox: bool) -> Result<Committe
         3 => Ok(Committed::Fenced),
         4 => Ok(Committed::Stale),
         5 => Err(Error::Refused("the thread does not have the parent of this entry".to_owned())),
-        6 => Err(Error::Refused("the thread does not have a run that the commit changes".to_owned())),
+        6 => {
+            Err(Error::Refused("the thread does not have a run that the commit changes".to_owned()))
+        }
         other => Err(Error::Incompatible(format!("an unknown verdict: {other}"))),
     }
 }

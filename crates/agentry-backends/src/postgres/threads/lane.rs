@@ -10,6 +10,7 @@ use tokio::time::{Instant, sleep};
 use tokio_postgres::Row;
 use tokio_postgres::types::ToSql;
 
+use super::bell::Bell;
 use super::command::{self, Decision, Note};
 use super::id::Id;
 use super::sql;
@@ -26,6 +27,7 @@ const UNDONE_MAX: u32 = 8;
 
 pub(super) struct Lane {
     pool: Arc<Pool>,
+    bell: Bell,
     connection: Option<Connection>,
 }
 
@@ -37,6 +39,16 @@ pub(super) struct Batch {
 impl Batch {
     pub(super) fn new(commands: Vec<Command>) -> Self {
         Self { commands }
+    }
+
+    /// Whether others may have something to do now.
+    fn stirs(&self, rows: &[Row]) -> bool {
+        match self.commands.first() {
+            Some(Command::Deed(..) | Command::Control(Control::Release { .. }, _)) => true,
+            // Some thread has news, and perhaps no worker any more.
+            Some(Command::Commit(..)) => rows.iter().any(|row| row.get(3)),
+            Some(Command::Journal(..) | Command::Control(..)) | None => false,
+        }
     }
 
     /// Whether sending it again does no more than once.
@@ -60,27 +72,34 @@ enum Trouble {
 }
 
 impl Lane {
-    pub(super) fn new(pool: Arc<Pool>) -> Self {
-        Self { pool, connection: None }
+    pub(super) fn new(pool: Arc<Pool>, bell: Bell) -> Self {
+        Self { pool, bell, connection: None }
     }
 
     /// Everybody in the batch is told what came of it.
     pub(super) async fn run(&mut self, batch: Batch) {
         match self.try_run(&batch).await {
-            Ok(rows) => answer(batch, &rows),
+            Ok(rows) => self.answer(batch, &rows),
             Err(Trouble::Refused(problem)) if batch.commands.len() > 1 => {
                 tracing::debug!(reason = explain(&problem), "a batch was refused");
                 // One of them was refused and nothing was stored: alone, each shows what it is.
                 for command in batch.commands {
                     let alone = Batch::new(vec![command]);
                     match self.try_run(&alone).await {
-                        Ok(rows) => answer(alone, &rows),
+                        Ok(rows) => self.answer(alone, &rows),
                         Err(trouble) => refuse(alone, &trouble),
                     }
                 }
             }
             Err(trouble) => refuse(batch, &trouble),
         }
+    }
+
+    fn answer(&self, batch: Batch, rows: &[Row]) {
+        if batch.stirs(rows) {
+            self.bell.ring();
+        }
+        answer(batch, rows);
     }
 
     async fn try_run(&mut self, batch: &Batch) -> Result<Vec<Row>, Trouble> {
@@ -94,7 +113,9 @@ impl Lane {
                 Err(trouble) => trouble,
             };
             match trouble {
-                Trouble::Refused(problem) if may_pass(&problem) && undone < UNDONE_MAX => undone += 1,
+                Trouble::Refused(problem) if may_pass(&problem) && undone < UNDONE_MAX => {
+                    undone += 1
+                }
                 // What was undone now may have been stored before.
                 Trouble::Refused(problem) => {
                     return Err(match doubt {
@@ -197,8 +218,21 @@ async fn commit(connection: &mut Connection, all: &[&Decision]) -> Result<Vec<Ro
     let wakes = column(all, |it| it.wake_at);
     let details = column(all, |it| it.detail.as_deref());
     let values: [&(dyn ToSql + Sync); 15] = [
-        &ids, &fences, &seqs, &parents, &runs, &ats, &marks, &checkpoints, &events, &holes, &writes,
-        &bodies, &rests, &wakes, &details,
+        &ids,
+        &fences,
+        &seqs,
+        &parents,
+        &runs,
+        &ats,
+        &marks,
+        &checkpoints,
+        &events,
+        &holes,
+        &writes,
+        &bodies,
+        &rests,
+        &wakes,
+        &details,
     ];
     connection.query(sql::COMMITS, &values).await
 }
@@ -273,7 +307,9 @@ fn answer(batch: Batch, rows: &[Row]) {
                 );
                 drop(reply.send(value));
             }
-            Command::Control(_, reply) => drop(reply.send(Ok(rows.iter().filter_map(grip).collect()))),
+            Command::Control(_, reply) => {
+                drop(reply.send(Ok(rows.iter().filter_map(grip).collect())))
+            }
         }
     }
 }

@@ -55,7 +55,11 @@ pub(super) fn builds_on(tree: &Tree, at: Seq) -> Vec<Seq> {
 }
 
 /// The line to the newest of `entries`, all of one thread and in order, when they and the snapshot are enough for it.
-pub(super) fn newest(entries: &[Row], snapshot: Option<&Row>, pieces: &Pieces) -> Result<Option<Line>, Error> {
+pub(super) fn newest(
+    entries: &[Row],
+    snapshot: Option<&Row>,
+    pieces: &Pieces,
+) -> Result<Option<Line>, Error> {
     let base = snapshot.map(|it| row::seq(it, 1));
     let mut line = Line::default();
     let mut wanted = None;

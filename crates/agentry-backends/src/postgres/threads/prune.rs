@@ -32,8 +32,13 @@ impl PostgresStore {
             let line = self.line_to(number, (&tree, seq), From::Snapshot).await?;
             let body = entries.iter().find(|entry| entry.seq == seq).map(|entry| text(&entry.body));
             let folded = folded(line);
-            store(&mut session, (number, seq), &Text::states(&folded)?, &body.transpose()?.unwrap_or_default())
-                .await?;
+            store(
+                &mut session,
+                (number, seq),
+                &Text::states(&folded)?,
+                &body.transpose()?.unwrap_or_default(),
+            )
+            .await?;
         }
         let marks: BTreeSet<CheckpointId> = newest.values().map(|(_, id)| *id).collect();
         for entry in entries.iter().filter(|entry| keep.contains(&entry.seq)) {
@@ -54,7 +59,10 @@ impl PostgresStore {
 /// The newest checkpoint of each namespace.
 fn newest(entries: &[Entry]) -> BTreeMap<String, (Seq, CheckpointId)> {
     let marked = entries.iter().flat_map(|entry| {
-        entry.checkpoints.iter().map(|checkpoint| (checkpoint.ns.clone(), (entry.seq, checkpoint.id)))
+        entry
+            .checkpoints
+            .iter()
+            .map(|checkpoint| (checkpoint.ns.clone(), (entry.seq, checkpoint.id)))
     });
     marked.collect()
 }

@@ -24,8 +24,7 @@ SELECT t.id FROM threads t CROSS JOIN LATERAL (SELECT * FROM facts(t.thread, 0) 
 WHERE t.worker = $1 AND t.news AND (f.fresh AND NOT f.running OR f.answered OR f.cancel OR f.unread)
 ORDER BY t.thread";
 
-pub(super) const NEXT_WAKE: &str =
-    "SELECT wake_at FROM threads WHERE wake_at IS NOT NULL AND worker IS NULL ORDER BY wake_at LIMIT 1";
+pub(super) const NEXT_WAKE: &str = "SELECT wake_at FROM threads WHERE wake_at IS NOT NULL AND worker IS NULL ORDER BY wake_at LIMIT 1";
 
 pub(super) const NUMBER: &str = "SELECT thread FROM threads WHERE id = $1";
 
@@ -128,7 +127,8 @@ SELECT count(*) FROM threads t
 WHERE ($1::text IS NULL OR t.tenant = $1) AND ($2::text IS NULL OR t.status = $2) AND ($3::text IS NULL OR t.graph = $3)
   AND t.members @> $4 AND ($5::uuid[] IS NULL OR t.id = ANY ($5))";
 
-pub(super) const METADATA: &str = "SELECT thread, metadata FROM threads WHERE id = $1 FOR NO KEY UPDATE";
+pub(super) const METADATA: &str =
+    "SELECT thread, metadata FROM threads WHERE id = $1 FOR NO KEY UPDATE";
 
 pub(super) const DESCRIBE: &str =
     "UPDATE threads SET metadata = $2, members = $3, updated = $4 WHERE thread = $1";
@@ -178,7 +178,8 @@ pub(super) const ADD_PIECE: &str =
 pub(super) const DROP_ENTRIES: &str = "
 WITH gone AS (DELETE FROM entries WHERE thread = $1 AND seq <> ALL ($2) RETURNING 1) SELECT count(*) FROM gone";
 
-pub(super) const DROP_SNAPSHOTS: &str = "DELETE FROM snapshots WHERE thread = $1 AND seq <> ALL ($2)";
+pub(super) const DROP_SNAPSHOTS: &str =
+    "DELETE FROM snapshots WHERE thread = $1 AND seq <> ALL ($2)";
 
 pub(super) const MARK_AGAIN: &str =
     "UPDATE entries SET marks = $3::text::uuid[], checkpoints = $4 WHERE thread = $1 AND seq = $2";

@@ -18,6 +18,7 @@ use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
+use super::bell::Bell;
 use super::command::{Decision, Deed, Note};
 use super::lane::{Batch, Lane};
 use crate::postgres::pool::Pool;
@@ -40,10 +41,29 @@ pub(super) enum Command {
 /// What concerns a worker rather than a thread.
 #[derive(Debug)]
 pub(super) enum Control {
-    Claim { worker: String, now: i64, span: i64, max: i64, graphs: Vec<String>, versions: Vec<String>, since: i64 },
-    Take { thread: ThreadId, worker: String, now: i64, span: i64 },
-    Renew { worker: String, now: i64, span: i64 },
-    Release { worker: String },
+    Claim {
+        worker: String,
+        now: i64,
+        span: i64,
+        max: i64,
+        graphs: Vec<String>,
+        versions: Vec<String>,
+        since: i64,
+    },
+    Take {
+        thread: ThreadId,
+        worker: String,
+        now: i64,
+        span: i64,
+    },
+    Renew {
+        worker: String,
+        now: i64,
+        span: i64,
+    },
+    Release {
+        worker: String,
+    },
 }
 
 /// A thread that was asked for; `state` says whether it was given.
@@ -114,14 +134,17 @@ pub(crate) struct Writer {
 
 impl Writer {
     /// Must be called within a runtime.
-    pub(crate) fn start(pool: &Arc<Pool>) -> Self {
+    pub(crate) fn start(pool: &Arc<Pool>, bell: &Bell) -> Self {
         let (commands, incoming) = mpsc::channel(QUEUE_MAX);
-        let service = Service::new(Arc::clone(pool), incoming);
+        let service = Service::new(Arc::clone(pool), bell.clone(), incoming);
         pool.tasks().spawn(service.run());
         Self { commands }
     }
 
-    pub(super) async fn ask<T>(&self, command: impl FnOnce(Reply<T>) -> Command) -> Result<T, Error> {
+    pub(super) async fn ask<T>(
+        &self,
+        command: impl FnOnce(Reply<T>) -> Command,
+    ) -> Result<T, Error> {
         let permit = timeout(ADMISSION, self.commands.reserve()).await;
         let gone = || Error::Unavailable("the writer has ended".to_owned());
         let permit = permit.map_err(|_| Error::Overloaded)?.map_err(|_| gone())?;
@@ -133,6 +156,7 @@ impl Writer {
 
 struct Service {
     pool: Arc<Pool>,
+    bell: Bell,
     incoming: Receiver<Command>,
     waiting: VecDeque<Command>,
     lanes: Vec<Lane>,
@@ -150,11 +174,13 @@ struct Done {
 }
 
 impl Service {
-    fn new(pool: Arc<Pool>, incoming: Receiver<Command>) -> Self {
+    fn new(pool: Arc<Pool>, bell: Bell, incoming: Receiver<Command>) -> Self {
         // One more: claims do not wait behind commits.
-        let lanes = (0..=pool.settings.writers).map(|_| Lane::new(Arc::clone(&pool))).collect();
+        let lane = |_| Lane::new(Arc::clone(&pool), bell.clone());
+        let lanes = (0..=pool.settings.writers).map(lane).collect();
         Self {
             pool,
+            bell,
             incoming,
             waiting: VecDeque::new(),
             lanes,
@@ -208,7 +234,7 @@ impl Service {
     /// A batch that has panicked has told nobody anything; what was marked for it is not marked any more.
     fn replace(&mut self, problem: &tokio::task::JoinError) {
         tracing::error!(%problem, "a batch of commands has failed");
-        self.lanes.push(Lane::new(Arc::clone(&self.pool)));
+        self.lanes.push(Lane::new(Arc::clone(&self.pool), self.bell.clone()));
         if self.under_way.is_empty() {
             self.busy.clear();
             (self.deeds, self.control) = (false, false);
