@@ -9,7 +9,6 @@ use agentry_core::model::{CallContext, ModelError};
 use agentry_core::relay::Frame;
 use agentry_core::{Failure as _, MicroUsd};
 use agentry_guards::{AnswerGuard, Blocked, Guards};
-use bytes::Bytes;
 use futures_util::{StreamExt as _, stream};
 use tokio::time::Instant;
 
@@ -229,7 +228,7 @@ impl Body {
                     Err(error) => return Some(Err(Broken::Upstream(error))),
                 };
                 let is_end = frame.marks.done;
-                ready.push_back(Piece::Frame(compact(frame)));
+                ready.push_back(Piece::Frame(frame));
                 is_end
             }
             Self::Events { events, guard } => {
@@ -260,12 +259,4 @@ impl Body {
         }
         Some(Ok(()))
     }
-}
-
-/// A few bytes must not hold on to the large buffer that they were read into: others may read them much later.
-fn compact(frame: Frame) -> Frame {
-    const SMALL: usize = 4096;
-    let Frame { bytes, marks } = frame;
-    let bytes = if bytes.len() < SMALL { Bytes::copy_from_slice(&bytes) } else { bytes };
-    Frame { bytes, marks }
 }

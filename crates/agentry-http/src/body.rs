@@ -12,68 +12,83 @@ use hyper::body::Incoming;
 use tokio::time::Instant;
 
 use crate::error::{Error, Phase, reason};
+use crate::http1::Transfer;
 use crate::pool::Lease;
 use crate::{Deadlines, after};
 
 /// Chunks of a response body. It ends after its first error; dropping it cancels the call.
 #[derive(Debug)]
 pub struct BodyStream {
-    /// Gone once the body has ended, well or badly.
-    incoming: Option<Incoming>,
+    source: Source,
     start: Instant,
     total_at: Instant,
     idle: Duration,
     /// For the next chunk.
     alarm: Alarm,
-    /// The connection, to be given back at a good end.
-    lease: Option<Lease>,
+}
+
+/// Where a body comes from.
+#[derive(Debug)]
+pub(crate) enum Source {
+    /// With where its connection goes at a good end.
+    Http1(Transfer, Lease),
+    Http2(Incoming),
+    /// It has ended, well or badly.
+    Over,
 }
 
 impl BodyStream {
-    pub(crate) fn new(
-        incoming: Incoming,
-        lease: Option<Lease>,
-        (start, deadlines): (Instant, &Deadlines),
-    ) -> Self {
+    pub(crate) fn new(source: Source, (start, deadlines): (Instant, &Deadlines)) -> Self {
         let total_at = after(start, deadlines.total);
         let until = total_at.min(after(Instant::now(), deadlines.idle));
-        let mut body = Self {
-            incoming: Some(incoming),
-            start,
-            total_at,
-            idle: deadlines.idle,
-            alarm: Alarm::new(until),
-            lease,
-        };
+        let alarm = Alarm::new(until);
+        let mut body = Self { source, start, total_at, idle: deadlines.idle, alarm };
         body.end_if_over();
         body
     }
 
     /// Lets go of the connection as soon as nothing more can come over it.
     fn end_if_over(&mut self) {
-        if self.incoming.as_ref().is_some_and(Incoming::is_end_stream) {
+        let is_over = match &self.source {
+            Source::Http1(transfer, _) => transfer.is_over(),
+            Source::Http2(incoming) => incoming.is_end_stream(),
+            Source::Over => false,
+        };
+        if is_over {
             self.end();
         }
     }
 
     fn end(&mut self) {
-        self.incoming = None;
-        if let Some(lease) = self.lease.take() {
-            lease.give_back();
+        if let Source::Http1(transfer, lease) = std::mem::replace(&mut self.source, Source::Over)
+            && let Some(connection) = transfer.into_connection()
+        {
+            lease.give_back(connection);
         }
     }
 
     /// Nothing more is wanted of it. If it ends by itself soon, as one does whose last word was heard, its connection is used
     /// again.
     pub fn let_end(self) {
-        if let Some(tasks) = self.lease.as_ref().and_then(Lease::tasks) {
+        if let Source::Http1(_, lease) = &self.source
+            && let Some(tasks) = lease.tasks()
+        {
             tasks.spawn(end_soon(self));
         }
     }
 
     /// Whether it is known that nothing more will come.
     pub(crate) fn is_ended(&self) -> bool {
-        self.incoming.is_none()
+        matches!(self.source, Source::Over)
+    }
+
+    /// How much is still to come, if that is known.
+    pub(crate) fn left(&self) -> Option<u64> {
+        match &self.source {
+            Source::Http1(transfer, _) => transfer.left(),
+            Source::Http2(incoming) => incoming.size_hint().exact(),
+            Source::Over => Some(0),
+        }
     }
 
     fn timed_out(&self) -> Error {
@@ -91,37 +106,56 @@ impl Stream for BodyStream {
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         loop {
             let this = &mut *self;
-            let Some(incoming) = &mut this.incoming else {
-                return Poll::Ready(None);
-            };
-            match Pin::new(incoming).poll_frame(cx) {
-                Poll::Ready(Some(Ok(frame))) => {
+            match this.source.poll_piece(cx) {
+                Poll::Ready(Some(Ok(piece))) => {
                     let now = Instant::now();
                     if now >= this.total_at {
                         let error = this.timed_out();
-                        this.incoming = None;
+                        this.source = Source::Over;
                         return Poll::Ready(Some(Err(error)));
                     }
                     this.alarm.set(this.total_at.min(after(now, this.idle)));
                     this.end_if_over();
-                    if let Ok(chunk) = frame.into_data()
-                        && !chunk.is_empty()
-                    {
-                        return Poll::Ready(Some(Ok(chunk)));
+                    if !piece.is_empty() {
+                        return Poll::Ready(Some(Ok(piece)));
                     }
                 }
-                Poll::Ready(Some(Err(error))) => {
-                    this.incoming = None;
-                    return Poll::Ready(Some(Err(Error::Broken { reason: reason(&error) })));
+                Poll::Ready(Some(Err(reason))) => {
+                    this.source = Source::Over;
+                    return Poll::Ready(Some(Err(Error::Broken { reason })));
                 }
-                Poll::Ready(None) => this.end(),
+                Poll::Ready(None) => {
+                    this.end();
+                    return Poll::Ready(None);
+                }
                 Poll::Pending => {
                     ready!(this.alarm.poll(cx));
                     let error = this.timed_out();
-                    this.incoming = None;
+                    this.source = Source::Over;
                     return Poll::Ready(Some(Err(error)));
                 }
             }
+        }
+    }
+}
+
+/// A piece that is smaller does not hold on to the buffer that it was read into.
+const SMALL: usize = 4096;
+
+impl Source {
+    /// The next piece, perhaps an empty one, or why there is none.
+    fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, String>>> {
+        match self {
+            Self::Over => Poll::Ready(None),
+            Self::Http1(transfer, _) => transfer.poll_piece(cx).map_err(|broken| reason(&broken)),
+            Self::Http2(incoming) => Pin::new(incoming).poll_frame(cx).map(|frame| {
+                let piece = frame?.map(|frame| frame.into_data().unwrap_or_default());
+                let piece = piece.map(|piece| match piece.len() {
+                    SMALL.. => piece,
+                    _ => Bytes::copy_from_slice(&piece),
+                });
+                Some(piece.map_err(|error| reason(&error)))
+            }),
         }
     }
 }

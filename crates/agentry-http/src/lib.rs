@@ -10,13 +10,13 @@ use agentry_alarm::within;
 use bytes::{Bytes, BytesMut};
 use futures_util::StreamExt as _;
 use http::{HeaderValue, Request, Response, header};
-use http_body_util::Full;
 use hyper_util::client::legacy::connect::HttpConnector;
 use tokio::time::Instant;
 
 mod body;
 mod connect;
 mod error;
+mod http1;
 mod pool;
 mod reach;
 
@@ -117,8 +117,8 @@ impl Client {
             .or_insert(HeaderValue::from_static(concat!("agentry/", env!("CARGO_PKG_VERSION"))));
         let start = Instant::now();
         let head_by = after(start, deadlines.head.min(deadlines.total));
-        let sending = self.pool.send(request.map(Full::new));
-        let (response, lease) = match within(head_by, sending).await {
+        let sending = self.pool.send(request);
+        let response = match within(head_by, sending).await {
             Ok(sent) => sent?,
             Err(_) => {
                 let phase =
@@ -126,7 +126,7 @@ impl Client {
                 return Err(Error::TimedOut { phase, after: start.elapsed() });
             }
         };
-        Ok(response.map(|incoming| BodyStream::new(incoming, lease, (start, deadlines))))
+        Ok(response.map(|source| BodyStream::new(source, (start, deadlines))))
     }
 
     /// Sends a request and reads its whole response, of at most `bytes_max`.
@@ -141,6 +141,9 @@ impl Client {
     }
 }
 
+/// An announced length is believed up to here.
+const RESERVED_MAX: usize = 1 << 20;
+
 /// Reads a body to its end, unless it is longer than `bytes_max`.
 pub async fn read(mut body: BodyStream, bytes_max: usize) -> Result<Bytes, Error> {
     let mut bytes = BytesMut::new();
@@ -151,6 +154,10 @@ pub async fn read(mut body: BodyStream, bytes_max: usize) -> Result<Bytes, Error
         }
         if bytes.is_empty() && body.is_ended() {
             return Ok(chunk);
+        }
+        if bytes.is_empty() {
+            let left = body.left().and_then(|left| usize::try_from(left).ok()).unwrap_or(0);
+            bytes.reserve(chunk.len().saturating_add(left).min(bytes_max).min(RESERVED_MAX));
         }
         bytes.extend_from_slice(&chunk);
     }

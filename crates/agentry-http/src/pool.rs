@@ -5,16 +5,18 @@
 
 use std::collections::HashMap;
 use std::fmt;
+use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::uri::{Authority, PathAndQuery, Scheme};
-use http::{HeaderValue, Request, Response, Uri, header};
+use http::uri::{Authority, Scheme};
+use http::{Request, Response, Uri};
+use http_body::Body as _;
 use http_body_util::Full;
-use hyper::body::Incoming;
-use hyper::client::conn::{TrySendError, http1, http2};
+use hyper::client::conn::http2;
 use hyper_rustls::HttpsConnector;
 use hyper_util::client::legacy::connect::{Connection as _, HttpConnector};
 use hyper_util::rt::{TokioExecutor, TokioTimer};
@@ -22,14 +24,14 @@ use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 use tower_service::Service as _;
 
+use crate::body::Source;
 use crate::connect::{Deadlined, TimedOut};
 use crate::error::{Error, Phase, causes, reason};
+use crate::http1::{self, Broken, Io};
 use crate::reach::Resolver;
 use crate::{PROBE_AFTER, PROBE_TIMEOUT, Settings};
 
-type Http1 = http1::SendRequest<Full<Bytes>>;
 type Http2 = http2::SendRequest<Full<Bytes>>;
-type Unsent = TrySendError<Request<Full<Bytes>>>;
 
 /// A handle; cloning it is cheap. Kept connections end with the last one.
 #[derive(Clone)]
@@ -53,19 +55,18 @@ struct Origin {
 #[derive(Default)]
 struct Kept {
     /// The one that was used last is used first.
-    http1: Vec<(Http1, Instant)>,
+    http1: Vec<(http1::Connection, Instant)>,
     http2: Option<(Http2, Instant)>,
 }
 
-/// A connection that carries one request, and goes back when the response has ended.
+/// Where a connection goes back to when the response has ended.
 pub(crate) struct Lease {
-    sender: Http1,
     origin: Origin,
     pool: Weak<Inner>,
 }
 
 enum Connection {
-    Http1(Http1),
+    Http1(http1::Connection),
     Http2(Http2),
 }
 
@@ -95,11 +96,10 @@ impl Pool {
         }))
     }
 
-    /// The lease is for the one who reads the response.
     pub(crate) async fn send(
         &self,
-        mut request: Request<Full<Bytes>>,
-    ) -> Result<(Response<Incoming>, Option<Lease>), Error> {
+        mut request: Request<Bytes>,
+    ) -> Result<Response<Source>, Error> {
         let origin = Origin::of(request.uri());
         loop {
             let kept = self.0.take(&origin);
@@ -109,39 +109,41 @@ impl Pool {
                 // In a box of its own: most requests find a kept one.
                 None => Box::pin(self.0.connect(&origin, request.uri())).await?,
             };
-            let sent = match connection {
-                Connection::Http1(sender) => self.http1(sender, &mut request, &origin).await,
-                Connection::Http2(mut sender) => {
-                    let sent = sender.try_send_request(take(&mut request)).await;
-                    sent.map(|response| (response, None))
+            let sent = std::mem::take(&mut request);
+            match connection {
+                Connection::Http1(connection) => {
+                    match connection.send(sent, origin.host()).await {
+                        Ok(response) => {
+                            let lease = Lease { origin, pool: Arc::downgrade(&self.0) };
+                            return Ok(response.map(|transfer| Source::Http1(transfer, lease)));
+                        }
+                        // It was closed while it lay here.
+                        Err(Broken::Unsent(unsent, _)) if is_kept => request = *unsent,
+                        Err(broken) => return Err(Error::Broken { reason: reason(&broken) }),
+                    }
                 }
-            };
-            match sent {
-                Ok(answered) => return Ok(answered),
-                Err(mut error) => match error.take_message() {
-                    // It was closed while it lay here: nothing of the request has left.
-                    Some(unsent) if is_kept => request = origin.absolute(unsent),
-                    _ => return Err(Error::Broken { reason: reason(error.error()) }),
-                },
+                Connection::Http2(mut sender) => {
+                    match sender.try_send_request(sent.map(Full::new)).await {
+                        Ok(response) => return Ok(response.map(Source::Http2)),
+                        Err(mut error) => match error.take_message() {
+                            // The same: nothing of the request has left.
+                            Some(unsent) if is_kept => request = unsent.map(whole),
+                            _ => return Err(Error::Broken { reason: reason(error.error()) }),
+                        },
+                    }
+                }
             }
         }
     }
-
-    async fn http1(
-        &self,
-        mut sender: Http1,
-        request: &mut Request<Full<Bytes>>,
-        origin: &Origin,
-    ) -> Result<(Response<Incoming>, Option<Lease>), Unsent> {
-        let response = sender.try_send_request(origin.relative(take(request))).await?;
-        let pool = Arc::downgrade(&self.0);
-        Ok((response, Some(Lease { sender, origin: origin.clone(), pool })))
-    }
 }
 
-/// What is left behind is not looked at again.
-fn take(request: &mut Request<Full<Bytes>>) -> Request<Full<Bytes>> {
-    std::mem::replace(request, Request::new(Full::default()))
+/// The bytes of a body that was not sent.
+fn whole(mut body: Full<Bytes>) -> Bytes {
+    let frame = Pin::new(&mut body).poll_frame(&mut Context::from_waker(Waker::noop()));
+    match frame {
+        Poll::Ready(Some(Ok(frame))) => frame.into_data().unwrap_or_default(),
+        Poll::Ready(None | Some(Err(_))) | Poll::Pending => Bytes::new(),
+    }
 }
 
 impl Inner {
@@ -151,6 +153,20 @@ impl Inner {
 
     /// A kept connection that is open, as far as is known.
     fn take(&self, origin: &Origin) -> Option<Connection> {
+        loop {
+            let mut connection = self.take_any(origin)?;
+            let is_open = match &mut connection {
+                // It is looked at outside the lock.
+                Connection::Http1(connection) => connection.is_quiet(),
+                Connection::Http2(_) => true,
+            };
+            if is_open {
+                return Some(connection);
+            }
+        }
+    }
+
+    fn take_any(&self, origin: &Origin) -> Option<Connection> {
         let mut all = self.kept();
         let kept = all.get_mut(origin)?;
         if let Some((sender, used)) = &mut kept.http2 {
@@ -160,17 +176,13 @@ impl Inner {
             }
             kept.http2 = None;
         }
-        while let Some((sender, since)) = kept.http1.pop() {
-            if since.elapsed() >= self.settings.pool_idle_timeout {
-                // All others are older.
-                kept.http1.clear();
-                return None;
-            }
-            if !sender.is_closed() {
-                return Some(Connection::Http1(sender));
-            }
+        let (connection, since) = kept.http1.pop()?;
+        if since.elapsed() >= self.settings.pool_idle_timeout {
+            // All others are older.
+            kept.http1.clear();
+            return None;
         }
-        None
+        Some(Connection::Http1(connection))
     }
 
     async fn connect(self: &Arc<Self>, origin: &Origin, uri: &Uri) -> Result<Connection, Error> {
@@ -192,9 +204,7 @@ impl Inner {
             self.keep(origin.clone(), Connection::Http2(sender.clone()));
             return Ok(Connection::Http2(sender));
         }
-        let (sender, connection) = http1::handshake(io).await.map_err(broken)?;
-        self.tasks.spawn(async { drop(connection.await) });
-        Ok(Connection::Http1(sender))
+        Ok(Connection::Http1(http1::Connection::new(Io::from(io))))
     }
 
     fn not_connected(&self, error: &(dyn std::error::Error + Send + Sync + 'static)) -> Error {
@@ -209,9 +219,9 @@ impl Inner {
         let kept = all.entry(origin).or_default();
         match connection {
             Connection::Http2(sender) => kept.http2 = Some((sender, Instant::now())),
-            Connection::Http1(sender) => {
+            Connection::Http1(connection) => {
                 if kept.http1.len() < self.settings.pool_idle_per_host_max {
-                    kept.http1.push((sender, Instant::now()));
+                    kept.http1.push((connection, Instant::now()));
                 }
             }
         }
@@ -225,7 +235,7 @@ impl Inner {
     fn forget_unused(&self, span: Duration) -> bool {
         let mut all = self.kept();
         all.retain(|_, Kept { http1, http2 }| {
-            http1.retain(|(sender, since)| since.elapsed() < span && !sender.is_closed());
+            http1.retain_mut(|(connection, since)| since.elapsed() < span && connection.is_quiet());
             *http2 =
                 http2.take().filter(|(sender, used)| used.elapsed() < span && !sender.is_closed());
             !http1.is_empty() || http2.is_some()
@@ -255,12 +265,10 @@ impl Lease {
     }
 
     /// The response has ended: the connection is free.
-    pub(crate) fn give_back(self) {
-        let Self { sender, origin, pool } = self;
-        if let Some(inner) = pool.upgrade()
-            && !sender.is_closed()
-        {
-            inner.keep(origin, Connection::Http1(sender));
+    pub(crate) fn give_back(self, connection: http1::Connection) {
+        let Self { origin, pool } = self;
+        if let Some(inner) = pool.upgrade() {
+            inner.keep(origin, Connection::Http1(connection));
         }
     }
 }
@@ -275,24 +283,9 @@ impl Origin {
         }
     }
 
-    /// As HTTP/1.1 wants it: the host in a header, and the rest as the target.
-    fn relative(&self, mut request: Request<Full<Bytes>>) -> Request<Full<Bytes>> {
-        let path = request.uri().path_and_query().cloned();
-        *request.uri_mut() = path.unwrap_or_else(|| PathAndQuery::from_static("/")).into();
-        if let Ok(host) = HeaderValue::from_str(self.authority.as_str()) {
-            request.headers_mut().entry(header::HOST).or_insert(host);
-        }
-        request
-    }
-
-    /// The opposite, for a request that goes over another connection.
-    fn absolute(&self, mut request: Request<Full<Bytes>>) -> Request<Full<Bytes>> {
-        let mut parts = request.uri().clone().into_parts();
-        parts.scheme = Some(if self.is_secure { Scheme::HTTPS } else { Scheme::HTTP });
-        parts.authority = Some(self.authority.clone());
-        if let Ok(uri) = Uri::from_parts(parts) {
-            *request.uri_mut() = uri;
-        }
-        request
+    /// As the header wants it.
+    fn host(&self) -> &str {
+        let authority = self.authority.as_str();
+        authority.rsplit_once('@').map_or(authority, |(_, host)| host)
     }
 }

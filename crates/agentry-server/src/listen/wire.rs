@@ -81,6 +81,10 @@ impl<S: AsyncRead + Unpin> AsyncRead for Wire<S> {
             let part = this.opening.len().min(buf.remaining());
             let bytes = this.opening.slice(..part);
             this.opening.advance(part);
+            if this.opening.is_empty() {
+                // With it goes the memory that it was read into.
+                this.opening = Bytes::new();
+            }
             this.observe(&bytes);
             buf.put_slice(&bytes);
             return Poll::Ready(Ok(()));

@@ -1,0 +1,246 @@
+//! Where a body ends.
+
+use bytes::{Buf as _, Bytes, BytesMut};
+
+use super::head::Flaw;
+
+/// How the end of a body is told, and how far that is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Framing {
+    /// So many bytes are missing.
+    Length(u64),
+    Chunked(Chunked),
+    /// It ends with the connection.
+    UntilClose,
+    Over,
+}
+
+/// What some bytes were.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Decoded {
+    pub(crate) piece: Bytes,
+    /// Whether there was more than the body.
+    pub(crate) rest: bool,
+}
+
+/// In which part of a chunk the next byte is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Chunked {
+    Size {
+        size: u64,
+        digits: u8,
+    },
+    /// Between the size and the line's end: nothing there matters. With how much of it there was.
+    Extension {
+        size: u64,
+        bytes: u16,
+    },
+    SizeEnd {
+        size: u64,
+    },
+    Data {
+        left: u64,
+    },
+    DataEnd,
+    DataEndLine,
+    /// At the beginning of a line of the trailer, or of the empty line that ends the body.
+    Trailer {
+        bytes: u16,
+    },
+    TrailerLine {
+        bytes: u16,
+    },
+    TrailerLineEnd {
+        bytes: u16,
+    },
+    End,
+    Over,
+}
+
+/// Extensions of one chunk, and trailers altogether, are not longer than this.
+const ASIDE_BYTES_MAX: u16 = 16 << 10;
+
+impl Framing {
+    pub(crate) const CHUNKED: Self = Self::Chunked(Chunked::Size { size: 0, digits: 0 });
+
+    pub(crate) fn of_length(length: u64) -> Self {
+        if length == 0 { Self::Over } else { Self::Length(length) }
+    }
+
+    pub(crate) fn is_over(&self) -> bool {
+        *self == Self::Over
+    }
+
+    pub(crate) fn left(&self) -> Option<u64> {
+        match self {
+            Self::Length(left) => Some(*left),
+            Self::Over => Some(0),
+            Self::Chunked(_) | Self::UntilClose => None,
+        }
+    }
+
+    /// The connection has ended. Says whether the body may end there.
+    pub(crate) fn close(&mut self) -> bool {
+        let may = matches!(self, Self::UntilClose | Self::Over);
+        *self = Self::Over;
+        may
+    }
+
+    /// What of `bytes` belongs to the body, in memory of its own size.
+    pub(crate) fn decode_copied(&mut self, bytes: &[u8]) -> Result<Decoded, Flaw> {
+        let (parts, rest) = self.parts(bytes)?;
+        let piece = match parts {
+            Parts::None => Bytes::new(),
+            Parts::One(start, end) => {
+                Bytes::copy_from_slice(bytes.get(start..end).unwrap_or_default())
+            }
+            Parts::Many(parts) => gathered(bytes, &parts),
+        };
+        Ok(Decoded { piece, rest })
+    }
+
+    /// The same without a copy, if it can be.
+    pub(crate) fn decode(&mut self, mut bytes: Bytes) -> Result<Decoded, Flaw> {
+        let (parts, rest) = self.parts(&bytes)?;
+        let piece = match parts {
+            Parts::None => Bytes::new(),
+            Parts::One(start, end) => {
+                bytes.truncate(end);
+                bytes.advance(start);
+                bytes
+            }
+            Parts::Many(parts) => gathered(&bytes, &parts),
+        };
+        Ok(Decoded { piece, rest })
+    }
+
+    /// Where the body is in `bytes`, and whether anything follows it.
+    fn parts(&mut self, bytes: &[u8]) -> Result<(Parts, bool), Flaw> {
+        let length = bytes.len();
+        let mut parts = Parts::default();
+        let rest = match self {
+            Self::UntilClose => {
+                parts.add(0, length);
+                false
+            }
+            Self::Over => length > 0,
+            Self::Length(left) => {
+                let taken = length.min(usize::try_from(*left).unwrap_or(usize::MAX));
+                *self = Self::of_length(*left - taken as u64);
+                parts.add(0, taken);
+                taken < length
+            }
+            Self::Chunked(chunked) => {
+                let rest = chunked.walk(bytes, |start, end| parts.add(start, end))?;
+                if *chunked == Chunked::Over {
+                    *self = Self::Over;
+                }
+                rest
+            }
+        };
+        Ok((parts, rest))
+    }
+}
+
+/// Where the data is in what was read: nearly always in one place.
+#[derive(Default)]
+enum Parts {
+    #[default]
+    None,
+    One(usize, usize),
+    Many(Vec<(usize, usize)>),
+}
+
+impl Parts {
+    fn add(&mut self, start: usize, end: usize) {
+        match self {
+            Self::None => *self = Self::One(start, end),
+            Self::One(first, last) => *self = Self::Many(vec![(*first, *last), (start, end)]),
+            Self::Many(parts) => parts.push((start, end)),
+        }
+    }
+}
+
+fn gathered(bytes: &[u8], parts: &[(usize, usize)]) -> Bytes {
+    let mut whole = BytesMut::with_capacity(parts.iter().map(|(start, end)| end - start).sum());
+    for (start, end) in parts {
+        whole.extend_from_slice(bytes.get(*start..*end).unwrap_or_default());
+    }
+    whole.freeze()
+}
+
+impl Chunked {
+    /// Tells where data is in `bytes`, and whether anything follows the body.
+    fn walk(&mut self, bytes: &[u8], mut data: impl FnMut(usize, usize)) -> Result<bool, Flaw> {
+        let mut at = 0;
+        while let Some(byte) = bytes.get(at) {
+            if let Self::Data { left } = self {
+                let here = bytes.len() - at;
+                let taken = here.min(usize::try_from(*left).unwrap_or(usize::MAX));
+                data(at, at + taken);
+                at += taken;
+                let left = *left - taken as u64;
+                *self = if left == 0 { Self::DataEnd } else { Self::Data { left } };
+                continue;
+            }
+            if *self == Self::Over {
+                return Ok(true);
+            }
+            *self = self.next(*byte)?;
+            at += 1;
+        }
+        Ok(false)
+    }
+
+    /// After a byte that is no data.
+    fn next(self, byte: u8) -> Result<Self, Flaw> {
+        Ok(match (self, byte) {
+            (Self::Size { size, digits }, _) if byte.is_ascii_hexdigit() => {
+                let digit = char::from(byte).to_digit(16).unwrap_or_default();
+                if digits >= 15 {
+                    return Err(Flaw::ChunkSize);
+                }
+                Self::Size { size: size << 4 | u64::from(digit), digits: digits + 1 }
+            }
+            (Self::Size { digits: 0, .. }, _) => return Err(Flaw::ChunkSize),
+            (Self::Size { size, .. }, b';' | b' ' | b'\t') => Self::Extension { size, bytes: 0 },
+            (Self::Size { size, .. } | Self::Extension { size, .. }, b'\r') => {
+                Self::SizeEnd { size }
+            }
+            // A bare line feed ends a line for some, and not for others.
+            (Self::Extension { .. }, b'\n') => return Err(Flaw::ChunkSize),
+            (Self::Extension { size, bytes }, _) => Self::Extension { size, bytes: aside(bytes)? },
+            (Self::SizeEnd { size: 0 }, b'\n') => Self::Trailer { bytes: 0 },
+            (Self::SizeEnd { size }, b'\n') => Self::Data { left: size },
+            (Self::DataEnd, b'\r') => Self::DataEndLine,
+            (Self::DataEndLine, b'\n') => Self::Size { size: 0, digits: 0 },
+            (Self::Trailer { .. }, b'\r') => Self::End,
+            (Self::TrailerLine { bytes }, b'\r') => Self::TrailerLineEnd { bytes },
+            (Self::Trailer { .. } | Self::TrailerLine { .. }, b'\n') => {
+                return Err(Flaw::ChunkEnd);
+            }
+            (Self::Trailer { bytes } | Self::TrailerLine { bytes }, _) => {
+                Self::TrailerLine { bytes: aside(bytes)? }
+            }
+            (Self::TrailerLineEnd { bytes }, b'\n') => Self::Trailer { bytes },
+            (Self::End, b'\n') => Self::Over,
+            (Self::Size { .. } | Self::SizeEnd { .. }, _) => return Err(Flaw::ChunkSize),
+            (
+                Self::Data { .. }
+                | Self::DataEnd
+                | Self::DataEndLine
+                | Self::TrailerLineEnd { .. }
+                | Self::End
+                | Self::Over,
+                _,
+            ) => return Err(Flaw::ChunkEnd),
+        })
+    }
+}
+
+fn aside(bytes: u16) -> Result<u16, Flaw> {
+    if bytes >= ASIDE_BYTES_MAX { Err(Flaw::ChunkAside) } else { Ok(bytes + 1) }
+}
+
+#[cfg(test)]
+mod tests;
