@@ -67,7 +67,7 @@ impl Body {
         })
     }
 
-    /// The state that a run begins with, or why the input is not good enough.
+    /// What of the state a run is given, or why that is not good enough. What keys hold initially is not in it.
     pub(crate) fn begin(&self, input: Value) -> Result<Values, String> {
         let mut values = Values::new();
         if let Some(fields) = &self.input {
@@ -98,9 +98,8 @@ impl Body {
                 return Err(format!("there is no input `{name}`; there are {}", known.join(", ")));
             }
         }
-        for (name, channel) in &self.shape.keys {
-            let given = input.get(name).filter(|_| name != ERRORS);
-            if let Some(value) = given.or(channel.initial.as_ref()) {
+        for name in self.shape.keys.keys().filter(|name| *name != ERRORS) {
+            if let Some(value) = input.get(name) {
                 values.insert(name.clone(), value.clone());
             }
         }

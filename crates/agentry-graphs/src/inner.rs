@@ -19,7 +19,15 @@ use crate::work::{Came, Visit, fatal};
 const TOGETHER_MAX: usize = 64;
 
 pub(crate) async fn run(body: &Body, visit: &Visit<'_>, input: Value) -> Result<Came, NodeError> {
-    let mut values = body.begin(input).map_err(fatal)?;
+    let mut values = body.shape.initial();
+    for (key, value) in body.begin(input).map_err(fatal)? {
+        let reducer = body.shape.keys.get(&key).map_or(&Reducer::Last, |channel| &channel.reducer);
+        let write = match (reducer, value) {
+            (Reducer::Append, Value::Array(items)) => Write::Items(items),
+            (_, value) => Write::Value(value),
+        };
+        fold(reducer, values.entry(key).or_default(), write).map_err(fatal)?;
+    }
     let mut arrived: BTreeMap<usize, BTreeSet<String>> = BTreeMap::new();
     let mut next: BTreeSet<String> = body.starts.iter().cloned().collect();
     let mut superstep = 0;

@@ -144,8 +144,8 @@ impl Graphs {
         self.names().map(|name| self.program(name, ports)).collect()
     }
 
-    /// The first values of a run's state, from what it is given: an object whose fields are the graph's input, or keys
-    /// of its state.
+    /// What a run is submitted with, from what it is given: an object whose fields are the graph's input, or keys of its
+    /// state.
     pub fn begin(&self, name: &str, input: Value) -> Result<Values, Error> {
         let definition = self.get(name).ok_or_else(|| Error::Unknown(name.to_owned()))?;
         let body = compile::Body::new(definition, &self.definitions, 0)?;

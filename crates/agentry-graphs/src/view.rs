@@ -72,6 +72,12 @@ impl Shape {
         Self { keys, input, given }
     }
 
+    /// What is there before anything was written.
+    pub(crate) fn initial(&self) -> Values {
+        let keys = self.keys.iter();
+        keys.filter_map(|(name, channel)| Some((name.clone(), channel.initial.clone()?))).collect()
+    }
+
     /// Every name that there is, with its type.
     pub(crate) fn scope(&self) -> BTreeMap<String, Type> {
         let keys = self.keys.iter().map(|(name, channel)| (name.clone(), channel.of.clone()));

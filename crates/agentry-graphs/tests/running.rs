@@ -12,20 +12,17 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use agentry_backends::memory::{MemoryShared, MemoryStore};
+use agentry_backends::memory::MemoryShared;
 use agentry_core::model::ChatModel;
-use agentry_core::run::{Answer, Loaded, Status};
-use agentry_core::store::{RunStore, Submitted};
+use agentry_core::outbound;
 use agentry_core::tool::{Effect, Risks, Tool, ToolContext, ToolError, ToolOutput, ToolSpec};
-use agentry_core::{Clock, Timestamp, outbound};
-use agentry_engine::{Registry, Settings, Worker};
+use agentry_engine::machine::Mail;
+use agentry_engine::{self as engine, Command, Local, Rests, Resume};
 use agentry_graphs::{Catalogue, File, Graphs, HeaderValue, Http, Ports, Request, Response};
 use agentry_llm::scripted::{Script, Scripted};
-use agentry_testkit::{Crash, CrashStore, FakeClock};
+use agentry_testkit::FakeClock;
 use async_trait::async_trait;
 use serde_json::{Value, json};
-use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -119,59 +116,41 @@ impl World {
         Self { graphs, ports: Arc::new(ports), probe, clock }
     }
 
-    /// Runs the first graph to its end: its output, or why it failed.
+    /// Runs the graph `main` to its end: its output, or why it failed.
     async fn run(&self, input: Value, says: Vec<Say>) -> Result<Value, String> {
-        let name =
-            self.graphs.names().find(|name| self.graphs.get(name).unwrap().name.value == "main");
-        let name = name.unwrap();
-        let program = self.graphs.program(name, &self.ports).unwrap();
-        let disk: Arc<dyn RunStore> = Arc::new(MemoryStore::new());
-        let store = Arc::new(CrashStore::new(disk, Crash::Never));
-        let registry = Registry::new().with(program);
-        let clock: Arc<dyn Clock> = Arc::clone(&self.clock) as _;
-        let worker = Worker::new(Arc::clone(&store) as _, registry, clock, Settings::default());
-        let (handle, shutdown) = (worker.handle(), CancellationToken::new());
-        let working = TaskTracker::new().spawn(worker.run(shutdown.clone()));
-        let values = self.graphs.begin(name, input).map_err(|error| error.to_string())?;
-        let run = handle.new_run(name, "test", values).unwrap();
-        let (Submitted::Created(run) | Submitted::Existing(run)) =
-            handle.submit(run).await.unwrap();
+        let program = self.graphs.program("main", &self.ports).unwrap();
+        let input = self.graphs.begin("main", input).map_err(|error| error.to_string())?;
+        let mut thread = Local::new(program, Arc::clone(&self.clock) as _);
         let mut says = says.into_iter();
-        let mut changes = store.changes();
-        let following = async {
+        let running = async {
+            thread.run(engine::Request::Input(input.into_iter().collect())).await.unwrap();
             loop {
-                changes.mark_unchanged();
-                let loaded: Loaded = store.load(run).await.unwrap().unwrap();
-                match loaded.row.status {
-                    Status::Ready => {}
-                    Status::Parked => match says.next() {
+                match thread.machine().rests() {
+                    Rests::Idle => {
+                        let values = thread.machine().values();
+                        return Ok(self.graphs.output("main", values).unwrap());
+                    }
+                    Rests::Interrupted => match says.next() {
                         Some(Say::Answer(value)) => {
-                            let open = loaded.interrupts.iter().find(|open| open.answer.is_none());
-                            let open = open.unwrap().id.clone();
-                            let at = self.clock.now();
-                            let answer = Answer { value, actor: "Ada".to_owned(), at };
-                            handle.answer(run, &open, answer, Vec::new()).await.unwrap();
+                            let resume = Some(Resume::One(value));
+                            let command = Command { resume, ..Command::default() };
+                            thread
+                                .run(engine::Request::Command(command))
+                                .await
+                                .map_err(|it| it.to_string())?;
                         }
                         Some(Say::Wait(span)) => {
                             self.clock.advance(span);
-                            handle.nudge();
+                            thread.tell(Mail::default()).await;
                         }
-                        None => return Err(format!("it asks {:?}", loaded.interrupts)),
+                        None => return Err("it asks and nobody answers".to_owned()),
                     },
-                    Status::Succeeded => {
-                        return Ok(self.graphs.output(name, &loaded.values).unwrap());
-                    }
-                    Status::Failed | Status::Cancelled => {
-                        return Err(loaded.row.reason.unwrap_or_default());
-                    }
+                    Rests::Failed(failed) => return Err(failed.to_string()),
+                    other => return Err(format!("{other:?}")),
                 }
-                changes.changed().await.unwrap();
             }
         };
-        let ended = tokio::time::timeout(PATIENCE, following).await.unwrap();
-        shutdown.cancel();
-        working.await.unwrap().unwrap();
-        ended
+        tokio::time::timeout(PATIENCE, running).await.unwrap()
     }
 
     fn calls(&self) -> usize {

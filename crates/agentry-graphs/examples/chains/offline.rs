@@ -6,21 +6,16 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use agentry_agents::react::{self, Limits, Stop, Task};
-use agentry_backends::memory::MemoryStore;
 use agentry_core::model::{CallContext, ChatModel};
-use agentry_core::run::{Answer, Status};
-use agentry_core::store::{RunStore, Submitted};
 use agentry_core::tool::{Effect, Risks, Tool, ToolContext, ToolError, ToolOutput, ToolSpec};
 use agentry_core::{Clock, Timestamp};
-use agentry_engine::{NodeError, Registry, Settings, Worker};
+use agentry_engine::{Command, Local, NodeError, Request, Rests, Resume};
 use agentry_graphs::{Agents, Catalogue, File, Graphs, Ports};
 use agentry_llm::scripted::{Script, Scripted};
 use anyhow::{Context as _, bail};
 use async_trait::async_trait;
 use serde::Deserialize;
 use serde_json::{Value, json};
-use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 
 /// Longer than any of these graphs takes.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -102,46 +97,28 @@ impl World {
         answers: &[Value],
     ) -> anyhow::Result<Ended> {
         let program = self.graphs.program(name, &self.ports)?;
-        let store: Arc<dyn RunStore> = Arc::new(MemoryStore::new());
-        let registry = Registry::new().with(program);
-        let worker =
-            Worker::new(Arc::clone(&store), registry, Arc::new(WallClock), Settings::default());
-        let (handle, shutdown) = (worker.handle(), CancellationToken::new());
-        let owner = TaskTracker::new();
-        let working = owner.spawn(worker.run(shutdown.clone()));
-        let run = handle.new_run(name, "example", self.graphs.begin(name, input)?)?;
-        let (Submitted::Created(run) | Submitted::Existing(run)) = handle.submit(run).await?;
-        let following = async {
-            let (mut answers, mut questions) = (answers.iter(), Vec::new());
-            loop {
-                let loaded = store.load(run).await?.context("the run is gone")?;
-                match loaded.row.status {
-                    Status::Ready => tokio::task::yield_now().await,
-                    Status::Succeeded => {
-                        let output = self.graphs.output(name, &loaded.values)?;
-                        return Ok(Ended { output, questions });
-                    }
-                    Status::Parked => {
-                        let open = loaded.interrupts.iter().find(|open| open.answer.is_none());
-                        let Some(open) = open else { continue };
-                        let question =
-                            open.question.as_ref().and_then(|it| it["question"].as_str());
-                        questions.push(question.unwrap_or_default().to_owned());
-                        let value = answers.next().context("nobody answers")?.clone();
-                        let answer =
-                            Answer { value, actor: "example".to_owned(), at: WallClock.now() };
-                        handle.answer(run, &open.id, answer, Vec::new()).await?;
-                    }
-                    Status::Failed | Status::Cancelled => {
-                        bail!("{name} failed: {}", loaded.row.reason.unwrap_or_default());
-                    }
+        let input = self.graphs.begin(name, input)?.into_iter().collect();
+        let mut thread = Local::new(program, Arc::new(WallClock));
+        thread.run(Request::Input(input)).await?;
+        let (mut answers, mut questions) = (answers.iter(), Vec::new());
+        loop {
+            match thread.machine().rests() {
+                Rests::Idle => {
+                    let output = self.graphs.output(name, thread.machine().values())?;
+                    return Ok(Ended { output, questions });
                 }
+                Rests::Interrupted => {
+                    let view = thread.machine().view("").context("the state is gone")?;
+                    let open = view.interrupts();
+                    let asked = open.first().and_then(|open| open.value["question"].as_str());
+                    questions.push(asked.unwrap_or_default().to_owned());
+                    let answer = answers.next().context("nobody answers")?.clone();
+                    let resume = Some(Resume::One(answer));
+                    thread.run(Request::Command(Command { resume, ..Command::default() })).await?;
+                }
+                other => bail!("{name} did not end: {other:?}"),
             }
-        };
-        let ended = tokio::time::timeout(PATIENCE, following).await;
-        shutdown.cancel();
-        working.await??;
-        ended.with_context(|| format!("{name} did not end"))?
+        }
     }
 }
 
@@ -180,7 +157,7 @@ impl Agents for Librarian {
 type Act = fn(&Path, &Value) -> Result<Value, ToolError>;
 
 /// A tool with one argument.
-struct Local {
+struct NoteTool {
     spec: ToolSpec,
     argument: &'static str,
     notes: PathBuf,
@@ -200,11 +177,11 @@ fn local(
     });
     let (name, description) = (name.to_owned(), format!("works on the notes by their {argument}"));
     let spec = ToolSpec { name, description, parameters, effect, risks: Risks::default() };
-    Arc::new(Local { spec, argument, notes: notes.to_owned(), act })
+    Arc::new(NoteTool { spec, argument, notes: notes.to_owned(), act })
 }
 
 #[async_trait]
-impl Tool for Local {
+impl Tool for NoteTool {
     fn spec(&self) -> &ToolSpec {
         &self.spec
     }
