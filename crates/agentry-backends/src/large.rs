@@ -46,7 +46,9 @@ impl Text {
         }
         let mut cutter = Cutter::default();
         cutter
-            .members(states, |cutter, values| cutter.members(values, |it, value| it.value(value, 0)))
+            .members(states, |cutter, values| {
+                cutter.members(values, |it, value| it.value(value, 0))
+            })
             .map_err(refused)?;
         cutter.text()
     }

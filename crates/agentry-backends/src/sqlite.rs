@@ -22,6 +22,7 @@ use read::Readers;
 use writer::Queue;
 
 pub use schema::OpenError;
+pub use upkeep::{UpkeepError, back_up, check};
 
 mod assistants;
 mod batches;
@@ -33,6 +34,8 @@ mod keys;
 mod ledger;
 mod read;
 mod schema;
+mod threads;
+mod upkeep;
 mod write;
 mod writer;
 
@@ -55,11 +58,12 @@ impl SqliteStore {
         let chain = write::Chain::load(&connection)
             .map_err(|problem| unusable(format!("its audit log is damaged: {problem}")))?;
         let (queue, writer) = writer::queue();
+        let readers = Readers::new(path.clone());
+        let writer = writer.bounding(readers.clone());
         let thread = std::thread::Builder::new()
             .name("sqlite-writer".to_owned())
             .spawn(move || writer.run(&connection, chain))
             .map_err(|problem| unusable(problem.to_string()))?;
-        let readers = Readers::new(path.clone());
         Ok(Self { queue: Some(queue), readers, thread: Some(thread), _lock: lock })
     }
 

@@ -13,6 +13,7 @@ use super::idempotency::{Answered, Answering};
 use super::items::Shelving;
 use super::keys::Keeping;
 use super::ledger::{Booked, Bookkeeping};
+use super::threads::{Threaded, Threading};
 
 #[derive(Debug)]
 pub(super) enum Command {
@@ -33,6 +34,7 @@ pub(super) enum Command {
     Shelving(Shelving),
     Staffing(Staffing),
     Timing(Timing),
+    Threading(Threading),
 }
 
 /// What a command has come to; one kind for each kind of command.
@@ -50,6 +52,7 @@ pub(super) enum Outcome {
     Shelved(u64),
     Staffed(Staffed),
     Timed(Timed),
+    Threaded(Threaded),
     Refused(String),
 }
 
@@ -237,6 +240,7 @@ impl Command {
             Self::Shelving(shelving) => shelving.bytes(),
             Self::Staffing(staffing) => staffing.bytes(),
             Self::Timing(timing) => timing.bytes(),
+            Self::Threading(threading) => threading.bytes(),
             Self::Claim(_)
             | Self::Renew { .. }
             | Self::Release { .. }

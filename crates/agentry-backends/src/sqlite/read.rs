@@ -1,8 +1,8 @@
 //! Questions to the tables, each in one short read transaction on a connection that cannot write.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use agentry_core::run::{
     Answer, Delta, Effect, Event, Interrupt, Loaded, Message, RunRow, Seq, Values,
@@ -27,6 +27,7 @@ pub(super) struct Readers {
     path: Arc<PathBuf>,
     idle: Arc<Mutex<Vec<Connection>>>,
     permits: Arc<Semaphore>,
+    gate: Arc<RwLock<()>>,
 }
 
 impl Readers {
@@ -35,7 +36,18 @@ impl Readers {
             path: Arc::new(path),
             idle: Arc::default(),
             permits: Arc::new(Semaphore::new(READERS_MAX)),
+            gate: Arc::default(),
         }
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Nobody reads while `act` is done; it begins when those who read have finished.
+    pub(super) fn hold_off<T>(&self, act: impl FnOnce() -> T) -> T {
+        let _alone = self.gate.write().unwrap_or_else(PoisonError::into_inner);
+        act()
     }
 
     pub(super) async fn ask<T, F>(&self, question: F) -> Result<T, Error>
@@ -56,6 +68,7 @@ impl Readers {
     }
 
     fn ask_now<T>(&self, question: impl FnOnce(&Connection) -> Result<T>) -> Result<T> {
+        let _open = self.gate.read().unwrap_or_else(PoisonError::into_inner);
         let idle = self.idle().pop();
         let connection = match idle {
             Some(connection) => connection,
@@ -87,7 +100,10 @@ pub(super) fn parse<T: DeserializeOwned>(row: &Row<'_>, column: usize) -> Result
     })
 }
 
-fn parse_optional<T: DeserializeOwned>(row: &Row<'_>, column: usize) -> Result<Option<T>> {
+pub(super) fn parse_optional<T: DeserializeOwned>(
+    row: &Row<'_>,
+    column: usize,
+) -> Result<Option<T>> {
     if row.get_ref(column)? == rusqlite::types::ValueRef::Null {
         return Ok(None);
     }

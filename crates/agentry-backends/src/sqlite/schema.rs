@@ -10,8 +10,8 @@ use rusqlite::{Connection, ErrorCode, OpenFlags};
 
 /// `AGRY`: tells our files from other programs' databases.
 const APPLICATION: i32 = 0x4147_5259;
-const BUSY: Duration = Duration::from_secs(5);
-const STATEMENTS_CACHED: usize = 96;
+pub(super) const BUSY: Duration = Duration::from_secs(5);
+const STATEMENTS_CACHED: usize = 256;
 
 /// Each brings a file from the version of its index to the next one. They are never edited, only added to.
 const MIGRATIONS: [&str; 6] = [
@@ -138,6 +138,8 @@ pub(super) fn open_writer(path: &Path) -> Result<Connection, OpenError> {
         connection.pragma_update(None, "journal_mode", "WAL")?;
         connection.pragma_update(None, "synchronous", "FULL")?;
         connection.pragma_update(None, "wal_autocheckpoint", 4000)?;
+        // Its room is given back when it was larger for a while.
+        connection.pragma_update(None, "journal_size_limit", 16 << 20)?;
         connection.pragma_update(None, "temp_store", "MEMORY")?;
         migrate(&mut connection)?;
         Ok(Ok(connection))
@@ -153,7 +155,10 @@ pub(super) fn open_reader(path: &Path) -> rusqlite::Result<Connection> {
     Ok(connection)
 }
 
-fn recognise(connection: &Connection, path: &Path) -> rusqlite::Result<Result<(), OpenError>> {
+pub(super) fn recognise(
+    connection: &Connection,
+    path: &Path,
+) -> rusqlite::Result<Result<(), OpenError>> {
     let number = |name: &str| connection.pragma_query_value(None, name, |row| row.get::<_, i64>(0));
     let tables: i64 =
         connection.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;

@@ -13,6 +13,7 @@ use agentry_core::{RunId, Timestamp};
 use rusqlite::{Connection, OptionalExtension as _, Result, params};
 
 use super::command::{Command, Commit, Outcome, Prepared, Submission, signed};
+use super::threads::{Desk, Work};
 
 /// The end of the audit chain.
 #[derive(Debug, Clone, Copy, Default)]
@@ -37,11 +38,25 @@ impl Chain {
         })?;
         Ok(Self { number: u64::try_from(number).unwrap_or(0), digest })
     }
+
+    /// Adds entries at its end.
+    pub(super) fn link(&mut self, connection: &Connection, entries: &[audit::Entry]) -> Result<()> {
+        for entry in entries {
+            let record = audit::Record::link(self.number, self.digest, entry)
+                .map_err(|problem| rusqlite::Error::ToSqlConversionFailure(Box::new(problem)))?;
+            connection
+                .prepare_cached("INSERT INTO audit (number, entry, digest) VALUES (?1, ?2, ?3)")?
+                .execute(params![signed(record.number), record.entry, record.digest.to_string()])?;
+            *self = Self { number: record.number, digest: record.digest };
+        }
+        Ok(())
+    }
 }
 
 pub(super) struct Transaction<'a> {
     pub connection: &'a Connection,
     pub chain: &'a mut Chain,
+    pub desk: &'a mut Desk,
 }
 
 struct Row {
@@ -98,6 +113,10 @@ impl Transaction<'_> {
                     self.link(keeping.audit())?;
                 }
                 Ok(Outcome::Kept(changed))
+            }
+            Command::Threading(threading) => {
+                let Transaction { connection, chain, desk } = self;
+                Work { connection, chain, desk }.apply(threading).map(Outcome::Threaded)
             }
         }
     }
@@ -184,16 +203,7 @@ impl Transaction<'_> {
     }
 
     fn link(&mut self, entries: &[audit::Entry]) -> Result<()> {
-        for entry in entries {
-            let record = audit::Record::link(self.chain.number, self.chain.digest, entry)
-                .map_err(|problem| rusqlite::Error::ToSqlConversionFailure(Box::new(problem)))?;
-            self.execute(
-                "INSERT INTO audit (number, entry, digest) VALUES (?1, ?2, ?3)",
-                params![signed(record.number), record.entry, record.digest.to_string()],
-            )?;
-            *self.chain = Chain { number: record.number, digest: record.digest };
-        }
-        Ok(())
+        self.chain.link(self.connection, entries)
     }
 
     fn claim(&self, claim: &Claim) -> Result<Vec<(RunId, Fence)>> {

@@ -1,14 +1,18 @@
 //! The one thread that writes: it takes what has queued up, stores it in one transaction, and acknowledges it then.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use agentry_core::store::Error;
 use rusqlite::{Connection, ErrorCode};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
-use tracing::error;
+use tracing::{error, warn};
 
 use super::command::{Command, Outcome};
+use super::read::Readers;
+use super::schema::BUSY;
+use super::threads::{Desk, clear_up};
 use super::write::{Chain, Transaction};
 
 const QUEUE: usize = 4096;
@@ -16,6 +20,8 @@ const OPS_MAX: usize = 512;
 const BYTES_MAX: usize = 4 << 20;
 /// How long a caller waits for a place in the queue.
 const ADMISSION: Duration = Duration::from_secs(5);
+/// Four times what SQLite lets the write-ahead log grow to where nobody is in the way.
+const LOG_BYTES_MAX: u64 = 64 << 20;
 /// How long a caller waits for the disk.
 const ACKNOWLEDGEMENT: Duration = Duration::from_secs(60);
 
@@ -49,25 +55,94 @@ fn stopped() -> Error {
 
 pub(super) fn queue() -> (Queue, Writer) {
     let (commands, incoming) = mpsc::channel(QUEUE);
-    (Queue { commands }, Writer { incoming, poison: None })
+    (Queue { commands }, Writer { incoming, poison: None, desk: Desk::new(), log: None })
 }
 
 pub(super) struct Writer {
     incoming: mpsc::Receiver<(Command, Acknowledgement)>,
     /// Why nothing is acknowledged any more.
     poison: Option<Error>,
+    desk: Desk,
+    log: Option<Overflow>,
+}
+
+/// Readers that follow each other without a gap keep the write-ahead log from being begun anew. When it has become large, they
+/// are held off for as long as that takes.
+struct Overflow {
+    path: PathBuf,
+    readers: Readers,
+    bytes_max: u64,
+}
+
+impl Overflow {
+    fn empty(&mut self, connection: &Connection) {
+        let Ok(log) = std::fs::metadata(&self.path) else { return };
+        if log.len() < self.bytes_max {
+            return;
+        }
+        let busy = self.readers.hold_off(|| {
+            connection.busy_timeout(Duration::ZERO)?;
+            let checkpoint = "PRAGMA wal_checkpoint(TRUNCATE)";
+            let busy = connection.query_row(checkpoint, [], |row| row.get::<_, bool>(0));
+            connection.busy_timeout(BUSY)?;
+            busy
+        });
+        // Another process reads: a copy is made, for example. It is not asked again with every batch.
+        self.bytes_max = match busy {
+            Ok(false) => LOG_BYTES_MAX,
+            Ok(true) | Err(_) => log.len() + LOG_BYTES_MAX,
+        };
+    }
 }
 
 impl Writer {
+    /// Keeps the write-ahead log of the file that `readers` read from growing without a bound.
+    pub(super) fn bounding(mut self, readers: Readers) -> Self {
+        let mut path = readers.path().as_os_str().to_owned();
+        path.push("-wal");
+        self.log = Some(Overflow { path: path.into(), readers, bytes_max: LOG_BYTES_MAX });
+        self
+    }
+
     /// Until every [`Queue`] is dropped.
     pub(super) fn run(mut self, connection: &Connection, mut chain: Chain) {
-        while let Some(first) = self.incoming.blocking_recv() {
+        while let Some(first) = self.next(connection) {
             let batch = self.collect(first);
             self.store(connection, &mut chain, batch);
+            self.clear_up(connection);
+            if let (Some(log), None) = (&mut self.log, &self.poison) {
+                log.empty(connection);
+            }
         }
         if self.poison.is_none() {
             // The file is then whole by itself. All that was acknowledged is durable either way.
             let _ = connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()));
+        }
+    }
+
+    /// Clears up as long as nobody wants anything.
+    fn next(&mut self, connection: &Connection) -> Option<(Command, Acknowledgement)> {
+        while self.desk.litter && self.poison.is_none() {
+            match self.incoming.try_recv() {
+                Ok(first) => return Some(first),
+                Err(mpsc::error::TryRecvError::Disconnected) => return None,
+                Err(mpsc::error::TryRecvError::Empty) => self.clear_up(connection),
+            }
+        }
+        self.incoming.blocking_recv()
+    }
+
+    /// Bit by bit, so that nobody waits for it long. What is left is left for the next time.
+    fn clear_up(&mut self, connection: &Connection) {
+        if !self.desk.litter || self.poison.is_some() {
+            return;
+        }
+        match clear_up(connection) {
+            Ok(more) => self.desk.litter = more,
+            Err(problem) => {
+                warn!(%problem, "what deleted threads have left could not be removed");
+                self.desk.litter = false;
+            }
         }
     }
 
@@ -96,7 +171,7 @@ impl Writer {
             return;
         }
         let commands: Vec<&Command> = batch.iter().map(|(command, _)| command).collect();
-        match transact(connection, chain, &commands) {
+        match transact(connection, (chain, &mut self.desk), &commands) {
             Ok(outcomes) => {
                 for ((_, acknowledge), outcome) in batch.into_iter().zip(outcomes) {
                     // Whoever no longer listens will read it.
@@ -135,13 +210,13 @@ enum Failed {
 
 fn transact(
     connection: &Connection,
-    chain: &mut Chain,
+    (chain, desk): (&mut Chain, &mut Desk),
     commands: &[&Command],
 ) -> Result<Vec<Outcome>, Failed> {
     let execute = |sql: &str| connection.prepare_cached(sql)?.execute([]).map(drop);
     execute("BEGIN IMMEDIATE").map_err(Failed::Before)?;
     let mut grown = *chain;
-    let mut transaction = Transaction { connection, chain: &mut grown };
+    let mut transaction = Transaction { connection, chain: &mut grown, desk };
     let outcomes: Result<Vec<_>, _> =
         commands.iter().map(|command| transaction.apply(command)).collect();
     let roll_back = |problem: rusqlite::Error| {
@@ -153,14 +228,23 @@ fn transact(
         }
         Failed::Before(problem)
     };
-    let outcomes = outcomes.map_err(roll_back)?;
+    let outcomes = match outcomes {
+        Ok(outcomes) => outcomes,
+        Err(problem) => {
+            desk.forget();
+            return Err(roll_back(problem));
+        }
+    };
     match execute("COMMIT") {
         Ok(()) => {
             *chain = grown;
             Ok(outcomes)
         }
         // No room for the log, or somebody reads: it was not written, and rolling back is sound.
-        Err(problem) if is_transient(&problem) => Err(roll_back(problem)),
+        Err(problem) if is_transient(&problem) => {
+            desk.forget();
+            Err(roll_back(problem))
+        }
         Err(problem) => Err(Failed::Commit(problem)),
     }
 }
