@@ -1,8 +1,8 @@
 //! Durable graphs: step, commit, perform, park, resume.
 //!
-//! A [`Graph`] is data. A [`Program`] is a graph with the functions that its nodes and routers name. [`step`](step::step)
-//! decides what happened to a run and what to do next, without awaiting; the [`Worker`] claims runs, commits each decision
-//! and performs it. This crate knows nothing of models, HTTP or databases.
+//! A [`Graph`] is data. A [`Program`] is a graph with the functions that its nodes and routers name. A [`Machine`] decides
+//! what happened to a thread and what to do next, without awaiting; the [`Worker`] claims threads, commits each decision and
+//! performs it. This crate knows nothing of models, HTTP or databases.
 
 pub mod cache;
 pub mod context;
@@ -13,28 +13,23 @@ pub mod local;
 pub mod machine;
 pub mod node;
 pub mod program;
-pub mod state;
-pub mod step;
 pub mod stream;
 pub mod summary;
 pub mod typed;
-pub mod worker;
 
-mod drive;
 mod ids;
 mod lifeline;
 mod plan;
 pub mod reducer;
-mod route;
 
 pub use agentry_macros::State;
+pub use durable::{Handle, Settings, Worker};
 pub use effect::Class;
 pub use graph::{Condition, END, Graph, NodeSettings, Reducer, START};
 pub use local::Local;
 pub use machine::{Command, Machine, Request, Rests, Resume, Submission};
 pub use node::{Ask, Goto, Node, NodeContext, NodeError, NodeOutput, Put, Reply};
 pub use program::{GraphBuilder, Program, Registry};
-pub use worker::{Handle, Settings, Worker};
 
 /// What can go wrong between a caller and the engine.
 #[derive(Debug, thiserror::Error)]
@@ -43,7 +38,9 @@ pub enum Error {
     Graph { name: String, problems: Vec<graph::Problem> },
     #[error("there is no graph named `{0}`; register it before runs are submitted to it")]
     UnknownGraph(String),
-    #[error("there is no version {version} of the graph `{graph}` here, which the thread runs on; register it")]
+    #[error(
+        "there is no version {version} of the graph `{graph}` here, which the thread runs on; register it"
+    )]
     UnknownVersion { graph: String, version: String },
     #[error("the thread has not run on any graph yet; say which one it is for")]
     NoGraph,
@@ -113,3 +110,8 @@ impl agentry_core::Failure for Error {
 fn list(problems: &[graph::Problem]) -> String {
     problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
 }
+
+/// The examples of the page are tests.
+#[cfg(doctest)]
+#[doc = include_str!("../../../docs/graphs-in-rust.md")]
+struct GraphsInRust;
