@@ -4,15 +4,12 @@ use std::collections::BTreeMap;
 use std::future::Future;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use agentry_core::run::{Committed, Effect, Fence};
-use agentry_core::store::RunStore;
-use agentry_core::{Code, Failure, Fault, Retry, RunId, outbound};
+use agentry_core::run::Effect;
+use agentry_core::{Code, Failure, Fault, Retry, outbound};
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
-
-use crate::lifeline::Lifeline;
 
 /// What a repetition would do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -112,44 +109,6 @@ pub struct Journal {
     keeper: Arc<dyn Keeper>,
 }
 
-/// Keeps the effects of a run beside its commits.
-pub(crate) struct InStore {
-    store: Arc<dyn RunStore>,
-    run: RunId,
-    fence: Fence,
-    lifeline: Lifeline,
-}
-
-impl InStore {
-    pub(crate) fn new(
-        store: Arc<dyn RunStore>,
-        (run, fence): (RunId, Fence),
-        lifeline: Lifeline,
-    ) -> Self {
-        Self { store, run, fence, lifeline }
-    }
-}
-
-#[async_trait]
-impl Keeper for InStore {
-    async fn keep(&self, entry: &str, effect: &Effect) -> bool {
-        let store = &self.store;
-        let call = || store.journal(self.run, self.fence, entry, effect.clone());
-        let Some((committed, doubted)) = self.lifeline.insist(call).await else {
-            return std::future::pending().await;
-        };
-        match committed {
-            Committed::Applied { .. } | Committed::Duplicate => true,
-            // After an unconfirmed write, finding the entry there means that the write was ours.
-            Committed::Stale => doubted,
-            Committed::Fenced => {
-                self.lifeline.cut();
-                std::future::pending().await
-            }
-        }
-    }
-}
-
 enum Found {
     Done(Value),
     Intended,
@@ -165,7 +124,8 @@ impl Journal {
 
     /// Nobody will ask for what is done so far any more: its keys.
     pub(crate) fn forget(&self) -> Vec<String> {
-        let entries = std::mem::take(&mut *self.entries.lock().unwrap_or_else(PoisonError::into_inner));
+        let entries =
+            std::mem::take(&mut *self.entries.lock().unwrap_or_else(PoisonError::into_inner));
         entries.into_keys().collect()
     }
 

@@ -69,7 +69,10 @@ pub struct NodeOutput {
 pub enum Goto {
     Node(String),
     /// Runs a node on an argument instead of the state; the same node as often as it is sent something.
-    Send { node: String, arg: Value },
+    Send {
+        node: String,
+        arg: Value,
+    },
 }
 
 impl Goto {
@@ -82,16 +85,13 @@ impl Goto {
     pub fn send(node: &str, arg: impl Into<Value>) -> Self {
         Self::Send { node: node.to_owned(), arg: arg.into() }
     }
-
-    pub(crate) fn into_node(self) -> Option<String> {
-        match self {
-            Self::Node(name) => Some(name),
-            Self::Send { .. } => None,
-        }
-    }
 }
 
 #[derive(Debug, Clone, PartialEq)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "a box would cost every node that asks nothing more to read"
+)]
 pub enum Then {
     /// The node is done and has written this.
     Update(Vec<(String, Put)>),

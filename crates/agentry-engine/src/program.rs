@@ -3,8 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use agentry_core::run::{NewRun, Values};
-use agentry_core::{RunId, Timestamp};
+use agentry_core::run::Values;
 use serde_json::Value;
 
 use crate::graph::{
@@ -17,26 +16,19 @@ use crate::reducer::Folds;
 use crate::{Error, Node};
 
 /// Where to go, given the state.
-pub(crate) type Router =
-    Arc<dyn Fn(&Values) -> Result<Vec<Goto>, NodeError> + Send + Sync>;
+pub(crate) type Router = Arc<dyn Fn(&Values) -> Result<Vec<Goto>, NodeError> + Send + Sync>;
 
 /// A checked graph and a function for each name in it. Cheap to clone.
 #[derive(Clone)]
 pub struct Program {
     graph: Arc<Graph>,
     version: String,
-    nodes: Arc<BTreeMap<String, Arc<dyn Node>>>,
-    routers: Arc<BTreeMap<String, Router>>,
     plan: Arc<Plan>,
 }
 
 impl Program {
     pub(crate) fn plan(&self) -> &Arc<Plan> {
         &self.plan
-    }
-
-    pub(crate) fn folds(&self) -> &Folds {
-        &self.plan.folds
     }
 
     #[must_use]
@@ -47,28 +39,6 @@ impl Program {
     #[must_use]
     pub fn version(&self) -> &str {
         &self.version
-    }
-
-    pub(crate) fn node(&self, name: &str) -> Option<Arc<dyn Node>> {
-        self.nodes.get(name).cloned()
-    }
-
-    pub(crate) fn router(&self, name: &str) -> Option<&Router> {
-        self.routers.get(name)
-    }
-
-    /// A new run of this program. A second one with the same `key` is not stored.
-    #[must_use]
-    pub fn new_run(&self, key: &str, input: Values, now: Timestamp) -> NewRun {
-        NewRun {
-            id: RunId::derived(now, &format!("{}\n{key}", self.graph.name)),
-            key: key.to_owned(),
-            graph: self.graph.name.clone(),
-            version: self.version.clone(),
-            input,
-            created: now,
-            deadline: None,
-        }
     }
 }
 
@@ -137,12 +107,7 @@ impl GraphBuilder {
 
     /// Declares a channel that holds `initial` before anything is written to it.
     #[must_use]
-    pub fn channel_from(
-        mut self,
-        name: &str,
-        reducer: Reducer,
-        initial: impl Into<Value>,
-    ) -> Self {
+    pub fn channel_from(mut self, name: &str, reducer: Reducer, initial: impl Into<Value>) -> Self {
         self.graph.initial.insert(name.to_owned(), initial.into());
         self.channel(name, reducer)
     }
@@ -275,7 +240,8 @@ impl GraphBuilder {
         to: impl IntoIterator<Item = &'a str>,
         router: impl Fn(&Values) -> Vec<String> + Send + Sync + 'static,
     ) -> Self {
-        let routes = move |values: &Values| Ok(router(values).into_iter().map(Goto::Node).collect());
+        let routes =
+            move |values: &Values| Ok(router(values).into_iter().map(Goto::Node).collect());
         self.branch(from, name, to, routes)
     }
 
@@ -299,7 +265,8 @@ impl GraphBuilder {
         name: &str,
         router: impl Fn(&Values) -> Vec<String> + Send + Sync + 'static,
     ) -> Self {
-        let routes = move |values: &Values| Ok(router(values).into_iter().map(Goto::Node).collect());
+        let routes =
+            move |values: &Values| Ok(router(values).into_iter().map(Goto::Node).collect());
         self.routers.insert(name.to_owned(), Arc::new(routes));
         self
     }
@@ -340,13 +307,7 @@ impl GraphBuilder {
             subgraphs: &self.subgraphs,
             folds: self.folds,
         };
-        Ok(Program {
-            version: graph.version(),
-            plan: Arc::new(Plan::new(&graph, parts)),
-            graph,
-            nodes: Arc::new(self.nodes),
-            routers: Arc::new(self.routers),
-        })
+        Ok(Program { version: graph.version(), plan: Arc::new(Plan::new(&graph, parts)), graph })
     }
 }
 

@@ -19,16 +19,18 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use agentry_backends::sqlite::SqliteStore;
 use agentry_core::audit::{self, Verifier};
-use agentry_core::run::{Answer, Status, Values};
-use agentry_core::store::{Log as _, RunQuery, RunStore, Signalled, Submitted};
+use agentry_core::run::{Answer, Values};
+use agentry_core::store::Log as _;
+use agentry_core::thread::RunStatus;
+use agentry_core::threads::{RunQuery, Signalled, Submitted, ThreadStore as _, Threads as _};
 use agentry_core::{Clock, Timestamp};
+use agentry_engine::durable::{Handle, Settings, Worker, values};
 use agentry_engine::effect::{self, Undone};
 use agentry_engine::node::from_fn;
 use agentry_engine::{
-    Ask, Class, END, Graph, Handle, Node, NodeError, NodeOutput, Program, Reducer, Registry, START,
-    Settings, Worker,
+    Ask, Class, END, Graph, Node, NodeError, NodeOutput, Program, Reducer, Registry, START,
 };
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use tokio_util::sync::CancellationToken;
 
 const KILLS: u32 = 25;
@@ -142,8 +144,8 @@ fn worker(folder: &Path) -> (Arc<SqliteStore>, Worker, Arc<Diary>) {
     let store = Arc::new(SqliteStore::open(folder.join("a.db")).unwrap());
     let diary = Arc::new(Diary::open(folder));
     let registry = Registry::new().with(program(&diary));
-    let worker =
-        Worker::new(Arc::clone(&store) as _, registry, Arc::new(Wall), Settings::default());
+    let clock = Arc::new(Wall);
+    let worker = Worker::new(Arc::clone(&store), registry, clock, Settings::default());
     (store, worker, diary)
 }
 
@@ -161,8 +163,8 @@ fn victim(folder: &Path) {
             std::io::stdout().write_all(b"ready\n").unwrap();
             for number in 0_u64.. {
                 let key = format!("{}-{number}", std::process::id());
-                let new = handle.new_run("g", &key, Values::new()).unwrap();
-                let Submitted::Created(run) = handle.submit(new).await.unwrap() else {
+                let new = handle.new_run("g", &key, Map::new()).unwrap();
+                let Submitted::Created(run) = handle.submit_run(new).await.unwrap() else {
                     panic!("{key} was there before")
                 };
                 diary.note(&format!("submitted {run}"));
@@ -175,11 +177,12 @@ fn victim(folder: &Path) {
 }
 
 async fn answer(handle: &Handle, store: &SqliteStore, diary: &Diary) {
-    for question in store.questions(1_000).await.unwrap() {
+    for question in store.questions(None, 1_000).await.unwrap() {
         let value = json!(question.id);
         let answer = Answer { value, actor: "person:ada".to_owned(), at: Wall.now() };
         let run = question.run;
-        let signalled = handle.answer(run, &question.id, answer, Vec::new()).await.unwrap();
+        let thread = question.thread;
+        let signalled = handle.answer(thread, &question.id, answer, Vec::new()).await.unwrap();
         if signalled == Signalled::Accepted {
             diary.note(&format!("answered {run} {}", question.id));
         }
@@ -249,8 +252,8 @@ fn check(folder: &Path) -> (usize, usize) {
 }
 
 async fn all_over(store: &SqliteStore) -> bool {
-    let runs = store.runs(RunQuery { runs_max: 100_000, ..RunQuery::default() }).await.unwrap();
-    runs.iter().all(|row| row.status.is_final())
+    let runs = store.runs(RunQuery { max: 100_000, ..RunQuery::default() }).await.unwrap();
+    runs.iter().all(|run| run.status.is_over() && run.status != RunStatus::Interrupted)
 }
 
 async fn verify_audit(store: &SqliteStore) {
@@ -262,10 +265,10 @@ async fn verify_audit(store: &SqliteStore) {
 
 async fn outcomes(store: &SqliteStore) -> BTreeMap<String, Values> {
     let mut outcomes = BTreeMap::new();
-    for row in store.runs(RunQuery { runs_max: 100_000, ..RunQuery::default() }).await.unwrap() {
-        assert_eq!(row.status, Status::Succeeded, "{}: {:?}", row.id, row.reason);
-        let loaded = store.load(row.id).await.unwrap().unwrap();
-        outcomes.insert(row.id.to_string(), loaded.values);
+    for run in store.runs(RunQuery { max: 100_000, ..RunQuery::default() }).await.unwrap() {
+        assert_eq!(run.status, RunStatus::Success, "{}: {:?}", run.id, run.reason);
+        let loaded = store.load(run.thread).await.unwrap().unwrap();
+        outcomes.insert(run.id.to_string(), values(&loaded));
     }
     outcomes
 }

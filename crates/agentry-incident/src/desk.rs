@@ -3,8 +3,10 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use agentry_core::run::{Loaded, RunRow, Status as RunStatus, Values};
-use agentry_core::store::{self, Log, RunQuery, RunStore};
+use agentry_core::run::Values;
+use agentry_core::store::{self, Log};
+use agentry_core::thread::Run;
+use agentry_core::threads::{RunQuery, ThreadStore, Threads};
 use agentry_core::{RunId, Timestamp};
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -12,7 +14,8 @@ use tracing::warn;
 
 use crate::alert::{Alert, Batch};
 use crate::correlate::IncidentNumber;
-use crate::handling::{GRAPH, Opening, story};
+use crate::handling::story::{self, Held};
+use crate::handling::{GRAPH, Opening, Standing};
 use crate::intake::{self, Accepted, Handle, OVER, Recorded, TOPIC, incident_key, incident_of};
 use crate::report::{self, Report, Style};
 
@@ -24,7 +27,8 @@ const REPORT_WIDTH: usize = 100;
 /// Takes alerts and answers questions about incidents.
 pub struct Desk {
     door: Handle,
-    store: Arc<dyn RunStore>,
+    store: Arc<dyn ThreadStore>,
+    archive: Arc<dyn Threads>,
     log: Arc<dyn Log>,
 }
 
@@ -36,7 +40,7 @@ pub struct Summary {
     pub severity: String,
     pub status: report::Status,
     /// Whether the run that handles it is done.
-    pub run_status: RunStatus,
+    pub run_status: Standing,
     pub opened: Timestamp,
     pub services: Vec<String>,
     /// The first suspect, once there is one.
@@ -78,8 +82,12 @@ pub struct Incident {
 
 impl Desk {
     #[must_use]
-    pub fn new(door: Handle, store: Arc<dyn RunStore>, log: Arc<dyn Log>) -> Self {
-        Self { door, store, log }
+    pub fn new(
+        door: Handle,
+        (store, archive): (Arc<dyn ThreadStore>, Arc<dyn Threads>),
+        log: Arc<dyn Log>,
+    ) -> Self {
+        Self { door, store, archive, log }
     }
 
     /// Answers when every alert of the batch is durable.
@@ -89,15 +97,15 @@ impl Desk {
 
     /// Newest first.
     pub async fn incidents(&self, max: usize) -> Result<Vec<Summary>, store::Error> {
-        let query = RunQuery { graph: Some(GRAPH.into()), runs_max: max, ..RunQuery::default() };
+        let query = RunQuery { graph: Some(GRAPH.into()), max, ..RunQuery::default() };
         let mut summaries = Vec::new();
-        for row in self.store.runs(query).await? {
-            match self.view(&row, LISTED_MAX).await {
+        for run in self.archive.runs(query).await? {
+            match self.view(run.id, LISTED_MAX).await {
                 Ok(incident) => summaries.extend(incident.map(|incident| incident.summary)),
                 // One that is damaged, or of another version, must not hide the others.
                 Err(store::Error::Incompatible(reason)) => {
-                    warn!(run_id = %row.id, reason, "what is stored of an incident is not readable");
-                    summaries.extend(unreadable(&row));
+                    warn!(run_id = %run.id, reason, "what is stored of an incident is not readable");
+                    summaries.extend(unreadable(&run));
                 }
                 Err(error) => return Err(error),
             }
@@ -108,10 +116,7 @@ impl Desk {
     pub async fn incident(&self, number: IncidentNumber) -> Result<Option<Incident>, store::Error> {
         let recorded = self.recorded(number, 1).await?;
         let Some(run) = recorded.first().and_then(|recorded| recorded.run) else { return Ok(None) };
-        match self.store.load(run).await? {
-            Some(loaded) => self.view(&loaded.row, ALERTS_MAX).await,
-            None => Ok(None),
-        }
+        self.view(run, ALERTS_MAX).await
     }
 
     async fn recorded(
@@ -128,31 +133,30 @@ impl Desk {
         records.into_iter().map(read).collect()
     }
 
-    async fn view(
-        &self,
-        row: &RunRow,
-        alerts_max: usize,
-    ) -> Result<Option<Incident>, store::Error> {
-        let Some(number) = incident_of(&row.key) else { return Ok(None) };
-        let Some(mut loaded) = self.store.load(row.id).await? else { return Ok(None) };
+    async fn view(&self, run: RunId, alerts_max: usize) -> Result<Option<Incident>, store::Error> {
+        let loaded = self.store.load(run.own_thread()).await?;
+        let Some(mut held) = loaded.and_then(|loaded| Held::of(run, loaded)) else {
+            return Ok(None);
+        };
+        let Some(number) = held.run.key.as_deref().and_then(incident_of) else { return Ok(None) };
         // What came after the run has ended waits in its inbox for ever; the newest word counts.
-        for message in loaded.inbox.iter().filter(|message| message.channel == OVER) {
-            loaded.values.insert(OVER.to_owned(), message.payload.clone());
+        for message in held.inbox.iter().filter(|message| message.channel == OVER) {
+            held.values.insert(OVER.to_owned(), message.payload.clone());
         }
         let recorded = self.recorded(number, alerts_max).await?;
         let more_alerts = recorded.len() == alerts_max;
         let alerts: Vec<Alert> = recorded.into_iter().map(|recorded| recorded.alert).collect();
-        let mut incident = view(&loaded, &alerts)?;
+        let mut incident = view(&held, &alerts)?;
         incident.summary.more_alerts = more_alerts;
         Ok(Some(incident))
     }
 }
 
-fn view(loaded: &Loaded, alerts: &[Alert]) -> Result<Incident, store::Error> {
+fn view(held: &Held, alerts: &[Alert]) -> Result<Incident, store::Error> {
     let unreadable = |error: agentry_engine::NodeError| store::Error::Incompatible(error.message);
-    let values = &loaded.values;
+    let values = &held.values;
     let opening: Opening = crate::handling::read(values, "incident").map_err(unreadable)?;
-    let report = story::report(values, alerts, &loaded.row).map_err(unreadable)?;
+    let report = story::report(held, alerts).map_err(unreadable)?;
     let firing: Vec<Alert> = story::firing(alerts).into_iter().cloned().collect();
     let diagnosis = values.get("diagnosis").filter(|diagnosis| !diagnosis.is_null());
     let part = |name: &str| {
@@ -160,10 +164,10 @@ fn view(loaded: &Loaded, alerts: &[Alert]) -> Result<Incident, store::Error> {
     };
     let channel = |name: &str| values.get(name).cloned().unwrap_or_default();
     let question =
-        loaded.interrupts.iter().find(|open| open.question.is_some() && open.answer.is_none());
+        held.interrupts.iter().find(|open| open.question.is_some() && open.answer.is_none());
     Ok(Incident {
-        run: loaded.row.id,
-        reason: loaded.row.reason.clone(),
+        run: held.run.id,
+        reason: held.run.reason.clone(),
         onset: diagnosis.map(|_| report.since),
         diagnosed: part("at").as_str().and_then(|at| at.parse().ok()),
         verdict: part("verdict"),
@@ -173,7 +177,7 @@ fn view(loaded: &Loaded, alerts: &[Alert]) -> Result<Incident, store::Error> {
         gaps: part("gaps"),
         firing,
         plan: channel("plan"),
-        approval_id: question.map(|question| format!("{}.{}", loaded.row.id, question.id)),
+        approval_id: question.map(|question| format!("{}.{}", held.run.id, question.id)),
         approval: channel("approval"),
         outcome: channel("outcome"),
         recovery: channel("recovery"),
@@ -181,35 +185,35 @@ fn view(loaded: &Loaded, alerts: &[Alert]) -> Result<Incident, store::Error> {
         ticket: channel("ticket"),
         message: channel("message"),
         report_text: report::terminal(&report, Style::Plain, REPORT_WIDTH),
-        summary: summary(&report, &opening, loaded, alerts.len()),
+        summary: summary(&report, &opening, held, alerts.len()),
     })
 }
 
-fn summary(report: &Report, opening: &Opening, loaded: &Loaded, alerts: usize) -> Summary {
+fn summary(report: &Report, opening: &Opening, held: &Held, alerts: usize) -> Summary {
     Summary {
         id: opening.number.to_string(),
         title: report.title.clone(),
         severity: report.severity.clone(),
         status: report.status,
-        run_status: loaded.row.status,
+        run_status: held.standing,
         opened: opening.opened,
         services: report.services.clone(),
         suspect: report.diagnosis.suspects.first().map(|suspect| suspect.service.clone()),
         alerts,
         more_alerts: false,
-        ticket: text(&loaded.values, "ticket", "/id"),
+        ticket: text(&held.values, "ticket", "/id"),
     }
 }
 
 /// What can be said of an incident whose state cannot be read.
-fn unreadable(row: &RunRow) -> Option<Summary> {
+fn unreadable(run: &Run) -> Option<Summary> {
     Some(Summary {
-        id: incident_of(&row.key)?.to_string(),
+        id: incident_of(run.key.as_deref()?)?.to_string(),
         title: "what is stored of this incident is not readable".into(),
         severity: "unknown".into(),
         status: report::Status::Open,
-        run_status: row.status,
-        opened: row.created,
+        run_status: Standing::of(run, agentry_core::thread::Status::Ready),
+        opened: run.created,
         services: Vec::new(),
         suspect: None,
         alerts: 0,

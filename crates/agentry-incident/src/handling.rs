@@ -13,8 +13,8 @@ use std::time::Duration;
 
 use agentry_core::outbound::{self, Actuator, Messages, Receipt, Tickets};
 use agentry_core::run::Values;
-use agentry_core::store::RunStore;
 use agentry_core::telemetry::Telemetry;
+use agentry_core::threads::ThreadStore;
 use agentry_core::{Timestamp, audit};
 use agentry_engine::{
     Condition, END, Graph, NodeContext, NodeError, NodeOutput, NodeSettings, Program, Reducer,
@@ -39,6 +39,7 @@ mod tell;
 mod update;
 
 pub use deliberate::Deliberation;
+pub use story::Standing;
 pub use update::Reached;
 
 /// The graph's name: runs of it are incidents.
@@ -103,7 +104,7 @@ const OUTSIDE_DEADLINE: Duration = Duration::from_secs(30);
 pub(crate) struct Shared {
     pub(crate) ports: Ports,
     /// Where an update looks its incident up.
-    pub(crate) store: Arc<dyn RunStore>,
+    pub(crate) store: Arc<dyn ThreadStore>,
     pub(crate) settings: Settings,
 }
 
@@ -118,7 +119,7 @@ pub struct Programs {
 
 pub fn programs(
     ports: Ports,
-    store: Arc<dyn RunStore>,
+    store: Arc<dyn ThreadStore>,
     settings: Settings,
 ) -> Result<Programs, agentry_engine::Error> {
     let shared = Arc::new(Shared { ports, store, settings });

@@ -9,12 +9,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use agentry_core::audit;
-use agentry_core::run::{Message, NewRun};
-use agentry_core::store::{self, Log, NewRecord, RunStore};
+use agentry_core::run::Message;
+use agentry_core::store::{self, Log, NewRecord};
+use agentry_core::thread::NewRun;
+use agentry_core::threads::{Intake as Taken, ThreadStore};
 use agentry_core::{Clock, Code, Failure, Fault, Retry, RunId, Timestamp};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
@@ -143,7 +145,7 @@ impl Handle {
 
 /// What the intake works with.
 pub struct Ports {
-    pub store: Arc<dyn RunStore>,
+    pub store: Arc<dyn ThreadStore>,
     pub log: Arc<dyn Log>,
     pub clock: Arc<dyn Clock>,
     /// Called after alerts were stored, so that workers look at once.
@@ -229,7 +231,7 @@ impl Intake {
             return;
         }
         let now = self.ports.clock.now();
-        let mut intake = store::Intake::default();
+        let mut intake = Taken::default();
         let mut waiting = Vec::with_capacity(requests.len());
         for Request { batch, reply } in requests {
             let mut accepted = Accepted { rejected: batch.rejected, ..Accepted::default() };
@@ -253,27 +255,21 @@ impl Intake {
         }
     }
 
-    async fn store(&self, intake: store::Intake) -> Result<(), Error> {
-        if intake == store::Intake::default() {
+    async fn store(&self, intake: Taken) -> Result<(), Error> {
+        if intake == Taken::default() {
             return Ok(());
         }
         self.write(intake).await
     }
 
-    async fn write(&self, intake: store::Intake) -> Result<(), Error> {
+    async fn write(&self, intake: Taken) -> Result<(), Error> {
         match tokio::time::timeout(STORE_DEADLINE, self.ports.store.intake(intake)).await {
             Ok(stored) => Ok(stored?),
             Err(_) => Err(Error::Store(store::Error::Ambiguous("no answer in ten seconds".into()))),
         }
     }
 
-    fn take(
-        &mut self,
-        alert: Alert,
-        now: Timestamp,
-        intake: &mut store::Intake,
-        accepted: &mut Accepted,
-    ) {
+    fn take(&mut self, alert: Alert, now: Timestamp, intake: &mut Taken, accepted: &mut Accepted) {
         let alert = self.correlator.dated(alert, now);
         let decision = self.correlator.decide(&alert, now);
         if let Decision::Joined { incident } = &decision
@@ -326,15 +322,15 @@ impl Intake {
         incident: IncidentNumber,
         (adopted, alert): (&[Alert], &Alert),
         now: Timestamp,
-        intake: &mut store::Intake,
+        intake: &mut Taken,
     ) {
         let key = incident_key(incident);
         let alerts: Vec<&Alert> = adopted.iter().chain([alert]).collect();
-        let input = BTreeMap::from([
+        let input = Map::from_iter([
             ("incident".to_owned(), json!({ "number": incident, "opened": now })),
             (CHANNEL.to_owned(), json!(alerts)),
         ]);
-        let run = self.handling.programs.incident.new_run(&key, input, now);
+        let run = self.handling.programs.incident.single_run(&key, input, now);
         let id = run.id;
         self.remember(incident, id, alerts.len());
         for loose in adopted {
@@ -365,19 +361,13 @@ impl Intake {
     }
 
     /// The incident has reached another service: whoever was told of it already must hear of that.
-    fn spread(
-        &self,
-        incident: IncidentNumber,
-        alert: &Alert,
-        now: Timestamp,
-        intake: &mut store::Intake,
-    ) {
+    fn spread(&self, incident: IncidentNumber, alert: &Alert, now: Timestamp, intake: &mut Taken) {
         let Some(handled) = self.runs.get(&incident) else { return };
         let opening = Opening { number: incident, opened: now };
         let reached = Reached { opening, run: handled.run, alert: alert.clone(), at: now };
         let key = format!("{}/also/{}", incident_key(incident), alert.service);
-        let input = BTreeMap::from([("reached".to_owned(), json!(reached))]);
-        let run = self.handling.programs.update.new_run(&key, input, now);
+        let input = Map::from_iter([("reached".to_owned(), json!(reached))]);
+        let run = self.handling.programs.update.single_run(&key, input, now);
         intake.submit.push(NewRun { deadline: Some(now.plus(SPREAD_DEADLINE)), ..run });
     }
 
@@ -387,7 +377,7 @@ impl Intake {
         incident: IncidentNumber,
         alert: &Alert,
         now: Timestamp,
-        intake: &mut store::Intake,
+        intake: &mut Taken,
     ) {
         let Some(handled) = self.runs.get_mut(&incident).filter(|handled| handled.told < TOLD_MAX)
         else {
@@ -397,16 +387,16 @@ impl Intake {
         self.send(incident, message(alert, CHANNEL, json!(alert), now), intake);
     }
 
-    fn send(&self, incident: IncidentNumber, message: Message, intake: &mut store::Intake) {
+    fn send(&self, incident: IncidentNumber, message: Message, intake: &mut Taken) {
         if let Some(handled) = self.runs.get(&incident) {
-            intake.messages.push((handled.run, message));
+            intake.messages.push((handled.run.own_thread(), message));
         }
     }
 
     /// What was given up on may still be on its way to the disk. Writes are decided in the order in which they were sent:
     /// once an empty one is acknowledged, the log knows what became of those before it.
     async fn recover(&mut self) -> Result<(), Error> {
-        self.write(store::Intake::default()).await?;
+        self.write(Taken::default()).await?;
         self.rebuild().await
     }
 
@@ -469,7 +459,7 @@ fn message(alert: &Alert, channel: &str, payload: Value, now: Timestamp) -> Mess
     Message { id, channel: channel.to_owned(), payload, at: now }
 }
 
-fn push_record(intake: &mut store::Intake, recorded: Recorded) {
+fn push_record(intake: &mut Taken, recorded: Recorded) {
     let key = recorded.decision.incident().map_or_else(|| "none".to_owned(), incident_key);
     intake.records.push(NewRecord { topic: TOPIC.into(), key, payload: json!(recorded) });
 }

@@ -2,8 +2,10 @@
 
 use std::sync::Arc;
 
-use agentry_core::run::{Answer, Interrupt};
-use agentry_core::store::{Log, RunStore, Signal, Signalled};
+use agentry_core::run::Answer;
+use agentry_core::store::Log;
+use agentry_core::thread::Interrupt;
+use agentry_core::threads::{Signal, Signalled, ThreadStore, Threads};
 use agentry_core::{Clock, RunId, audit};
 use agentry_identity::{Caller, Kind, Scope};
 use axum::extract::{Path, State};
@@ -18,7 +20,8 @@ use crate::{App, Body, Refusal, identity};
 
 /// What this face works on.
 pub struct Approvals {
-    pub store: Arc<dyn RunStore>,
+    pub store: Arc<dyn ThreadStore>,
+    pub archive: Arc<dyn Threads>,
     pub log: Arc<dyn Log>,
     pub clock: Arc<dyn Clock>,
     /// Called after an answer, so that workers look at once.
@@ -64,7 +67,7 @@ struct Decision {
 }
 
 async fn list(State(app): State<Arc<App>>) -> Result<Json<Value>, Refusal> {
-    let questions = face(&app)?.store.questions(QUESTIONS_MAX).await?;
+    let questions = face(&app)?.archive.questions(None, QUESTIONS_MAX).await?;
     let waiting: Vec<Value> =
         questions.iter().filter(|question| question.answer.is_none()).map(view).collect();
     Ok(Json(json!({ "object": "list", "data": waiting })))
@@ -105,7 +108,7 @@ async fn decide(
     };
     let answer = Answer { value: value.clone(), actor: actor.clone(), at };
     let signal = Signal::Answer { interrupt: question.id.clone(), answer, audit: vec![entry] };
-    match face.store.signal(question.run, signal).await? {
+    match face.store.signal(question.thread, signal).await? {
         Signalled::Accepted | Signalled::Duplicate => {
             (face.nudge)();
             Ok(Json(
@@ -210,7 +213,8 @@ fn unknown() -> Refusal {
 async fn find(face: &Approvals, id: &str) -> Result<Interrupt, Refusal> {
     let (run, interrupt) = id.split_once('.').ok_or_else(unknown)?;
     let run: RunId = run.parse().map_err(|_| unknown())?;
-    let loaded = face.store.load(run).await?.ok_or_else(unknown)?;
+    let asked = face.archive.run(run).await?.ok_or_else(unknown)?;
+    let loaded = face.store.load(asked.thread).await?.ok_or_else(unknown)?;
     let found = loaded.interrupts.into_iter().find(|open| open.id == interrupt);
     found.filter(|open| open.question.is_some()).ok_or_else(unknown)
 }

@@ -9,7 +9,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use agentry_core::keys::UserData;
-use agentry_core::store::{self, Intake, RunStore};
+use agentry_core::store;
+use agentry_core::threads::{Intake, ThreadStore};
 use agentry_core::{Timestamp, audit};
 use agentry_identity::{Actor, Authenticator, Caller, KeyRing, Kind, Scope, Scopes};
 use axum::Router;
@@ -28,7 +29,7 @@ pub struct Identity {
     pub(crate) authenticator: Arc<Authenticator>,
     keys: Option<Arc<KeyRing>>,
     /// Where the audit log is written.
-    store: Option<Arc<dyn RunStore>>,
+    store: Option<Arc<dyn ThreadStore>>,
     user_data: Vec<Arc<dyn UserData>>,
     accesses: Accesses,
 }
@@ -55,7 +56,7 @@ impl Identity {
     pub fn new(
         authenticator: Arc<Authenticator>,
         keys: Arc<KeyRing>,
-        store: Arc<dyn RunStore>,
+        store: Arc<dyn ThreadStore>,
     ) -> Self {
         Self { authenticator, keys: Some(keys), store: Some(store), ..Self::open() }
     }

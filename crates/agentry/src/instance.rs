@@ -7,8 +7,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use agentry_core::Clock;
-use agentry_core::store::{Log, RunStore};
-use agentry_engine::{Registry, Worker};
+use agentry_core::store::Log;
+use agentry_core::threads::{ThreadStore, Threads};
+use agentry_engine::Registry;
+use agentry_engine::durable::{self, Worker};
 use agentry_gateway::Gateway;
 use agentry_gateway::money::catalogue::Catalogue;
 use agentry_incident::desk::Desk;
@@ -23,7 +25,7 @@ use tokio_util::task::TaskTracker;
 use crate::clock::SystemClock;
 use crate::wiring::identity::Access;
 use crate::wiring::policies::Background;
-use crate::wiring::{batches, watching};
+use crate::wiring::{batches, threads, watching};
 use gauges::Gauges;
 
 mod desk;
@@ -41,13 +43,15 @@ pub(crate) struct Parts {
     pub(crate) metrics: Arc<Metrics>,
     /// What models can do and cost, for those who ask which to take.
     pub(crate) catalogue: Catalogue,
-    pub(crate) store: Arc<dyn RunStore>,
+    pub(crate) store: Arc<dyn ThreadStore>,
+    pub(crate) archive: Arc<dyn Threads>,
     pub(crate) log: Arc<dyn Log>,
     /// Without it, everybody on this machine may do everything.
     pub(crate) identity: Option<Access>,
     /// What the gateway needs running.
     pub(crate) background: Background,
     pub(crate) batches: batches::Parts,
+    pub(crate) threads: threads::Parts,
     /// What sees that all is well.
     pub(crate) watching: Option<watching::Parts>,
     pub(crate) ports: handling::Ports,
@@ -63,6 +67,7 @@ pub(crate) struct Instance {
     identity: Option<Access>,
     background: Background,
     batches: batches::Running,
+    threads: threads::Running,
     watching: Option<watching::Running>,
 }
 
@@ -75,10 +80,12 @@ impl Instance {
             metrics,
             catalogue,
             store,
+            archive,
             log,
             identity,
             background,
             batches,
+            threads,
             watching,
             ports,
             handling,
@@ -87,11 +94,13 @@ impl Instance {
         let programs = handling::programs(ports, Arc::clone(&store), handling)?;
         let registry =
             Registry::new().with(programs.incident.clone()).with(programs.update.clone());
-        let worker = Worker::new(
-            Arc::clone(&store),
+        let name = format!("{}/incidents", threads.instance);
+        let settings = durable::Settings { name, ..durable::Settings::default() };
+        let worker = Worker::with(
+            (Arc::clone(&store), Arc::clone(&archive)),
             registry,
             Arc::clone(&clock),
-            agentry_engine::Settings::default(),
+            settings,
         );
         let handle = worker.handle();
         let nudge: Arc<dyn Fn() + Send + Sync> = Arc::new(move || handle.nudge());
@@ -111,26 +120,28 @@ impl Instance {
         )
         .await
         .context("read back the alerts")?;
-        let desk = Desk::new(door, Arc::clone(&store), Arc::clone(&log));
-        let gauges = Gauges { store: Arc::clone(&store), metrics: Arc::clone(&metrics) };
+        let ports = (Arc::clone(&store), Arc::clone(&archive));
+        let desk = Desk::new(door, ports, Arc::clone(&log));
+        let gauges = Gauges { archive: Arc::clone(&archive), metrics: Arc::clone(&metrics) };
         let mut app = App::new(Arc::clone(&gateway), metrics, Arc::clone(&clock))
             .settings(server)
             .catalogue(catalogue)
             .incidents(Arc::new(desk::Face(desk)))
-            .dependency(Arc::new(storage::Storage(Arc::clone(&store))))
-            .approvals(Approvals { store: Arc::clone(&store), log, clock, nudge });
+            .dependency(Arc::new(storage::Storage(Arc::clone(&archive))))
+            .approvals(Approvals { store: Arc::clone(&store), archive, log, clock, nudge });
         if let Some(access) = &identity {
             app = app.identity(access.face(store).user_data(batches.user_data()));
         }
         let keys = identity.as_ref().map(Access::keys);
-        let (mut app, batches) = batches.open(app, Arc::clone(&gateway), keys);
+        let (app, batches) = batches.open(app, Arc::clone(&gateway), keys.clone());
+        let (mut app, threads) = threads.open(app, Arc::clone(&gateway), keys)?;
         let mut running = None;
         if let Some(watching) = watching {
             let (watched, watching) = watching.open(app, gateway);
             (app, running) = (watched, Some(watching));
         }
         let watching = running;
-        Ok(Self { app, intake, worker, gauges, identity, background, batches, watching })
+        Ok(Self { app, intake, worker, gauges, identity, background, batches, threads, watching })
     }
 
     /// Serves until `shutdown`, or until the store has failed for good. What was used is stored before it returns.
@@ -167,7 +178,7 @@ impl Instance {
         listener: TcpListener,
         shutdown: CancellationToken,
     ) -> anyhow::Result<Drained> {
-        let Self { app, intake, worker, gauges, identity, background: _, batches, watching } = self;
+        let Self { app, intake, worker, gauges, identity, batches, threads, watching, .. } = self;
         let tasks = TaskTracker::new();
         let (stop_intake, stop_worker) = (CancellationToken::new(), CancellationToken::new());
         // It ends with whatever ends the instance, and nothing waits for it.
@@ -179,7 +190,8 @@ impl Instance {
         let _batching = stop_batches.clone().drop_guard();
         let batches = tasks.spawn(batches.run(stop_batches));
         let mut intake = tasks.spawn(intake.run(stop_intake.clone()));
-        let mut worker = tasks.spawn(worker.run(stop_worker.clone()));
+        let working = (worker.run(stop_worker.clone()), threads.run(stop_worker.clone()));
+        let mut worker = tasks.spawn(async { tokio::try_join!(working.0, working.1).map(|_| ()) });
         let stop_server = shutdown.child_token();
         let serving = serve(listener, app, stop_server.clone());
         tokio::pin!(serving);

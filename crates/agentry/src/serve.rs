@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::cli::{Context, Ended, Exit};
 use crate::config::Config;
+use crate::graphs;
 use crate::instance::{Instance, Parts};
 use crate::signals::Signals;
 use crate::terminal::Terminal;
@@ -33,12 +34,18 @@ pub(crate) fn run(cx: &Context) -> Result<Exit, Ended> {
         .context("start the runtime")?;
     runtime.block_on(async {
         let listener = listen(config.server.listen).await?;
-        let Stores { runs, log, keys, ledger, requests, batches, instance } =
+        let Stores { runs, archive, log, keys, ledger, requests, batches, threads, instance } =
             Stores::open(&config).await?;
         let batches = wiring::batches::Parts {
             requests,
             batches,
             settings: config.batches.clone(),
+            instance: instance.clone(),
+        };
+        let threads = wiring::threads::Parts {
+            stores: threads,
+            graphs: graphs::load(cx, &config)?,
+            webhook_hosts: config.server.webhook_hosts.clone(),
             instance: instance.clone(),
         };
         let company = Company::open(&config, instance).map_err(usage)?;
@@ -63,10 +70,12 @@ pub(crate) fn run(cx: &Context) -> Result<Exit, Ended> {
             metrics,
             catalogue: config.catalogue.clone(),
             store: runs,
+            archive,
             log,
             identity: Some(access),
             background,
             batches,
+            threads,
             watching: Some(watching),
             ports,
             handling: incident::settings(&config),

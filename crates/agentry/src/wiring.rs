@@ -26,6 +26,7 @@ pub(crate) mod incident;
 pub(crate) mod policies;
 pub(crate) mod pressure;
 pub(crate) mod storage;
+pub(crate) mod threads;
 pub(crate) mod watching;
 
 /// All models over their providers; `observer` hears of every call, and what callers share runs on `tasks`.

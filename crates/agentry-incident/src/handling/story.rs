@@ -2,15 +2,73 @@
 
 use std::collections::BTreeMap;
 
-use agentry_core::Timestamp;
-use agentry_core::run::{RunRow, Status as RunStatus, Values};
+use agentry_core::run::{Message, Values};
+use agentry_core::thread::{self, Interrupt, Loaded, Run, RunStatus};
+use agentry_core::{RunId, Timestamp};
 use agentry_engine::NodeError;
+use serde::Serialize;
 
 use super::{Opening, Outcome, Performed, Planned, find, latest, read, severity};
 use crate::alert::{Alert, State};
 use crate::catalogue::{checks, propose};
 use crate::diagnose::{Diagnosis, Verdict};
 use crate::report::{AlertCount, Entry, Report, Status};
+
+/// How far the run that handles an incident has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Standing {
+    Ready,
+    /// It waits for a person, an alert or a moment.
+    Parked,
+    Succeeded,
+    Failed,
+    Cancelled,
+}
+
+impl Standing {
+    pub(crate) fn of(run: &Run, thread: thread::Status) -> Self {
+        match run.status {
+            RunStatus::Success => Self::Succeeded,
+            RunStatus::Error => Self::Failed,
+            RunStatus::Timeout | RunStatus::Cancelled | RunStatus::RolledBack => Self::Cancelled,
+            RunStatus::Pending | RunStatus::Running | RunStatus::Interrupted => match thread {
+                thread::Status::Ready => Self::Ready,
+                thread::Status::Idle
+                | thread::Status::Waiting
+                | thread::Status::Interrupted
+                | thread::Status::Failed => Self::Parked,
+            },
+        }
+    }
+
+    pub(crate) fn is_final(self) -> bool {
+        match self {
+            Self::Ready | Self::Parked => false,
+            Self::Succeeded | Self::Failed | Self::Cancelled => true,
+        }
+    }
+}
+
+/// The run of an incident as it is stored.
+pub(crate) struct Held {
+    pub(crate) run: Run,
+    pub(crate) standing: Standing,
+    pub(crate) values: Values,
+    pub(crate) inbox: Vec<Message>,
+    pub(crate) interrupts: Vec<Interrupt>,
+}
+
+impl Held {
+    /// `None` when it is not the thread of this run.
+    pub(crate) fn of(id: RunId, loaded: Loaded) -> Option<Self> {
+        let values = agentry_engine::durable::values(&loaded);
+        let Loaded { thread, inbox, interrupts, runs, .. } = loaded;
+        let run = runs.into_iter().find(|run| run.id == id)?;
+        let standing = Standing::of(&run, thread.status);
+        Some(Self { run, standing, values, inbox, interrupts })
+    }
+}
 
 /// What the incident's own run knows, before anything is looked up elsewhere.
 pub(super) fn so_far(values: &Values, now: Timestamp) -> Result<Report, NodeError> {
@@ -19,8 +77,9 @@ pub(super) fn so_far(values: &Values, now: Timestamp) -> Result<Report, NodeErro
 }
 
 /// With every alert that the log holds, those that came after the run ended too.
-pub(crate) fn report(values: &Values, alerts: &[Alert], row: &RunRow) -> Result<Report, NodeError> {
-    tell(values, alerts, status(values, Some(row))?, row.updated)
+pub(crate) fn report(held: &Held, alerts: &[Alert]) -> Result<Report, NodeError> {
+    let Held { values, .. } = held;
+    tell(values, alerts, status(values, Some(held.standing))?, held.run.updated)
 }
 
 /// Alerts that fire still.
@@ -83,11 +142,11 @@ fn counts(alerts: &[Alert]) -> Vec<AlertCount> {
     counts.into_iter().map(count).collect()
 }
 
-fn status(values: &Values, row: Option<&RunRow>) -> Result<Status, NodeError> {
+fn status(values: &Values, standing: Option<Standing>) -> Result<Status, NodeError> {
     let outcome: Option<Outcome> = find(values, "outcome")?;
     let undecided = find::<Planned>(values, "plan")?.is_some() && !values.contains_key("approval");
     let acted = outcome.is_some_and(|outcome| outcome.performed == Performed::Done);
-    let parked = row.is_some_and(|row| row.status == RunStatus::Parked);
+    let parked = standing == Some(Standing::Parked);
     Ok(match (super::is_over(values), acted, undecided && parked) {
         (true, _, _) => Status::Resolved,
         (false, true, _) => Status::Mitigated,

@@ -60,18 +60,19 @@ struct Tell(Arc<Shared>);
 impl Node for Tell {
     async fn run(&self, cx: &NodeContext, state: &Values) -> Result<NodeOutput, NodeError> {
         let reached: Reached = read(state, "reached")?;
-        let Some(loaded) = self.0.store.load(reached.run).await? else {
+        let loaded = self.0.store.load(reached.run.own_thread()).await?;
+        let Some(held) = loaded.and_then(|loaded| story::Held::of(reached.run, loaded)) else {
             return Err(
                 store::Error::Incompatible(format!("the run {} is gone", reached.run)).into()
             );
         };
-        let told = loaded.values.contains_key("message") || loaded.row.status.is_final();
+        let told = held.values.contains_key("message") || held.standing.is_final();
         if !told {
             // The first message is still to come, and it will name this service too.
             return Ok(NodeOutput::done());
         }
-        let alerts: Vec<Alert> = find(&loaded.values, "alerts")?.unwrap_or_default();
-        let report = story::report(&loaded.values, &alerts, &loaded.row)?;
+        let alerts: Vec<Alert> = find(&held.values, "alerts")?.unwrap_or_default();
+        let report = story::report(&held, &alerts)?;
         let Alert { name, service, .. } = &reached.alert;
         let number = reached.opening.number;
         let lead = format!(

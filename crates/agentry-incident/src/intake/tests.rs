@@ -1,8 +1,10 @@
 use std::sync::Mutex;
 
 use agentry_backends::memory::MemoryStore;
-use agentry_core::run::{Committed, Effect, Event, Fence, Interrupt, Loaded, RunCommit, RunRow};
-use agentry_core::store::{Claim, Claimed, Signal, Signalled, Stored, Submitted};
+use agentry_core::ThreadId;
+use agentry_core::run::{Committed, Effect, Fence};
+use agentry_core::thread::{Commit, Loaded};
+use agentry_core::threads::{self, Claim, Claimed, Signal, Signalled, Submitted};
 use agentry_engine::node::from_fn;
 use agentry_engine::{END, Graph, NodeOutput, Reducer, START};
 use agentry_testkit::FakeClock;
@@ -16,7 +18,7 @@ use crate::alert::generic;
 #[derive(Default)]
 struct Stalling {
     inner: MemoryStore,
-    held: Mutex<Option<store::Intake>>,
+    held: Mutex<Option<Taken>>,
     stalled: Mutex<bool>,
 }
 
@@ -28,25 +30,29 @@ impl Stalling {
 }
 
 #[async_trait]
-impl RunStore for Stalling {
-    async fn intake(&self, intake: store::Intake) -> Result<(), store::Error> {
+impl ThreadStore for Stalling {
+    async fn intake(&self, intake: Taken) -> Result<(), store::Error> {
         if self.stalls() {
             *self.held.lock().unwrap() = Some(intake);
             return Err(store::Error::Ambiguous("the disk takes its time".into()));
         }
         let held = self.held.lock().unwrap().take();
         if let Some(held) = held {
-            self.inner.intake(held).await?;
+            ThreadStore::intake(&self.inner, held).await?;
         }
-        self.inner.intake(intake).await
+        ThreadStore::intake(&self.inner, intake).await
     }
 
     async fn submit(&self, run: NewRun) -> Result<Submitted, store::Error> {
-        self.inner.submit(run).await
+        ThreadStore::submit(&self.inner, run).await
     }
 
     async fn claim(&self, claim: Claim) -> Result<Vec<Claimed>, store::Error> {
-        self.inner.claim(claim).await
+        ThreadStore::claim(&self.inner, claim).await
+    }
+
+    async fn take(&self, thread: ThreadId, claim: Claim) -> Result<threads::Taken, store::Error> {
+        self.inner.take(thread, claim).await
     }
 
     async fn renew(
@@ -55,58 +61,41 @@ impl RunStore for Stalling {
         now: Timestamp,
         lease_until: Timestamp,
     ) -> Result<(), store::Error> {
-        self.inner.renew(worker, now, lease_until).await
+        ThreadStore::renew(&self.inner, worker, now, lease_until).await
     }
 
-    async fn mail(&self, worker: &str) -> Result<Vec<RunId>, store::Error> {
-        self.inner.mail(worker).await
+    async fn mail(&self, worker: &str) -> Result<Vec<ThreadId>, store::Error> {
+        ThreadStore::mail(&self.inner, worker).await
     }
 
     async fn release(&self, worker: &str) -> Result<(), store::Error> {
-        self.inner.release(worker).await
+        ThreadStore::release(&self.inner, worker).await
     }
 
-    async fn commit(&self, commit: RunCommit) -> Result<Committed, store::Error> {
-        self.inner.commit(commit).await
+    async fn commit(&self, commit: Commit) -> Result<Committed, store::Error> {
+        ThreadStore::commit(&self.inner, commit).await
     }
 
     async fn journal(
         &self,
-        run: RunId,
+        thread: ThreadId,
         fence: Fence,
         key: &str,
         effect: Effect,
     ) -> Result<Committed, store::Error> {
-        self.inner.journal(run, fence, key, effect).await
+        ThreadStore::journal(&self.inner, thread, fence, key, effect).await
     }
 
-    async fn signal(&self, run: RunId, signal: Signal) -> Result<Signalled, store::Error> {
-        self.inner.signal(run, signal).await
+    async fn signal(&self, thread: ThreadId, signal: Signal) -> Result<Signalled, store::Error> {
+        ThreadStore::signal(&self.inner, thread, signal).await
     }
 
-    async fn load(&self, run: RunId) -> Result<Option<Loaded>, store::Error> {
-        self.inner.load(run).await
-    }
-
-    async fn runs(&self, query: store::RunQuery) -> Result<Vec<RunRow>, store::Error> {
-        self.inner.runs(query).await
-    }
-
-    async fn questions(&self, max: usize) -> Result<Vec<Interrupt>, store::Error> {
-        self.inner.questions(max).await
-    }
-
-    async fn events(
-        &self,
-        run: RunId,
-        after: u64,
-        max: usize,
-    ) -> Result<Vec<Stored<Event>>, store::Error> {
-        self.inner.events(run, after, max).await
+    async fn load(&self, thread: ThreadId) -> Result<Option<Loaded>, store::Error> {
+        ThreadStore::load(&self.inner, thread).await
     }
 
     async fn next_wake(&self) -> Result<Option<Timestamp>, store::Error> {
-        self.inner.next_wake().await
+        ThreadStore::next_wake(&self.inner).await
     }
 }
 
@@ -180,8 +169,9 @@ async fn what_a_slow_disk_stores_late_is_known_before_anything_is_decided() {
     assert_eq!(services, ["cart", "pay", "front"]);
     let run = recorded[0].run.unwrap();
     assert!(recorded.iter().all(|it| it.run == Some(run)), "one incident has one run");
-    let loaded = store.load(run).await.unwrap().expect("the run exists");
-    let input = loaded.values[CHANNEL].as_array().map_or(0, Vec::len);
+    let loaded = store.load(run.own_thread()).await.unwrap().expect("the run exists");
+    let values = agentry_engine::durable::values(&loaded);
+    let input = values[CHANNEL].as_array().map_or(0, Vec::len);
     assert_eq!((input, loaded.inbox.len()), (1, 2), "the run hears of every alert");
-    assert_eq!(loaded.values["incident"]["number"], Value::from(1));
+    assert_eq!(values["incident"]["number"], Value::from(1));
 }

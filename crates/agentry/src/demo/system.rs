@@ -7,6 +7,7 @@ use std::time::Duration;
 use agentry_backends::file_sink::{FileMessages, FileTickets};
 use agentry_gateway::Policies;
 use agentry_incident::handling;
+use agentry_graphs::Graphs;
 use agentry_server::Metrics;
 use agentry_shop::{Shop, ShopConfig};
 use anyhow::Context as _;
@@ -89,8 +90,14 @@ fn parts(plan: &Plan, config: &Config, deployer: Deployer) -> anyhow::Result<Par
         std::fs::create_dir_all(folder(kind))
             .with_context(|| format!("create {}", folder(kind).display()))?;
     }
-    let Stores { runs, log, requests, batches, instance, .. } =
+    let Stores { runs, archive, log, requests, batches, threads, instance, .. } =
         Stores::local(&Storage::Sqlite(folder("agentry.db")))?;
+    let threads = wiring::threads::Parts {
+        stores: threads,
+        graphs: Graphs::default(),
+        webhook_hosts: config.server.webhook_hosts.clone(),
+        instance: instance.clone(),
+    };
     let batches =
         wiring::batches::Parts { requests, batches, settings: config.batches.clone(), instance };
     let metrics = Arc::new(Metrics::new());
@@ -112,9 +119,11 @@ fn parts(plan: &Plan, config: &Config, deployer: Deployer) -> anyhow::Result<Par
         catalogue: config.catalogue.clone(),
         log,
         store: runs,
+        archive,
         identity: None,
         background,
         batches,
+        threads,
         watching: None,
         ports: handling::Ports {
             telemetry: Arc::new(incident::telemetry_of_folder(&plan.folder)?),

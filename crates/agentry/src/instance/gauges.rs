@@ -3,8 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use agentry_core::run::Status;
-use agentry_core::store::{self, RunQuery, RunStore};
+use agentry_core::store;
+use agentry_core::thread::RunStatus;
+use agentry_core::threads::{RunQuery, Threads};
 use agentry_incident::handling::GRAPH;
 use agentry_server::Metrics;
 use tokio_util::sync::CancellationToken;
@@ -15,7 +16,7 @@ const EVERY: Duration = Duration::from_secs(5);
 const COUNT_MAX: usize = 1_000;
 
 pub(super) struct Gauges {
-    pub(super) store: Arc<dyn RunStore>,
+    pub(super) archive: Arc<dyn Threads>,
     pub(super) metrics: Arc<Metrics>,
 }
 
@@ -37,11 +38,13 @@ impl Gauges {
         let of = |status| RunQuery {
             graph: Some(GRAPH.to_owned()),
             status: Some(status),
-            runs_max: COUNT_MAX,
+            max: COUNT_MAX,
             ..RunQuery::default()
         };
-        let ready = self.store.runs(of(Status::Ready)).await?.len();
-        let parked = self.store.runs(of(Status::Parked)).await?.len();
-        Ok((ready + parked, self.store.questions(COUNT_MAX).await?.len()))
+        let mut active = 0;
+        for status in [RunStatus::Pending, RunStatus::Running, RunStatus::Interrupted] {
+            active += self.archive.runs(of(status)).await?.len();
+        }
+        Ok((active, self.archive.questions(None, COUNT_MAX).await?.len()))
     }
 }

@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use agentry_core::store::{RunQuery, RunStore};
+use agentry_core::threads::{RunQuery, Threads};
 use agentry_server::Dependency;
 use async_trait::async_trait;
 
-pub(super) struct Storage(pub(super) Arc<dyn RunStore>);
+pub(super) struct Storage(pub(super) Arc<dyn Threads>);
 
 #[async_trait]
 impl Dependency for Storage {
@@ -15,7 +15,7 @@ impl Dependency for Storage {
     }
 
     async fn check(&self) -> Result<String, String> {
-        let newest = RunQuery { runs_max: 1, ..RunQuery::default() };
+        let newest = RunQuery { max: 1, ..RunQuery::default() };
         match self.0.runs(newest).await {
             Ok(_) => Ok("answers".into()),
             Err(error) => Err(error.to_string()),

@@ -7,7 +7,8 @@ use std::time::Duration;
 use agentry_core::keys::{KeyStore, UserData};
 use agentry_core::ledger::Ledger;
 use agentry_core::shared::Shared;
-use agentry_core::store::{Error, RunStore};
+use agentry_core::store::Error;
+use agentry_core::threads::ThreadStore;
 use agentry_http::{Client, Deadlines};
 use agentry_identity::token::{Issuer, KeySource};
 use agentry_identity::{Authenticator, KeyRing, Pseudonyms, Settings};
@@ -87,7 +88,7 @@ impl Access {
     }
 
     /// For the server; `store` takes the audit log.
-    pub(crate) fn face(&self, store: Arc<dyn RunStore>) -> Identity {
+    pub(crate) fn face(&self, store: Arc<dyn ThreadStore>) -> Identity {
         let (authenticator, keys) = (Arc::clone(&self.authenticator), Arc::clone(&self.keys));
         Identity::new(authenticator, keys, store)
             .user_data(Arc::new(Usage(Arc::clone(&self.ledger))))

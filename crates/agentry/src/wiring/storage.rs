@@ -8,25 +8,32 @@ use std::sync::Arc;
 use agentry_backends::memory::MemoryStore;
 use agentry_backends::postgres::{OpenError, PostgresStore};
 use agentry_backends::sqlite::SqliteStore;
+use agentry_core::assistants::Assistants;
 use agentry_core::batches::Batches;
+use agentry_core::crons::Crons;
 use agentry_core::idempotency::Idempotency;
+use agentry_core::items::Items;
 use agentry_core::keys::KeyStore;
 use agentry_core::ledger::Ledger;
-use agentry_core::store::{Log, RunStore};
+use agentry_core::store::Log;
+use agentry_core::threads::{ThreadStore, Threads};
 use anyhow::Context as _;
 use secrecy::{ExposeSecret as _, SecretString};
 
 use crate::cli::{Ended, Exit};
 use crate::config::{self, Config, Storage};
+use crate::wiring::threads;
 
 /// One product behind all ports, or two.
 pub(crate) struct Stores {
-    pub(crate) runs: Arc<dyn RunStore>,
+    pub(crate) runs: Arc<dyn ThreadStore>,
+    pub(crate) archive: Arc<dyn Threads>,
     pub(crate) log: Arc<dyn Log>,
     pub(crate) keys: Arc<dyn KeyStore>,
     pub(crate) ledger: Arc<dyn Ledger>,
     pub(crate) requests: Arc<dyn Idempotency>,
     pub(crate) batches: Arc<dyn Batches>,
+    pub(crate) threads: threads::Stores,
     /// What this instance is called by the ledger; the same after a restart, where it keeps anything at all.
     pub(crate) instance: String,
 }
@@ -69,15 +76,18 @@ impl Stores {
 
     fn in_one<S>(store: S) -> Self
     where
-        S: RunStore + Log + KeyStore + Ledger + Idempotency + Batches + 'static,
+        S: ThreadStore + Threads + Log + KeyStore + Ledger + Idempotency + Batches,
+        S: Assistants + Items + Crons + 'static,
     {
         let store = Arc::new(store);
         Self {
             runs: Arc::clone(&store) as Arc<_>,
+            archive: Arc::clone(&store) as Arc<_>,
             log: Arc::clone(&store) as Arc<_>,
             keys: Arc::clone(&store) as Arc<_>,
             requests: Arc::clone(&store) as Arc<_>,
             batches: Arc::clone(&store) as Arc<_>,
+            threads: threads::Stores::of(&store),
             ledger: store,
             instance: ALONE.to_owned(),
         }

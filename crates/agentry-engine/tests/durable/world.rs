@@ -7,12 +7,16 @@ use std::time::Duration;
 
 use agentry_backends::memory::MemoryStore;
 use agentry_backends::sqlite::SqliteStore;
-use agentry_core::run::{Loaded, Message, Status, Values};
-use agentry_core::store::{RunStore, Submitted};
-use agentry_core::{Clock as _, RunId};
-use agentry_engine::{Handle, Program, Registry, Settings, Worker};
+use agentry_core::run::{Answer, Message, Seq, Values};
+use agentry_core::thread::{
+    Cancel, EventId, Interrupt, Loaded as Stored, Run, RunStatus, Status as ThreadStatus,
+};
+use agentry_core::threads::{At, From, Signalled, Submitted, ThreadStore, Threads};
+use agentry_core::{Clock as _, RunId, Timestamp};
+use agentry_engine::durable::{Handle, Settings, Worker};
+use agentry_engine::{Program, Registry};
 use agentry_testkit::{Crash, CrashStore, FakeClock};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -29,18 +33,26 @@ pub(crate) enum Backend {
 #[derive(Clone)]
 pub(crate) struct World {
     pub(crate) clock: Arc<FakeClock>,
-    pub(crate) disk: Arc<dyn RunStore>,
+    pub(crate) disk: Arc<dyn ThreadStore>,
+    pub(crate) archive: Arc<dyn Threads>,
     _folder: Arc<tempfile::TempDir>,
 }
 
 impl World {
     pub(crate) fn new(backend: Backend) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let disk: Arc<dyn RunStore> = match backend {
-            Backend::Memory => Arc::new(MemoryStore::new()),
-            Backend::Sqlite => Arc::new(SqliteStore::open(folder.path().join("a.db")).unwrap()),
+        let (disk, archive): (Arc<dyn ThreadStore>, Arc<dyn Threads>) = match backend {
+            Backend::Memory => {
+                let store = Arc::new(MemoryStore::new());
+                (Arc::clone(&store) as _, store)
+            }
+            Backend::Sqlite => {
+                let store = SqliteStore::open(folder.path().join("a.db")).unwrap();
+                let store = Arc::new(store);
+                (Arc::clone(&store) as _, store)
+            }
         };
-        Self { clock: Arc::default(), disk, _folder: Arc::new(folder) }
+        Self { clock: Arc::default(), disk, archive, _folder: Arc::new(folder) }
     }
 
     pub(crate) fn start(&self, program: &Program) -> Process {
@@ -53,23 +65,77 @@ impl World {
         crash: Crash,
         settings: Settings,
     ) -> Process {
-        let store = Arc::new(CrashStore::new(Arc::clone(&self.disk), crash));
+        let store = Arc::new(CrashStore::<dyn ThreadStore>::new(Arc::clone(&self.disk), crash));
         let registry = Registry::new().with(program.clone());
         let clock = Arc::clone(&self.clock);
-        let worker = Worker::new(Arc::clone(&store) as _, registry, clock, settings);
+        let ports = (Arc::clone(&store) as _, Arc::clone(&self.archive));
+        let worker = Worker::with(ports, registry, clock, settings);
         let (handle, shutdown) = (worker.handle(), CancellationToken::new());
         #[expect(clippy::disallowed_methods, reason = "the test owns the process's handle")]
         let worker = tokio::spawn(worker.run(shutdown.clone()));
         let (world, graph) = (self.clone(), program.graph().name.clone());
         Process { world, graph, store, handle, shutdown, worker }
     }
+
+    pub(crate) async fn load(&self, run: RunId) -> Loaded {
+        let run = self.archive.run(run).await.unwrap().unwrap();
+        let Stored { thread, interrupts, .. } = self.disk.load(run.thread).await.unwrap().unwrap();
+        let line = self.archive.line(run.thread, At::Head, From::Root).await.unwrap().unwrap();
+        let mut values = Values::new();
+        for write in line.entries.into_iter().flat_map(|entry| entry.writes) {
+            if write.ns.is_empty() {
+                write.delta.apply(&mut values, write.channel);
+            }
+        }
+        let status = match (run.status, thread.status) {
+            (RunStatus::Success, _) => Status::Succeeded,
+            (RunStatus::Error, _) => Status::Failed,
+            (RunStatus::Cancelled | RunStatus::Timeout | RunStatus::RolledBack, _) => {
+                Status::Cancelled
+            }
+            (_, ThreadStatus::Ready) => Status::Ready,
+            (..) => Status::Parked,
+        };
+        let (wake_at, seq, reason) = (thread.wake_at, thread.seq, run.reason.clone());
+        Loaded { row: Row { status, reason, wake_at, seq }, run, values, interrupts }
+    }
+
+    pub(crate) async fn questions(&self) -> Vec<Interrupt> {
+        self.archive.questions(None, 99).await.unwrap()
+    }
+}
+
+/// Where a run stands, on a thread of its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Status {
+    Ready,
+    Parked,
+    Succeeded,
+    Failed,
+    Cancelled,
+}
+
+#[derive(Debug, Clone)]
+pub(crate) struct Row {
+    pub(crate) status: Status,
+    pub(crate) reason: Option<String>,
+    pub(crate) wake_at: Option<Timestamp>,
+    pub(crate) seq: Seq,
+}
+
+#[derive(Debug, Clone)]
+pub(crate) struct Loaded {
+    pub(crate) row: Row,
+    pub(crate) run: Run,
+    pub(crate) values: Values,
+    pub(crate) interrupts: Vec<Interrupt>,
 }
 
 /// One life of a worker.
 pub(crate) struct Process {
     pub(crate) world: World,
     pub(crate) graph: String,
-    pub(crate) store: Arc<CrashStore>,
+    pub(crate) store: Arc<CrashStore<dyn ThreadStore>>,
     pub(crate) handle: Handle,
     pub(crate) shutdown: CancellationToken,
     pub(crate) worker: JoinHandle<Result<(), agentry_core::store::Error>>,
@@ -77,10 +143,11 @@ pub(crate) struct Process {
 
 impl Process {
     pub(crate) async fn submit(&self, key: &str) -> RunId {
-        let new = self.handle.new_run(&self.graph, key, Values::new()).unwrap();
-        let (Submitted::Created(run) | Submitted::Existing(run)) =
-            self.handle.submit(new).await.unwrap();
-        run
+        let new = self.handle.new_run(&self.graph, key, Map::new()).unwrap();
+        match self.handle.submit_run(new).await.unwrap() {
+            Submitted::Created(run) | Submitted::Existing(run) => run,
+            other => panic!("{other:?}"),
+        }
     }
 
     pub(crate) fn advance(&self, span: Duration) {
@@ -98,7 +165,20 @@ impl Process {
         let at = self.world.clock.now();
         let (id, channel) = (id.to_owned(), channel.to_owned());
         let message = Message { id, channel, payload: payload.into(), at };
-        self.handle.send(run, message).await.unwrap();
+        self.handle.send(run.own_thread(), message).await.unwrap();
+    }
+
+    pub(crate) async fn answer(&self, run: RunId, interrupt: &str, value: Value) -> Signalled {
+        let at = self.world.clock.now();
+        let answer = Answer { value, actor: "person:ada".to_owned(), at };
+        self.handle.answer(run.own_thread(), interrupt, answer, Vec::new()).await.unwrap()
+    }
+
+    pub(crate) async fn cancel(&self, run: RunId, rollback: bool) -> Signalled {
+        let at = self.world.clock.now();
+        let cancel = Cancel { reason: "enough".to_owned(), at, rollback };
+        let run = self.world.archive.run(run).await.unwrap().unwrap();
+        self.handle.cancel((run.thread, run.id), cancel, Vec::new()).await.unwrap()
     }
 
     /// Waits until the stored run is as it should be.
@@ -107,7 +187,7 @@ impl Process {
         let waiting = async {
             loop {
                 changes.mark_unchanged();
-                let loaded = self.world.disk.load(run).await.unwrap().unwrap();
+                let loaded = self.world.load(run).await;
                 if ready(&loaded) {
                     return loaded;
                 }
@@ -124,7 +204,11 @@ impl Process {
     }
 
     pub(crate) async fn finished(&self, run: RunId) -> Loaded {
-        self.until(run, |loaded| loaded.row.status.is_final()).await
+        let over = |loaded: &Loaded| match loaded.row.status {
+            Status::Ready | Status::Parked => false,
+            Status::Succeeded | Status::Failed | Status::Cancelled => true,
+        };
+        self.until(run, over).await
     }
 
     /// Waits for the end of a run that must succeed; answers its state.
@@ -142,8 +226,10 @@ impl Process {
 
     pub(crate) async fn event_kinds(&self, run: RunId) -> BTreeMap<String, usize> {
         let mut kinds = BTreeMap::new();
-        for stored in self.world.disk.events(run, 0, 1_000).await.unwrap() {
-            *kinds.entry(stored.item.kind).or_default() += 1;
+        let run = self.world.archive.run(run).await.unwrap().unwrap();
+        let events = self.world.archive.events(run.thread, None, EventId::default(), 1_000).await;
+        for told in events.unwrap() {
+            *kinds.entry(told.event.kind).or_default() += 1;
         }
         kinds
     }

@@ -2,14 +2,14 @@
 
 use std::time::Duration;
 
-use agentry_core::run::{Answer, Loaded, Status};
-use agentry_core::store::{Signal, Signalled};
+use agentry_core::run::Answer;
+use agentry_core::threads::{Signal, Signalled};
 use agentry_core::{Clock as _, RunId};
 use agentry_engine::node::from_fn;
 use agentry_engine::{Ask, END, Graph, GraphBuilder, Node, NodeOutput, Reducer, START};
 use serde_json::{Value, json};
 
-use crate::world::{Backend, Process, World, over_both_stores};
+use crate::world::{Backend, Loaded, Process, Status, World, over_both_stores};
 
 over_both_stores! {
     an_answer_goes_to_the_node_that_asked
@@ -51,9 +51,7 @@ fn approve() -> impl Node + 'static {
 }
 
 async fn answer(process: &Process, run: RunId, interrupt: &str, value: Value) -> Signalled {
-    let at = process.world.clock.now();
-    let answer = Answer { value, actor: "person:ada".to_owned(), at };
-    process.handle.answer(run, interrupt, answer, Vec::new()).await.unwrap()
+    process.answer(run, interrupt, value).await
 }
 
 fn open(loaded: &Loaded) -> Vec<&str> {
@@ -64,7 +62,7 @@ async fn an_answer_goes_to_the_node_that_asked(backend: Backend) {
     let process = World::new(backend).start(&single(approve()).build().unwrap());
     let run = process.submit("k").await;
     let parked = process.until_parked(run).await;
-    let question = &process.world.disk.questions(9).await.unwrap()[0];
+    let question = &process.world.questions().await[0];
     assert_eq!((question.run, &question.question), (run, &Some(json!({ "restart": "cart" }))));
     assert_eq!(parked.row.wake_at, Some(process.world.clock.now().plus(HOUR)));
     let accepted = answer(&process, run, &question.id, json!("approve")).await;
@@ -100,15 +98,14 @@ async fn an_answer_beats_an_expiry_that_is_not_stored_yet(backend: Backend) {
     let world = World::new(backend);
     let process = world.start(&single(node).build().unwrap());
     let run = process.submit("k").await;
-    let loaded = process.until(run, |it| !it.interrupts.is_empty()).await;
-    assert_eq!(loaded.row.status, Status::Ready, "it stays in memory for so short a time");
+    let loaded = process.until_parked(run).await;
     let (value, actor) = (json!("in time"), "person:ada".to_owned());
     let answer = Answer { value, actor, at: world.clock.now() };
     let interrupt = loaded.interrupts[0].id.clone();
     // Behind the worker's back, so that its own clock is the first thing to tell it anything.
     world.clock.advance(SOON);
     let signal = Signal::Answer { interrupt, answer, audit: Vec::new() };
-    assert_eq!(world.disk.signal(run, signal).await, Ok(Signalled::Accepted));
+    assert_eq!(world.disk.signal(run.own_thread(), signal).await, Ok(Signalled::Accepted));
     process.handle.nudge();
     assert_eq!(process.values(run).await, json!({ "result": "in time" }));
     process.stop().await;
@@ -126,7 +123,7 @@ async fn a_plain_wait_ends_with_its_moment(backend: Backend) {
     let process = World::new(backend).start(&single(node).build().unwrap());
     let run = process.submit("k").await;
     let interrupt = process.until_parked(run).await.interrupts[0].id.clone();
-    assert_eq!(process.world.disk.questions(9).await, Ok(vec![]));
+    assert_eq!(process.world.questions().await, vec![]);
     assert_eq!(answer(&process, run, &interrupt, json!(1)).await, Signalled::NotFound);
     process.advance(HOUR);
     assert_eq!(process.values(run).await, json!({ "result": true }));
@@ -175,7 +172,7 @@ async fn a_message_does_not_wake_who_waits_for_a_person(backend: Backend) {
     let parked = |it: &Loaded| count(&it.values) == 1 && it.row.status == Status::Parked;
     let loaded = process.until(run, parked).await;
     assert_eq!(open(&loaded), [interrupt.as_str()]);
-    assert_eq!(process.event_kinds(run).await["node.started"], 1);
+    assert_eq!(process.event_kinds(run).await["task.started"], 1);
     answer(&process, run, &interrupt, json!("approve")).await;
     process.values(run).await;
     process.stop().await;
@@ -230,8 +227,12 @@ async fn questions_of_siblings_are_answered_one_by_one(backend: Backend) {
     for interrupt in open(&parked) {
         answer(&process, run, interrupt, json!(interrupt)).await;
     }
-    let values = process.values(run).await;
-    assert_eq!(values, json!({ "result": ["a-1-0", "person:ada", false], "other": "b-1-0" }));
+    let id = |node: &str| {
+        let asked = parked.interrupts.iter().find(|interrupt| interrupt.node == node);
+        asked.unwrap().id.clone()
+    };
+    let expected = json!({ "result": [id("a"), "person:ada", false], "other": id("b") });
+    assert_eq!(process.values(run).await, expected);
     process.stop().await;
 }
 
@@ -288,7 +289,7 @@ async fn an_answer_beats_a_question_that_was_to_replace_it(backend: Backend) {
     let (value, actor) = (json!("yes"), "person:ada".to_owned());
     let answer = Answer { value, actor, at: world.clock.now() };
     let signal = Signal::Answer { interrupt, answer, audit: Vec::new() };
-    assert_eq!(world.disk.signal(run, signal).await, Ok(Signalled::Accepted));
+    assert_eq!(world.disk.signal(run.own_thread(), signal).await, Ok(Signalled::Accepted));
     release.send_replace(true);
     assert_eq!(process.values(run).await["result"], "yes");
     process.stop().await;

@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use agentry_core::run::Status;
 use agentry_engine::graph::Problem;
 use agentry_engine::node::from_fn;
 use agentry_engine::{
@@ -10,7 +9,7 @@ use agentry_engine::{
 };
 use serde_json::json;
 
-use crate::world::{Backend, World, over_both_stores};
+use crate::world::{Backend, Status, World, over_both_stores};
 
 over_both_stores! {
     branches_run_in_parallel_and_join
@@ -26,6 +25,14 @@ fn mark() -> impl Node + 'static {
         Box::pin(
             async move { Ok(NodeOutput::done().append("seen", name.clone()).set("last", name)) },
         )
+    })
+}
+
+/// Appends its own name to `seen`.
+fn pass() -> impl Node + 'static {
+    from_fn(|cx, _| {
+        let name = cx.node().to_owned();
+        Box::pin(async move { Ok(NodeOutput::done().append("seen", name)) })
     })
 }
 
@@ -49,10 +56,7 @@ async fn branches_run_in_parallel_and_join(backend: Backend) {
                 assert_eq!(state["seen"], json!(["first"]));
                 barrier.wait().await;
                 let number: i32 = number;
-                Ok(NodeOutput::done()
-                    .append("seen", name.clone())
-                    .set("last", name)
-                    .set("sum", number))
+                Ok(NodeOutput::done().append("seen", name).set("sum", number))
             })
         });
         builder = builder.node(name, node);
@@ -93,7 +97,7 @@ async fn conditions_choose_the_way(backend: Backend) {
 async fn joins_wait_across_supersteps(backend: Backend) {
     let program = ["short", "long1", "long2", "end"]
         .into_iter()
-        .fold(graph(), |builder, name| builder.node(name, mark()))
+        .fold(graph(), |builder, name| builder.node(name, pass()))
         .fan_out(START, ["short", "long1"])
         .edge("long1", "long2")
         .join(["short", "long2"], "end")
@@ -117,7 +121,8 @@ async fn a_circle_ends_at_the_step_limit(backend: Backend) {
         .build();
     let process = World::new(backend).start(&program.unwrap());
     let run = process.submit("k").await;
-    let reason = "not done after 7 supersteps".to_owned();
+    let reason =
+        "not done after 7 supersteps; let an edge lead to END, or raise the limit".to_owned();
     assert_eq!(process.reason(run).await, (Status::Failed, reason));
     process.stop().await;
 }

@@ -4,17 +4,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use agentry_core::Clock as _;
-use agentry_core::run::{Answer, Status};
+use agentry_core::run::Answer;
+use agentry_core::thread::RunStatus;
+use agentry_engine::durable::Settings;
 use agentry_engine::effect::{self, Undone};
 use agentry_engine::node::from_fn;
 use agentry_engine::{
     Ask, Class, END, Graph, Node, NodeError, NodeOutput, NodeSettings, Program, Reducer, START,
-    Settings,
 };
 use agentry_testkit::{Crash, Effects};
 use serde_json::{Value, json};
 
-use crate::world::{Backend, Process, World, over_both_stores, patiently};
+use crate::world::{Backend, Process, Status, World, over_both_stores, patiently};
 
 over_both_stores! {
     a_store_that_does_not_confirm_is_asked_again
@@ -86,8 +87,8 @@ async fn live(process: &Process, run: agentry_core::RunId) -> bool {
         if process.store.is_dead() {
             return false;
         }
-        let loaded = process.world.disk.load(run).await.unwrap().unwrap();
-        if loaded.row.status.is_final() {
+        let loaded = process.world.load(run).await;
+        if loaded.run.status.is_over() && loaded.run.status != RunStatus::Interrupted {
             assert_eq!(loaded.row.status, Status::Succeeded, "{:?}", loaded.row.reason);
             return true;
         }
@@ -95,7 +96,8 @@ async fn live(process: &Process, run: agentry_core::RunId) -> bool {
         if let Some(asked) = asked.filter(|_| loaded.row.status == Status::Parked) {
             let at = process.world.clock.now();
             let answer = Answer { value: json!("yes"), actor: "person:ada".to_owned(), at };
-            let _ = process.handle.answer(run, &asked.id, answer, Vec::new()).await;
+            let thread = run.own_thread();
+            let _ = process.handle.answer(thread, &asked.id, answer, Vec::new()).await;
         }
         // A death before a write changes nothing that would be told, so look again from time to time.
         let _ = tokio::time::timeout(Duration::from_millis(5), changes.changed()).await;
@@ -115,7 +117,7 @@ async fn survive(backend: Backend, crash: Crash) -> (Value, Arc<Effects>, bool) 
         assert!(patiently(live(&process, run)).await);
         process.stop().await;
     }
-    let loaded = world.disk.load(run).await.unwrap().unwrap();
+    let loaded = world.load(run).await;
     (json!(loaded.values), effects, lived)
 }
 

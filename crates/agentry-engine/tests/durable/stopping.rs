@@ -3,15 +3,15 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use agentry_core::run::Status;
-use agentry_core::store::Signalled;
+use agentry_core::threads::Signalled;
+use agentry_engine::durable::Settings;
 use agentry_engine::node::from_fn;
-use agentry_engine::{Ask, END, Graph, NodeOutput, Program, Reducer, START, Settings};
+use agentry_engine::{Ask, END, Graph, NodeOutput, Program, Reducer, START};
 use agentry_testkit::Crash;
 use serde_json::json;
 use tokio::sync::mpsc;
 
-use crate::world::{Backend, World, over_both_stores, patiently};
+use crate::world::{Backend, Status, World, over_both_stores, patiently};
 
 over_both_stores! {
     a_running_task_is_told_of_the_cancellation
@@ -54,8 +54,8 @@ trait AsyncBody: Send + Sync + 'static {
 
 /// Waits for the cancellation and says so.
 struct Polite;
-/// Never ends.
-struct Deaf;
+/// Says that it has heard of the cancellation, and never ends.
+struct Deaf(mpsc::Sender<()>);
 /// Ends when the gate is opened.
 struct Gated(tokio::sync::watch::Receiver<bool>);
 
@@ -74,9 +74,13 @@ impl AsyncBody for Polite {
 impl AsyncBody for Deaf {
     fn run<'a>(
         &'a self,
-        _: &'a agentry_engine::NodeContext,
+        cx: &'a agentry_engine::NodeContext,
     ) -> futures_util::future::BoxFuture<'a, Result<NodeOutput, agentry_engine::NodeError>> {
-        Box::pin(std::future::pending())
+        Box::pin(async move {
+            cx.cancelled().cancelled().await;
+            self.0.send(()).await.unwrap();
+            std::future::pending().await
+        })
     }
 }
 
@@ -98,21 +102,20 @@ async fn a_running_task_is_told_of_the_cancellation(backend: Backend) {
     let process = World::new(backend).start(&program);
     let run = process.submit("k").await;
     patiently(starts.recv()).await.unwrap();
-    let cancelled = process.handle.cancel(run, "enough", Vec::new()).await;
-    assert_eq!(cancelled.unwrap(), Signalled::Accepted);
+    assert_eq!(process.cancel(run, false).await, Signalled::Accepted);
     assert_eq!(process.reason(run).await, (Status::Cancelled, "enough".to_owned()));
     assert_eq!(process.event_kinds(run).await["cleaned.up"], 1);
     process.stop().await;
 }
 
 async fn a_task_that_ignores_the_cancellation_is_dropped(backend: Backend) {
-    let (program, mut starts) = program(Deaf);
+    let (heard, mut hears) = mpsc::channel(1);
+    let (program, mut starts) = program(Deaf(heard));
     let process = World::new(backend).start(&program);
     let run = process.submit("k").await;
     patiently(starts.recv()).await.unwrap();
-    process.handle.cancel(run, "enough", Vec::new()).await.unwrap();
-    // The intention to end is stored before the grace begins.
-    process.until(run, |it| it.row.seq.0 == 1).await;
+    process.cancel(run, false).await;
+    patiently(hears.recv()).await.unwrap();
     process.advance(Duration::from_secs(5));
     assert_eq!(process.reason(run).await, (Status::Cancelled, "enough".to_owned()));
     process.stop().await;
@@ -124,9 +127,9 @@ async fn a_parked_run_is_cancelled(backend: Backend) {
     let process = World::new(backend).start(&program.unwrap());
     let run = process.submit("k").await;
     process.until_parked(run).await;
-    process.handle.cancel(run, "enough", Vec::new()).await.unwrap();
+    process.cancel(run, false).await;
     assert_eq!(process.reason(run).await, (Status::Cancelled, "enough".to_owned()));
-    assert_eq!(process.world.disk.questions(9).await, Ok(vec![]));
+    assert_eq!(process.world.questions().await, vec![]);
     process.stop().await;
 }
 
@@ -172,8 +175,8 @@ async fn another_worker_takes_them_when_the_lease_is_over(backend: Backend) {
     let process = world.start_with(&program, Crash::Never, settings);
     let waiting = process.submit("second").await;
     patiently(starts.recv()).await.unwrap();
-    let first = world.disk.load(run).await.unwrap().unwrap();
-    assert_eq!((first.row.seq.0, first.row.status), (0, Status::Ready), "it is not free yet");
+    let first = world.load(run).await;
+    assert_eq!((first.row.seq.0, first.row.status), (1, Status::Ready), "it is not free yet");
     process.advance(Duration::from_secs(10));
     patiently(starts.recv()).await.unwrap();
     open.send_replace(true);

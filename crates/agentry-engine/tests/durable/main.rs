@@ -1,4 +1,4 @@
-//! What a graph must do, over every store that runs in this process.
+//! What a thread must do, over every store that runs in this process.
 
 #![expect(
     clippy::unwrap_used,
@@ -11,5 +11,7 @@ mod asking;
 mod crashing;
 mod failing;
 mod flowing;
+mod inspecting;
+mod multitasking;
 mod stopping;
 mod world;
