@@ -1,7 +1,7 @@
 //! Runs a thread in this process, with or without a log in memory: nothing outlives it.
 
-use std::collections::HashMap;
 use std::collections::BTreeMap;
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -140,10 +140,7 @@ impl Local {
     }
 
     /// Changes the state from outside of any run.
-    pub fn update(
-        &mut self,
-        updates: Vec<crate::machine::Update>,
-    ) -> Result<(), Refused> {
+    pub fn update(&mut self, updates: Vec<crate::machine::Update>) -> Result<(), Refused> {
         let decision = self.machine.update(updates, self.around.clock.now())?;
         self.keep(decision.commit);
         Ok(())
@@ -179,7 +176,9 @@ impl Local {
                 break;
             }
             let happened = match self.perform(decision.actions) {
-                Some((start, token)) => Happened::Ended(vec![start.run(self.around.clone(), token).await]),
+                Some((start, token)) => {
+                    Happened::Ended(vec![start.run(self.around.clone(), token).await])
+                }
                 None => self.wait().await,
             };
             decision = self.machine.step(happened, self.around.clock.now());

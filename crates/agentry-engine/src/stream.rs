@@ -54,8 +54,7 @@ impl Reader {
 
     /// All parts of one entry, whatever the mode.
     pub fn read(&mut self, entry: &Entry, events: &[Event]) -> Result<Vec<Part>, LoadError> {
-        let unreadable =
-            |problem: String| LoadError::Unreadable { seq: entry.seq.0, problem };
+        let unreadable = |problem: String| LoadError::Unreadable { seq: entry.seq.0, problem };
         let Body::V1 { ops, .. } = Deserialize::deserialize(&entry.body)
             .map_err(|error: serde_json::Error| unreadable(error.to_string()))?;
         let mut telling = Telling { entry, ops, events, next: 0, parts: Vec::new() };
@@ -223,9 +222,9 @@ impl Telling<'_> {
             }
             _ => None,
         });
-        let question = found.map(|open| {
-            json!({ "value": open.ask.question.unwrap_or_default(), "id": open.interrupt })
-        });
+        let question = found.map(
+            |open| json!({ "value": open.ask.question.unwrap_or_default(), "id": open.interrupt }),
+        );
         question.into_iter().collect()
     }
 }

@@ -15,6 +15,7 @@ use super::scope::{Done, Halt, More, Phase};
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[expect(clippy::large_enum_variant, reason = "a decision has few, and they live for a moment")]
 pub(crate) enum Op {
     /// A run begins, or goes on from where the thread stood.
     Run(RunOp),

@@ -251,7 +251,7 @@ impl Scope {
     pub(crate) fn task_id(&self, slot: Slot) -> Option<TaskId> {
         let task = self.tasks.get(slot)?;
         Some(TaskId {
-            base: self.checkpoint.unwrap_or(CheckpointId::from_bytes([0; 16])),
+            base: self.checkpoint.unwrap_or_else(|| CheckpointId::from_bytes([0; 16])),
             ns: Arc::clone(&self.ns),
             step: self.step,
             node: self.plan.shared_name(task.node),
@@ -326,7 +326,9 @@ impl Inside {
             (Some(Reducer::Append | Reducer::Messages), Delta::Append(_)) => {
                 Given::Items(current.and_then(Value::as_array).map_or(0, Vec::len))
             }
-            (Some(Reducer::Sum), _) => Given::Number(current.cloned().unwrap_or(Value::from(0))),
+            (Some(Reducer::Sum), _) => {
+                Given::Number(current.cloned().unwrap_or_else(|| Value::from(0)))
+            }
             _ => {
                 self.written.insert(channel.to_owned(), Given::Replaced);
                 return;

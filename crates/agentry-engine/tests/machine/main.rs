@@ -4,6 +4,7 @@
 mod build;
 mod crash;
 mod graphs;
+mod ours;
 #[path = "../../examples/scenario/play.rs"]
 mod play;
 mod recorded;
