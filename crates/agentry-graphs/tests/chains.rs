@@ -1,7 +1,5 @@
 //! Every graph of the examples comes to what it should.
 
-#![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
-
 #[path = "../examples/chains/offline.rs"]
 mod offline;
 

@@ -46,12 +46,16 @@ async fn main() -> anyhow::Result<()> {
             continue;
         }
         let case = world.cases.get(&name).with_context(|| format!("no graph `{name}`"))?;
+        let is_usual = input.is_none();
         let input = input.clone().unwrap_or_else(|| case.input.clone());
         let ended = world.run(&name, input, &case.answers).await?;
         for question in &ended.questions {
             writeln!(out, "{name} asked: {question}")?;
         }
         writeln!(out, "{name}: {}", serde_json::to_string_pretty(&ended.output)?)?;
+        if is_usual && ended.output != case.output {
+            bail!("{name} should have come to {}", case.output);
+        }
     }
     Ok(())
 }

@@ -110,7 +110,7 @@ impl World {
                 Rests::Interrupted => {
                     let view = thread.machine().view("").context("the state is gone")?;
                     let open = view.interrupts();
-                    let asked = open.first().and_then(|open| open.value["question"].as_str());
+                    let asked = open.first().and_then(|open| open.value.get("question")?.as_str());
                     questions.push(asked.unwrap_or_default().to_owned());
                     let answer = answers.next().context("nobody answers")?.clone();
                     let resume = Some(Resume::One(answer));
