@@ -389,17 +389,19 @@ impl Drive {
             let pause = machine
                 .wake_at()
                 .map_or(WAIT_MAX, |moment| moment.since(self.around.clock.now()).min(WAIT_MAX));
+            // In this order, so that a simulation can be repeated; tasks without end keep nothing from being heard.
             tokio::select! {
+                biased;
+                () = self.around.mail.notified() => {
+                    let call = || self.around.store.load(self.thread);
+                    let (loaded, _) = self.around.lifeline.insist(call).await?;
+                    return Some(Seen::Mail(Box::new(loaded?)));
+                }
                 Some(ended) = self.tasks.join_next(), if !self.tasks.is_empty() => {
                     let ended = self.collect(ended);
                     if !ended.is_empty() {
                         return Some(Seen::Tasks(ended));
                     }
-                }
-                () = self.around.mail.notified() => {
-                    let call = || self.around.store.load(self.thread);
-                    let (loaded, _) = self.around.lifeline.insist(call).await?;
-                    return Some(Seen::Mail(Box::new(loaded?)));
                 }
                 changed = self.around.ticks.changed() => {
                     changed.ok()?;

@@ -168,7 +168,9 @@ impl Shift {
             if let Some(fatal) = self.lifeline.fatal() {
                 return Err(fatal);
             }
+            // In this order, so that a simulation can be repeated.
             tokio::select! {
+                biased;
                 () = shutdown.cancelled() => {}
                 () = self.abandon.cancelled() => {}
                 Some(joined) = self.drives.join_next_with_id(), if !self.drives.is_empty() => {
