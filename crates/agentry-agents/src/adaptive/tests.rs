@@ -82,7 +82,8 @@ fn a_little_better_is_no_reason_to_switch() {
 fn the_same_history_makes_the_same_choice_after_being_stored() {
     let settings = Settings::default();
     let mut history = History::new(["a", "b", "c"]).unwrap();
-    let world = |name: &str, round: usize| if name == "c" || round.is_multiple_of(3) { GOOD } else { BAD };
+    let world =
+        |name: &str, round: usize| if name == "c" || round.is_multiple_of(3) { GOOD } else { BAD };
     play(&mut history, &settings, 40, world);
     let stored = serde_json::to_string(&history).unwrap();
     let mut again: History = serde_json::from_str(&stored).unwrap();
