@@ -79,7 +79,15 @@ impl Connection {
         let Exchange { io, unsent, failed, whole: _, got: _ } = exchange;
         let is_kept = is_kept && failed.is_none();
         let unsent = (!unsent.is_empty() && failed.is_none()).then(|| Box::new(unsent));
-        Ok(response.map(|()| Transfer { io, framing, is_kept, first, is_large: false, unsent }))
+        Ok(response.map(|()| Transfer {
+            io,
+            framing,
+            is_kept,
+            first,
+            is_large: false,
+            unsent,
+            flaw: None,
+        }))
     }
 }
 
@@ -194,6 +202,8 @@ pub(crate) struct Transfer {
     is_large: bool,
     /// Of the request.
     unsent: Option<Box<Unsent>>,
+    /// Comes next.
+    flaw: Option<Flaw>,
 }
 
 impl Transfer {
@@ -218,6 +228,9 @@ impl Transfer {
         &mut self,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Bytes, Broken>>> {
+        if let Some(flaw) = self.flaw.take() {
+            return Poll::Ready(Some(Err(flaw.into())));
+        }
         if self.is_over() {
             return Poll::Ready(None);
         }
@@ -243,9 +256,10 @@ impl Transfer {
     }
 
     fn settle(&mut self, decoded: Result<Decoded, Flaw>) -> Result<Bytes, Broken> {
-        let Decoded { piece, rest } = decoded?;
+        let Decoded { piece, rest, flaw } = decoded?;
         // More than was announced belongs to nobody.
         self.is_kept &= !rest;
+        self.flaw = flaw;
         Ok(piece)
     }
 

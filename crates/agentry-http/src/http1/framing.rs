@@ -21,6 +21,8 @@ pub(crate) struct Decoded {
     pub(crate) piece: Bytes,
     /// Whether there was more than the body.
     pub(crate) rest: bool,
+    /// What is wrong behind the piece.
+    pub(crate) flaw: Option<Flaw>,
 }
 
 /// In which part of a chunk the next byte is.
@@ -88,7 +90,7 @@ impl Framing {
 
     /// What of `bytes` belongs to the body, in memory of its own size.
     pub(crate) fn decode_copied(&mut self, bytes: &[u8]) -> Result<Decoded, Flaw> {
-        let (parts, rest) = self.parts(bytes)?;
+        let (parts, rest, flaw) = self.parts(bytes)?;
         let piece = match parts {
             Parts::None => Bytes::new(),
             Parts::One(start, end) => {
@@ -96,12 +98,12 @@ impl Framing {
             }
             Parts::Many(parts) => gathered(bytes, &parts),
         };
-        Ok(Decoded { piece, rest })
+        Ok(Decoded { piece, rest, flaw })
     }
 
     /// The same without a copy, if it can be.
     pub(crate) fn decode(&mut self, mut bytes: Bytes) -> Result<Decoded, Flaw> {
-        let (parts, rest) = self.parts(&bytes)?;
+        let (parts, rest, flaw) = self.parts(&bytes)?;
         let piece = match parts {
             Parts::None => Bytes::new(),
             Parts::One(start, end) => {
@@ -111,11 +113,12 @@ impl Framing {
             }
             Parts::Many(parts) => gathered(&bytes, &parts),
         };
-        Ok(Decoded { piece, rest })
+        Ok(Decoded { piece, rest, flaw })
     }
 
-    /// Where the body is in `bytes`, and whether anything follows it.
-    fn parts(&mut self, bytes: &[u8]) -> Result<(Parts, bool), Flaw> {
+    /// Where the body is in `bytes`, whether anything follows it, and what is wrong behind that. It is an error if nothing
+    /// is right.
+    fn parts(&mut self, bytes: &[u8]) -> Result<(Parts, bool, Option<Flaw>), Flaw> {
         let length = bytes.len();
         let mut parts = Parts::default();
         let rest = match self {
@@ -131,14 +134,18 @@ impl Framing {
                 taken < length
             }
             Self::Chunked(chunked) => {
-                let rest = chunked.walk(bytes, |start, end| parts.add(start, end))?;
+                let walked = chunked.walk(bytes, |start, end| parts.add(start, end));
                 if *chunked == Chunked::Over {
                     *self = Self::Over;
                 }
-                rest
+                match walked {
+                    Ok(rest) => rest,
+                    Err(flaw) if matches!(parts, Parts::None) => return Err(flaw),
+                    Err(flaw) => return Ok((parts, false, Some(flaw))),
+                }
             }
         };
-        Ok((parts, rest))
+        Ok((parts, rest, None))
     }
 }
 

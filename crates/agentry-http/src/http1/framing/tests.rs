@@ -13,6 +13,7 @@ fn read(framing: &Framing, bytes: &[u8], cut: usize) -> Result<(Vec<u8>, Framing
         assert_eq!(shared, copied);
         whole.extend_from_slice(&decoded.piece);
         more |= decoded.rest;
+        decoded.flaw.map_or(Ok(()), Err)?;
     }
     Ok((whole, copied, more))
 }
@@ -70,6 +71,13 @@ fn what_is_no_chunk_is_refused() {
     assert_eq!({ Framing::CHUNKED }.decode_copied(&long), Err(Flaw::ChunkAside));
     let trailers = [b"0\r\n".as_slice(), &b"a: b\r\n".repeat(5_000)].concat();
     assert_eq!({ Framing::CHUNKED }.decode_copied(&trailers), Err(Flaw::ChunkAside));
+}
+
+#[test]
+fn what_came_before_a_flaw_is_handed_out() {
+    let decoded = { Framing::CHUNKED }.decode_copied(b"2\r\nhi\r\nzz").unwrap();
+    let piece = Bytes::from_static(b"hi");
+    assert_eq!(decoded, Decoded { piece, rest: false, flaw: Some(Flaw::ChunkSize) });
 }
 
 #[test]
