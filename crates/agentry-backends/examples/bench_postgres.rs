@@ -155,7 +155,8 @@ fn change(run: RunId, status: RunStatus, base: Option<Seq>) -> RunChange {
 
 fn report(case: &str, mut took: Vec<Duration>, span: Duration) {
     took.sort_unstable();
-    let at = |share: f64| took.get((took.len() as f64 * share) as usize).copied().unwrap_or_default();
+    let at =
+        |share: f64| took.get((took.len() as f64 * share) as usize).copied().unwrap_or_default();
     say(case, "steps", took.len() as f64 / span.as_secs_f64(), "1/s");
     say(case, "p50", at(0.5).as_secs_f64() * 1e3, "ms");
     say(case, "p99", at(0.99).as_secs_f64() * 1e3, "ms");
@@ -305,7 +306,10 @@ async fn storage(store: &Arc<PostgresStore>, server: &Client) {
         let mut commit = step(thread, claimed.fence, seq, &text);
         if seq % 50 == 0 {
             let mut states = States::new();
-            states.entry(String::new()).or_default().insert("messages".to_owned(), all.clone().into());
+            states
+                .entry(String::new())
+                .or_default()
+                .insert("messages".to_owned(), all.clone().into());
             commit.snapshot = Some(Snapshot { seq: Seq(seq), states, body: json!({ "at": seq }) });
         }
         store.commit(commit).await.unwrap();

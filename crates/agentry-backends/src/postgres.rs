@@ -44,6 +44,7 @@ pub struct PostgresStore {
     pool: Arc<Pool>,
     writer: threads::Writer,
     bell: threads::Bell,
+    horizon: threads::Horizon,
 }
 
 impl PostgresStore {
@@ -56,7 +57,7 @@ impl PostgresStore {
         let pool = Arc::new(pool);
         let bell = threads::Bell::new(&pool);
         let writer = threads::Writer::start(&pool, &bell);
-        Ok(Self { pool, writer, bell })
+        Ok(Self { pool, writer, bell, horizon: threads::Horizon::default() })
     }
 }
 

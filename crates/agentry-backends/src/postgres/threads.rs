@@ -4,6 +4,9 @@
 //! between `now` and `lease_until` counts for it, and `now` for the moments that threads wait for. The URL's
 //! `clock=caller` changes that for simulations, whose time is their own.
 
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
 use agentry_core::run::{Committed, Effect, Fence};
 use agentry_core::thread::{Commit, Loaded, NewRun, RunStatus};
 use agentry_core::threads::{
@@ -13,12 +16,14 @@ use agentry_core::{RunId, ThreadId, Timestamp};
 use async_trait::async_trait;
 use serde_json::Value;
 use tokio::sync::watch;
+use tokio::time::Instant;
 
 use command::{Decision, Deed, Note, signed};
 use id::Id;
 use row::{micros, parse, unreadable, word};
 use writer::{Command, Control, Grip};
 
+use super::settings::Clock;
 use super::{PostgresStore, migrate};
 
 pub(super) use bell::Bell;
@@ -42,6 +47,26 @@ pub(super) const MIGRATIONS: migrate::List = migrate::List {
     steps: &[concat!(include_str!("threads/1.sql"), include_str!("threads/functions.sql"))],
 };
 
+/// How far behind the clock of an instance may be without its work being found late.
+const SKEW: Duration = Duration::from_secs(10);
+/// How old a [`Horizon`] may be: so late is found what lies behind it.
+const HORIZON: Duration = Duration::from_secs(1);
+
+/// Where the line of ready threads begins, when somebody has last looked.
+#[derive(Clone, Default)]
+pub(super) struct Horizon(Arc<Mutex<Option<(Instant, i64)>>>);
+
+impl Horizon {
+    fn fresh(&self) -> Option<i64> {
+        let known = *self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        known.filter(|(looked, _)| looked.elapsed() < HORIZON).map(|(_, since)| since)
+    }
+
+    fn set(&self, since: i64) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some((Instant::now(), since));
+    }
+}
+
 impl PostgresStore {
     /// Changes soon after another instance has made something ready, as long as hints come through. A worker that looks
     /// then, and otherwise from time to time, misses nothing.
@@ -56,6 +81,20 @@ impl PostgresStore {
 
     async fn steer(&self, control: Control) -> Result<Vec<Grip>, Error> {
         self.writer.ask(|reply| Command::Control(control, reply)).await
+    }
+
+    /// Since when those are ready that a claim has to look at. Rows of the line that are gone stay in the way for as long as
+    /// somebody keeps an old snapshot open, and this is how most claims pass them over. Now and then it is the beginning.
+    async fn horizon(&self, now: Timestamp) -> Result<i64, Error> {
+        if self.pool.settings.clock == Clock::Caller {
+            return Ok(0);
+        }
+        if let Some(since) = self.horizon.fresh() {
+            return Ok(since);
+        }
+        let row = self.pool.query_one(sql::OLDEST, &[&now.minus(SKEW).as_micros()]).await?;
+        self.horizon.set(row.get(0));
+        Ok(0)
     }
 
     async fn gripped(&self, grips: Vec<Grip>) -> Result<Vec<Claimed>, Error> {
@@ -88,8 +127,9 @@ impl ThreadStore for PostgresStore {
         let Claim { worker, now, lease_until, threads_max, programs } = claim;
         let span = micros(lease_until.since(now));
         let (graphs, versions) = programs.into_iter().map(|it| (it.graph, it.version)).unzip();
+        let since = self.horizon(now).await?;
         let (now, max) = (now.as_micros(), signed(threads_max as u64));
-        let control = Control::Claim { worker, now, span, max, graphs, versions, since: 0 };
+        let control = Control::Claim { worker, now, span, max, graphs, versions, since };
         let grips = self.steer(control).await?;
         self.gripped(grips).await
     }

@@ -114,7 +114,7 @@ impl Lane {
             };
             match trouble {
                 Trouble::Refused(problem) if may_pass(&problem) && undone < UNDONE_MAX => {
-                    undone += 1
+                    undone += 1;
                 }
                 // What was undone now may have been stored before.
                 Trouble::Refused(problem) => {
@@ -308,7 +308,7 @@ fn answer(batch: Batch, rows: &[Row]) {
                 drop(reply.send(value));
             }
             Command::Control(_, reply) => {
-                drop(reply.send(Ok(rows.iter().filter_map(grip).collect())))
+                drop(reply.send(Ok(rows.iter().filter_map(grip).collect())));
             }
         }
     }

@@ -12,6 +12,9 @@ pub(super) const ACT: &str = "SELECT said::text FROM act($1::text[]::jsonb[])";
 pub(super) const CLAIM: &str = "
 SELECT 'yours', thread, fence FROM claim($1, $2, coalesce($3, moment()), $4, $5, $6, $7, $8)";
 
+/// When the first in the line became ready; with nobody in it, the given moment.
+pub(super) const OLDEST: &str = "SELECT least(min(since), $1) FROM ready";
+
 pub(super) const TAKE: &str =
     "SELECT state, thread, fence FROM take($1, $2, coalesce($3, moment()), $4)";
 
