@@ -77,7 +77,8 @@ impl Salt {
         let Self([a, b, c, d, e]) = self;
         let low = |shift: u32, mask: u64| ((seq >> shift) & mask) as u8;
         let place = u8::try_from(index).unwrap_or(u8::MAX);
-        let random = [low(22, 0x0f), low(14, 0xff), low(8, 0x3f), low(0, 0xff), place, a, b, c, d, e];
+        let random =
+            [low(22, 0x0f), low(14, 0xff), low(8, 0x3f), low(0, 0xff), place, a, b, c, d, e];
         CheckpointId::new(now, random)
     }
 }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use agentry_core::run::{Fence, Seq};
 use agentry_core::thread::{Commit, Next};
-use agentry_core::{RunId, ThreadId, Timestamp};
+use agentry_core::{CheckpointId, RunId, ThreadId, Timestamp};
 
 use crate::graph::NodeSettings;
 use crate::ids::Salt;
@@ -70,6 +70,8 @@ pub struct Machine {
     record: Record,
     /// The entry whose state this is.
     at: Seq,
+    /// The checkpoint in the middle of that entry, when the state is not that of its end.
+    back_to: Option<CheckpointId>,
     now: Timestamp,
     scopes: Scopes,
     /// States of subgraphs that remember, while nobody visits them.
@@ -136,6 +138,7 @@ impl Machine {
             home,
             record,
             at: Seq(0),
+            back_to: None,
             now: Timestamp::from_micros(0),
             scopes: Scopes::new(root),
             kept: BTreeMap::new(),

@@ -112,7 +112,9 @@ impl Reducer {
         let value = match (self, put) {
             (_, Put::Overwrite(_)) | (Self::Append, Put::Set(_) | Put::Append(_)) => return Ok(()),
             (Self::Append, Put::Reduce(Value::Array(_))) => return Ok(()),
-            (_, Put::Append(_)) => return self.reduce(&Folds::new(), None, put.clone()).map(|_| ()),
+            (_, Put::Append(_)) => {
+                return self.reduce(&Folds::new(), None, put.clone()).map(|_| ());
+            }
             (_, Put::Reduce(value) | Put::Set(value)) => value,
         };
         match (self, value) {
@@ -167,12 +169,9 @@ impl Reducer {
     pub(crate) fn message(&self, payload: Value) -> Put {
         match self {
             Self::Append => Put::Append(vec![payload]),
-            Self::Last
-            | Self::Sum
-            | Self::Max
-            | Self::Merge
-            | Self::Messages
-            | Self::Custom(_) => Put::Reduce(payload),
+            Self::Last | Self::Sum | Self::Max | Self::Merge | Self::Messages | Self::Custom(_) => {
+                Put::Reduce(payload)
+            }
         }
     }
 }
