@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use agentry_core::assistants::{
     Assistant, Assistants, Change, Created, Definition, NewAssistant, Query, Search, Sort, Updated,
@@ -111,7 +112,7 @@ const SYSTEM: &str = "system";
 async fn ensure(face: &Face) -> Result<Vec<Arc<GraphInfo>>, Refusal> {
     let graphs = face.threading.engine.graphs();
     let known = &face.app.known_assistants.0;
-    for graph in &graphs {
+    for (number, graph) in graphs.iter().enumerate() {
         let name = (face.who.tenant().to_owned(), graph.name.clone());
         if known.lock().unwrap_or_else(PoisonError::into_inner).contains(&name) {
             continue;
@@ -123,7 +124,10 @@ async fn ensure(face: &Face) -> Result<Vec<Arc<GraphInfo>>, Refusal> {
             metadata: Map::from_iter([(CREATED_BY.to_owned(), SYSTEM.into())]),
             ..Definition::default()
         };
-        let made = NewAssistant::new(id_of_graph(&graph.name), definition, face.app.started)?;
+        // Newest first is then the order in which the graphs are given.
+        let before = Duration::from_millis(u64::try_from(number).unwrap_or(0));
+        let created = face.app.started.minus(before);
+        let made = NewAssistant::new(id_of_graph(&graph.name), definition, created)?;
         // Whether it was there already is all the same.
         let (Created::New(_) | Created::Existing(_)) =
             assistants(face).create(face.who.tenant(), made).await?;

@@ -79,11 +79,12 @@ pub(crate) fn routes() -> Router<Arc<App>> {
         .route("/threads/{id}/runs/{run}/resume", post(runs::resume))
         .route("/threads/{id}/runs/{run}/stream", get(streams::run));
     let alone = Router::new()
-        .route("/runs", post(stateless::create))
+        .route("/runs", get(runs::list_all).post(stateless::create))
         .route("/runs/stream", post(stateless::stream))
         .route("/runs/wait", post(stateless::wait))
         .route("/runs/batch", post(stateless::batch))
         .route("/runs/cancel", post(stateless::cancel))
+        .route("/runs/{run}", get(runs::show_alone))
         .route("/runs/{run}/stream", get(streams::run_alone));
     thread.merge(run).merge(alone).layer(middleware::map_response(dialect::translate))
 }

@@ -75,11 +75,15 @@ impl Agent {
             .await
             .with_context(|| format!("reach {}{path}", self.base))?;
         let status = response.status();
+        if status.is_success() && response.body().is_empty() {
+            return Ok(Value::Null);
+        }
         let answer: Value = serde_json::from_slice(response.body())
             .with_context(|| format!("{path} answered {status} with something that is not JSON"))?;
         if !status.is_success() {
             let message = answer
                 .pointer("/error/message")
+                .or_else(|| answer.get("detail"))
                 .and_then(Value::as_str)
                 .unwrap_or("no reason given");
             let hint = match status {

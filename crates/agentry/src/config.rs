@@ -83,6 +83,8 @@ pub(crate) struct Server {
     pub(crate) listen: SocketAddr,
     /// The process gives up what it can before it uses more.
     pub(crate) memory_max: Option<usize>,
+    /// Whom runs may tell that they are over, beside addresses of the public internet.
+    pub(crate) webhook_hosts: Vec<String>,
     pub(crate) settings: Settings,
 }
 
@@ -224,6 +226,7 @@ fn server(table: Option<Reader<'_>>) -> Option<Server> {
     let mut server = Server {
         listen: SocketAddr::from(([127, 0, 0, 1], 7171)),
         memory_max: None,
+        webhook_hosts: Vec::new(),
         settings: defaults.clone(),
     };
     let Some(mut table) = table else { return Some(server) };
@@ -235,6 +238,8 @@ fn server(table: Option<Reader<'_>>) -> Option<Server> {
     });
     let hosts = table.list("hosts", value::text).map(|hosts| hosts.value).unwrap_or_default();
     let hosts = hosts.into_iter().map(|host| host.value).collect();
+    let allowed = table.list("webhook_hosts", value::text).map(|hosts| hosts.value);
+    server.webhook_hosts = allowed.unwrap_or_default().into_iter().map(|host| host.value).collect();
     let origins = table.list("origins", value::origin).map(|origins| origins.value);
     let origins = origins.unwrap_or_default().into_iter().map(|origin| origin.value).collect();
     server.settings = Settings {

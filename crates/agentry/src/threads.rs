@@ -9,6 +9,7 @@ use agentry_engine::{Program, Registry};
 use agentry_server::engine::GraphInfo;
 
 mod agent;
+mod behalf;
 mod drawing;
 mod engine;
 mod following;
@@ -16,7 +17,8 @@ mod messages;
 mod states;
 mod webhooks;
 
-pub(crate) use agent::{Speaking, chat};
+pub(crate) use agent::{NAME, Speaking, chat};
+pub(crate) use behalf::OnBehalf;
 pub(crate) use webhooks::Hooks;
 
 /// The engine, for the server.

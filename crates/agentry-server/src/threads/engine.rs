@@ -44,6 +44,8 @@ pub trait Engine: Send + Sync {
     ) -> Result<Vec<StateView>, Refusal>;
     /// Writes to a thread's state as if one of its nodes had.
     async fn update(&self, thread: ThreadId, update: Update) -> Result<CheckpointRef, Refusal>;
+    /// Leaves nothing of a thread's history but where it stands; says how many entries went.
+    async fn compact(&self, thread: ThreadId) -> Result<u64, Refusal>;
     /// What happened after `after`, then what happens: of one run to its end, of a thread until nobody listens.
     async fn follow(&self, follow: Follow) -> Result<Parts, Refusal>;
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use agentry_core::ThreadId;
 use agentry_core::thread::{NewThread, Status, Thread};
-use agentry_core::threads::{At, Created, Keep, Order, ThreadQuery};
+use agentry_core::threads::{At, Created, Order, ThreadQuery};
 use axum::Json;
 use axum::extract::Path;
 use axum::response::{IntoResponse as _, Response};
@@ -495,7 +495,10 @@ pub(crate) async fn prune(face: Face, Body(wish): Body<PruneWish>) -> Result<Jso
         };
         pruned += u64::from(match deletes {
             true => face.threading.archive.delete(thread.id).await?,
-            false => face.threading.archive.prune(thread.id, Keep::Latest).await? > 0,
+            false => {
+                face.threading.engine.compact(thread.id).await?;
+                true
+            }
         });
     }
     Ok(Json(json!({ "pruned_count": pruned })))

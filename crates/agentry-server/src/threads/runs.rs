@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use agentry_alarm::within;
-use agentry_core::Clock;
 use agentry_core::thread::{Cancel, Run, RunStatus};
 use agentry_core::threads::{RunQuery, Signalled};
+use agentry_core::{Clock, ThreadId};
 use axum::Json;
 use axum::body::Body as AxumBody;
 use axum::extract::Path;
@@ -118,13 +118,31 @@ pub(crate) struct Page {
 const PAGE_DEFAULT: usize = 10;
 const PAGE_MAX: usize = 1_000;
 
+type Asked = axum::extract::Query<Vec<(String, String)>>;
+
 pub(crate) async fn list(
     face: Face,
     Path(id): Path<String>,
-    axum::extract::Query(asked): axum::extract::Query<Vec<(String, String)>>,
+    axum::extract::Query(asked): Asked,
 ) -> Result<Json<Value>, Refusal> {
     let thread = face.thread(&id).await?;
-    let page = Page::read(&asked)?;
+    page(&face, Some(thread.id), &asked).await
+}
+
+/// Of all threads of the caller's tenant.
+pub(crate) async fn list_all(
+    face: Face,
+    axum::extract::Query(asked): Asked,
+) -> Result<Json<Value>, Refusal> {
+    page(&face, None, &asked).await
+}
+
+async fn page(
+    face: &Face,
+    thread: Option<ThreadId>,
+    asked: &[(String, String)],
+) -> Result<Json<Value>, Refusal> {
+    let page = Page::read(asked)?;
     let select: Vec<String> = asked
         .iter()
         .filter(|(name, _)| name == "select")
@@ -136,8 +154,8 @@ pub(crate) async fn list(
         return Err(invalid("limit", &format!("it is between 1 and {PAGE_MAX}")));
     }
     let query = |status| RunQuery {
-        thread: Some(thread.id),
-        tenant: Some(thread.tenant.clone()),
+        thread,
+        tenant: Some(face.who.tenant().to_owned()),
         status,
         offset: page.offset.unwrap_or(0),
         max,
@@ -194,6 +212,14 @@ pub(crate) async fn show(
     Path((id, run)): Path<(String, String)>,
 ) -> Result<Json<Value>, Refusal> {
     Ok(Json(show::run(&face.run(&id, &run).await?)))
+}
+
+/// By its id alone.
+pub(crate) async fn show_alone(
+    face: Face,
+    Path(run): Path<String>,
+) -> Result<Json<Value>, Refusal> {
+    Ok(Json(show::run(&face.any_run(&run).await?)))
 }
 
 pub(crate) async fn delete(

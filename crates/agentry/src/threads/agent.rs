@@ -36,7 +36,7 @@ pub(crate) struct Speaking {
     pub(crate) model: Arc<dyn ChatModel>,
     /// Where runs say on whose behalf they are.
     pub(crate) archive: Arc<dyn Threads>,
-    pub(crate) callers: Callers,
+    pub(crate) callers: Arc<Callers>,
 }
 
 pub(crate) fn chat(speaking: Speaking) -> Result<Program, Error> {

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use agentry_core::run::Seq;
 use agentry_core::thread::Cancel;
 use agentry_core::threads::{At, Signalled, Submitted};
 use agentry_core::{RunId, ThreadId, audit};
@@ -15,6 +16,7 @@ use agentry_server::engine::{
     Resume, StateView, Subgraphs, Submission, Update, Work,
 };
 use async_trait::async_trait;
+use http::StatusCode;
 use serde_json::{Map, Value, json};
 
 use super::{Durable, message_id, messages, outside_id};
@@ -26,6 +28,7 @@ impl Engine for Durable {
     }
 
     async fn submit(&self, submission: Submission) -> Result<Submitted, Refusal> {
+        self.check_graph(&submission).await?;
         let wish = self.wish(submission).await?;
         Ok(self.handle.submit(wish).await?)
     }
@@ -87,6 +90,10 @@ impl Engine for Durable {
         Ok(CheckpointRef { ns: String::new(), id: updated.await?.checkpoint })
     }
 
+    async fn compact(&self, thread: ThreadId) -> Result<u64, Refusal> {
+        Ok(self.handle.compact(thread).await?)
+    }
+
     async fn follow(&self, follow: Follow) -> Result<Parts, Refusal> {
         self.parts(follow).await
     }
@@ -106,6 +113,26 @@ fn node(name: &str) -> String {
 }
 
 impl Durable {
+    /// A thread's state is that of one graph.
+    async fn check_graph(&self, submission: &Submission) -> Result<(), Refusal> {
+        let known = self.handle.archive().thread(submission.thread).await?;
+        let begun =
+            known.filter(|thread| thread.tenant == submission.tenant && thread.seq > Seq(0));
+        let graph = begun.and_then(|thread| thread.program).map(|program| program.graph);
+        match graph {
+            Some(graph) if graph != submission.graph => {
+                let message = format!(
+                    "the thread is one of the graph `{graph}`: begin another thread for `{}`",
+                    submission.graph
+                );
+                let param = "assistant_id";
+                Err(Refusal::new(StatusCode::CONFLICT, "thread_of_another_graph", message)
+                    .param(param))
+            }
+            Some(_) | None => Ok(()),
+        }
+    }
+
     async fn wish(&self, submission: Submission) -> Result<Wish, Refusal> {
         let run = submission.run;
         let request = match submission.work {

@@ -1,9 +1,12 @@
 //! Where threads stand and stood, as the server shows it.
 
+use agentry_core::run::Fence;
 use agentry_core::thread::{Checkpoint, Entry, Source};
 use agentry_core::threads::{At, CheckpointQuery, Found, From};
 use agentry_core::{CheckpointId, ThreadId};
+use agentry_engine::Machine;
 use agentry_engine::machine::view::{Question, TaskView as Task, View};
+use agentry_engine::machine::{Home, Record};
 use agentry_server::Refusal;
 use agentry_server::engine::{
     CheckpointRef, HistoryQuery, InterruptView, Place, StateView, Subgraphs, TaskView,
@@ -23,7 +26,7 @@ impl Durable {
         subgraphs: Subgraphs,
     ) -> Result<Option<StateView>, Refusal> {
         let Place { ns, at } = place;
-        let Some(view) = self.handle.state(thread, &ns, at).await? else { return Ok(None) };
+        let Some(view) = self.view(thread, &ns, at).await? else { return Ok(None) };
         let Some(id) = view.checkpoint else { return Ok(None) };
         let Some(found) = self.found(thread, (&ns, at), id).await? else { return Ok(None) };
         let mut state = shown(found, view, &ns);
@@ -31,6 +34,27 @@ impl Durable {
             self.open(thread, (&mut state, at), DEPTH_MAX).await?;
         }
         Ok(Some(state))
+    }
+
+    async fn view(&self, thread: ThreadId, ns: &str, at: At) -> Result<Option<View>, Refusal> {
+        if let Some(view) = self.handle.state(thread, ns, at).await? {
+            return Ok(Some(view));
+        }
+        let archive = self.handle.archive();
+        let Some(known) = archive.thread(thread).await? else { return Ok(None) };
+        // What was written by hand before any run is of the graph that the thread is meant for.
+        let graph = known.metadata.get("graph_id").and_then(Value::as_str);
+        let program = graph.filter(|_| known.program.is_none());
+        let Some(program) = program.and_then(|it| self.handle.registry().current(it).ok()) else {
+            return Ok(None);
+        };
+        let Some(line) = archive.line(thread, at, From::Root).await? else { return Ok(None) };
+        let home = Home { thread, fence: Fence(0), head: known.seq };
+        let machine = match at {
+            At::Checkpoint(id) => Machine::load_at(program.clone(), home, &line, id),
+            At::Head | At::Seq(_) => Machine::load(program.clone(), home, Record::Nothing, &line),
+        };
+        Ok(machine.map_err(agentry_engine::Error::from)?.view(ns))
     }
 
     /// A checkpoint and the entry that made it.
@@ -97,11 +121,17 @@ impl Durable {
         };
         let step = metadata.shift_remove("step");
         let query = CheckpointQuery { ns: Some(ns.clone()), source, metadata, before, max };
-        let found = self.handle.history(thread, query).await?;
-        let wanted = |(found, _): &(Found, View)| {
-            step.as_ref().is_none_or(|step| *step == found.checkpoint.step)
-        };
-        Ok(found.into_iter().filter(wanted).map(|(found, view)| shown(found, view, &ns)).collect())
+        let mut states = Vec::new();
+        for found in self.handle.archive().checkpoints(thread, query).await? {
+            if step.as_ref().is_some_and(|step| *step != found.checkpoint.step) {
+                continue;
+            }
+            let at = At::Checkpoint(found.checkpoint.id);
+            if let Some(view) = self.view(thread, &ns, at).await? {
+                states.push(shown(found, view, &ns));
+            }
+        }
+        Ok(states)
     }
 }
 

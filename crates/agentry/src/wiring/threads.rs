@@ -8,9 +8,9 @@ use agentry_core::assistants::Assistants;
 use agentry_core::crons::Crons;
 use agentry_core::items::Items;
 use agentry_core::threads::{Error, ThreadStore, Threads};
-use agentry_engine::Program;
 use agentry_engine::durable::{Handle, Settings, Worker};
 use agentry_gateway::Gateway;
+use agentry_graphs::{Graphs, Ports};
 use agentry_identity::KeyRing;
 use agentry_server::{App, Callers, Threading};
 use anyhow::Context as _;
@@ -18,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
 use crate::clock::SystemClock;
-use crate::threads::{self, Hooks, Speaking, chat};
+use crate::threads::{self, Hooks, NAME, OnBehalf, Speaking, chat};
 
 /// Where all of it is kept.
 #[derive(Clone)]
@@ -48,8 +48,8 @@ impl Stores {
 /// What they are made of.
 pub(crate) struct Parts {
     pub(crate) stores: Stores,
-    /// Graphs beside the one that is always there.
-    pub(crate) programs: Vec<Program>,
+    /// Beside the one that is always there.
+    pub(crate) graphs: Graphs,
     /// Whom runs may tell that they are over, beside the public internet.
     pub(crate) webhook_hosts: Vec<String>,
     /// Names this instance, also after a restart.
@@ -75,16 +75,25 @@ impl Parts {
         gateway: Arc<Gateway>,
         keys: Option<Arc<KeyRing>>,
     ) -> anyhow::Result<(App, Running)> {
-        let Self { stores, programs, webhook_hosts, instance } = self;
+        let Self { stores, graphs, webhook_hosts, instance } = self;
         let Stores { threads, archive, assistants, items, crons } = stores;
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-        let callers = Callers::new(keys, Arc::clone(&clock));
-        let speaking = Speaking { model: gateway, archive: Arc::clone(&archive), callers };
-        let mut all = vec![chat(speaking).context("make the agent")?];
-        all.extend(programs);
+        let callers = Arc::new(Callers::new(keys, Arc::clone(&clock)));
+        let model = OnBehalf {
+            model: Arc::clone(&gateway) as Arc<_>,
+            archive: Arc::clone(&archive),
+            callers: Arc::clone(&callers),
+        };
+        let ports = Arc::new(Ports::new(Arc::new(model)));
+        let mut programs = graphs.programs(&ports).context("make the graphs")?;
+        // A graph of this name takes its place.
+        if graphs.get(NAME).is_none() {
+            let speaking = Speaking { model: gateway, archive: Arc::clone(&archive), callers };
+            programs.insert(0, chat(speaking).context("make the agent")?);
+        }
         let settings = Settings { name: instance, ..Settings::default() };
         let stores = (threads, Arc::clone(&archive));
-        let (worker, durable) = threads::open(stores, all, (clock, settings));
+        let (worker, durable) = threads::open(stores, programs, (clock, settings));
         let handle = worker.handle();
         let threading = Threading {
             engine: Arc::new(durable),

@@ -6,7 +6,7 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::support::{PATIENCE, Running, finish_within};
+use crate::support::{ANSWERS, CONFIG, PATIENCE, Running, finish_within};
 
 mod upstreams;
 
@@ -60,17 +60,83 @@ fn python_openai_speaks_with_a_scripted_provider() {
     server.assert_healthy("the client");
 }
 
+/// All 24 flows of it, and what can go wrong in them.
+#[test]
+fn python_langgraph_speaks_with_the_agent() {
+    let Some(program) = named(PYTHON) else { return };
+    let server = with_graph();
+    let mut client = Command::new(program);
+    client.arg(scripts().join("langgraph_python.py"));
+    client.arg(format!("http://{}", server.address)).arg("none");
+    client.env("PYTHONDONTWRITEBYTECODE", "1");
+    assert_steps(client, 34);
+    server.assert_healthy("the client");
+}
+
+#[test]
+fn node_langgraph_speaks_with_the_agent() {
+    let Some(folder) = named(NODE) else { return };
+    let server = with_graph();
+    let copies = copies(Path::new(&folder), "langgraph.mjs");
+    let mut client = Command::new(Path::new(&folder).join("bin/node"));
+    client.arg(copies.path().join("langgraph.mjs"));
+    client.arg(format!("http://{}", server.address)).arg("none");
+    assert_steps(client, 8);
+    server.assert_healthy("the client");
+}
+
+/// Beside the agent, a graph that asks.
+fn with_graph() -> Running {
+    let folder = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).unwrap();
+    std::fs::create_dir(folder.path().join("graphs")).unwrap();
+    write("agentry.toml", CONFIG);
+    write("answers.toml", ANSWERS);
+    write("graphs/ask.toml", ASK);
+    Running::again(folder)
+}
+
+const ASK: &str = r#"
+name = "ask"
+start = "approve"
+
+[input]
+topic = "string"
+
+[state]
+published = { type = "boolean", default = false }
+
+[nodes.approve]
+kind = "human"
+question = "Publish something about {{ input.topic }}?"
+options = ["approve", "reject"]
+
+[nodes.publish]
+kind = "set"
+values = { published = "true" }
+
+[[edges]]
+from = "approve"
+to = "publish"
+when = "answer.decision == 'approve'"
+"#;
+
 fn scripts() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/clients")
 }
 
-/// Modules are looked for beside the script, so it runs from where they are.
 fn node(folder: &Path, script: &str, least: usize) -> Upstreams {
+    let copies = copies(folder, script);
+    check(Command::new(folder.join("bin/node")), copies.path(), script, least)
+}
+
+/// Modules are looked for beside the script, so it runs from where they are.
+fn copies(folder: &Path, script: &str) -> tempfile::TempDir {
     let copies = tempfile::tempdir_in(folder).unwrap();
     for name in ["steps.mjs", script] {
         std::fs::copy(scripts().join(name), copies.path().join(name)).unwrap();
     }
-    check(Command::new(folder.join("bin/node")), copies.path(), script, least)
+    copies
 }
 
 /// Runs a script against a server in front of all vendors. `least` are the steps below which something was left out.

@@ -10,7 +10,7 @@ use agentry_core::thread::{
     Source, Told, Write,
 };
 use agentry_core::threads::{
-    At, CheckpointQuery, Claim, Signal, Signalled, Submitted, ThreadStore as _, Threads as _,
+    At, CheckpointQuery, Claim, Keep, Signal, Signalled, Submitted, ThreadStore as _, Threads as _,
 };
 use agentry_core::{CheckpointId, RunId, ThreadId, Timestamp};
 use agentry_server::Refusal;
@@ -279,6 +279,10 @@ impl Engine for Scripted {
     async fn update(&self, _: ThreadId, update: Update) -> Result<CheckpointRef, Refusal> {
         let node = update.as_node.unwrap_or_default();
         Err(Refusal::bad_request("update_unfit", format!("there is no node `{node}`")))
+    }
+
+    async fn compact(&self, thread: ThreadId) -> Result<u64, Refusal> {
+        Ok(self.store.prune(thread, Keep::Latest).await?)
     }
 
     async fn follow(&self, follow: Follow) -> Result<Parts, Refusal> {
