@@ -109,10 +109,6 @@ impl Drive {
                     let Some(decision) = self.begin(&mut machine, &run).await else { return };
                     decision
                 }
-                None if !self.started => {
-                    self.started = true;
-                    machine.step(Happened::Claimed, self.around.clock.now())
-                }
                 None if *machine.rests() != Rests::Running => {
                     let commit = machine.give_back(self.desk.unasked(), self.around.clock.now());
                     Decision { commit: Some(commit), actions: Vec::new() }
@@ -171,6 +167,11 @@ impl Drive {
                 commit.opened = opened;
             }
             return Some(Todo::Decided(decision));
+        }
+        if !self.started {
+            self.started = true;
+            let mail = self.desk.mail(machine, now, &self.pinned()).unwrap_or_default();
+            return Some(Todo::Decided(machine.taken_with(mail, now)));
         }
         if let Some(mail) = self.desk.mail(machine, now, &self.pinned()) {
             return Some(Todo::Decided(machine.step(Happened::Mail(mail), now)));

@@ -79,7 +79,7 @@ impl Machine {
     }
 
     /// Everything that is ready, and nothing of it runs: as after loading.
-    fn claimed(&mut self) {
+    pub(super) fn claimed(&mut self) {
         let ready = self.scopes.all().flat_map(|(ix, scope)| {
             let halted = scope.halt.is_some();
             let slots = scope.tasks.iter().enumerate();

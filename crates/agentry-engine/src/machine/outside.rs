@@ -6,9 +6,15 @@ use agentry_core::{RunId, Timestamp};
 use serde_json::json;
 
 use super::op::Body;
-use super::{Decision, Machine};
+use super::{Decision, Happened, Machine, Mail};
 
 impl Machine {
+    /// A worker has taken the thread, for which something has come: that counts before anything is due or is done.
+    pub fn taken_with(&mut self, mail: Mail, now: Timestamp) -> Decision {
+        self.claimed();
+        self.step(Happened::Mail(mail), now)
+    }
+
     /// When the run that has the thread must be done: that is not in the log.
     pub fn due_by(&mut self, deadline: Option<Timestamp>) {
         if let Some(run) = &mut self.run {

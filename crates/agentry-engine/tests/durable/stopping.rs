@@ -3,7 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use agentry_core::threads::Signalled;
+use agentry_core::Clock as _;
+use agentry_core::run::Message;
+use agentry_core::threads::{Signal, Signalled};
 use agentry_engine::durable::Settings;
 use agentry_engine::node::from_fn;
 use agentry_engine::{Ask, END, Graph, NodeOutput, Program, Reducer, START};
@@ -20,6 +22,7 @@ over_both_stores! {
     a_shutdown_lets_running_tasks_end
     a_restarted_worker_takes_its_runs_at_once
     another_worker_takes_them_when_the_lease_is_over
+    what_was_running_goes_on_although_a_message_has_come
 }
 
 /// One node that says when it starts.
@@ -182,5 +185,27 @@ async fn another_worker_takes_them_when_the_lease_is_over(backend: Backend) {
     open.send_replace(true);
     assert_eq!(process.values(run).await, json!({ "result": "through" }));
     process.values(waiting).await;
+    process.stop().await;
+}
+
+async fn what_was_running_goes_on_although_a_message_has_come(backend: Backend) {
+    let (open, gate) = tokio::sync::watch::channel(false);
+    let (program, mut starts) = program(Gated(gate));
+    let world = World::new(backend);
+    let process = world.start(&program);
+    let run = process.submit("k").await;
+    patiently(starts.recv()).await.unwrap();
+    process.kill().await;
+    let message = Message {
+        id: "1".to_owned(),
+        channel: "result".to_owned(),
+        payload: json!("meanwhile"),
+        at: world.clock.now(),
+    };
+    world.disk.signal(run.own_thread(), Signal::Message(message)).await.unwrap();
+    let process = world.start(&program);
+    patiently(starts.recv()).await.unwrap();
+    open.send_replace(true);
+    assert_eq!(process.values(run).await, json!({ "result": "through" }));
     process.stop().await;
 }
