@@ -4,4 +4,5 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 cargo run --release --quiet -p agentry-bench --bin engine
+cargo run --release --quiet -p agentry-bench --bin durable
 exec cargo run --release --quiet -p agentry-backends --example store_bench -- "$@"

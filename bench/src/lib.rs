@@ -40,6 +40,15 @@ pub fn provenance() -> Value {
     json!({ "commit": commit, "processor": model, "cores": cores })
 }
 
+/// User and system time of this process, in seconds.
+pub fn cpu() -> Result<f64> {
+    let stat = std::fs::read_to_string("/proc/self/stat").context("read /proc/self/stat")?;
+    let after = stat.rsplit(')').next().context("the name ends")?;
+    let ticks = after.split_whitespace().skip(11).take(2);
+    let ticks: u64 = ticks.map(|ticks| ticks.parse::<u64>().unwrap_or(0)).sum();
+    Ok(ticks as f64 / 100.0)
+}
+
 /// The release binary beside this one, built when it is not there or old.
 pub fn agentry() -> Result<PathBuf> {
     let status =

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use agentry_bench::{figure, provenance, say};
+use agentry_bench::{cpu, figure, provenance, say};
 use agentry_core::{Clock, Timestamp};
 use agentry_engine::node::from_fn;
 use agentry_engine::{
@@ -61,21 +61,21 @@ async fn case(
     (steps, input): (u64, Map<String, Value>),
 ) -> Result<()> {
     once(program, &input).await?;
-    let (cpu, started) = (cpu()?, Instant::now());
+    let (before, started) = (cpu()?, Instant::now());
     let mut runs = 0_u64;
     while started.elapsed() < LONG {
         once(program, &input).await?;
         runs += 1;
     }
     let (wall, steps) = (started.elapsed().as_secs_f64(), (runs * steps) as f64);
-    let used = self::cpu()? - cpu;
+    let used = cpu()? - before;
     figure(&format!("{name}: processor time per step"), used * 1e6 / steps, "us")?;
     figure(&format!("{name}: time per step"), wall * 1e6 / steps, "us")
 }
 
 /// A thousand threads with a run of ten steps each, at the same time.
 async fn many(program: &Program) -> Result<()> {
-    let (cpu, started) = (cpu()?, Instant::now());
+    let (before, started) = (cpu()?, Instant::now());
     let mut runs = 0_u64;
     while started.elapsed() < LONG {
         let mut tasks = tokio::task::JoinSet::new();
@@ -88,7 +88,7 @@ async fn many(program: &Program) -> Result<()> {
             runs += 1;
         }
     }
-    let used = self::cpu()? - cpu;
+    let used = cpu()? - before;
     let per_second = runs as f64 / started.elapsed().as_secs_f64();
     figure("1000 runs of 10 steps: runs per second", per_second, "1/s")?;
     let per_step = used * 1e5 / runs as f64;
@@ -100,15 +100,6 @@ async fn once(program: &Program, input: &Map<String, Value>) -> Result<()> {
     let rests = local.run(Request::Input(input.clone())).await?;
     ensure!(*rests == agentry_engine::Rests::Idle, "the run ends with {rests:?}");
     Ok(())
-}
-
-/// User and system time of this process, in seconds.
-fn cpu() -> Result<f64> {
-    let stat = std::fs::read_to_string("/proc/self/stat").context("read /proc/self/stat")?;
-    let after = stat.rsplit(')').next().context("the name ends")?;
-    let ticks = after.split_whitespace().skip(11).take(2);
-    let ticks: u64 = ticks.map(|ticks| ticks.parse::<u64>().unwrap_or(0)).sum();
-    Ok(ticks as f64 / 100.0)
 }
 
 fn counting() -> impl Node + use<> {

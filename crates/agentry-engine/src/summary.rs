@@ -24,7 +24,7 @@ const LARGE_MAX: usize = 10;
 /// Where a task stands, in the words of people who watch work.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Progress {
+pub enum Standing {
     #[default]
     Pending,
     InProgress,
@@ -34,7 +34,7 @@ pub enum Progress {
     Escalated,
 }
 
-impl From<RunStatus> for Progress {
+impl From<RunStatus> for Standing {
     fn from(status: RunStatus) -> Self {
         match status {
             RunStatus::Pending => Self::Pending,
@@ -51,7 +51,7 @@ impl From<RunStatus> for Progress {
 
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
 pub struct Summary {
-    pub progress: Progress,
+    pub progress: Standing,
     pub began: Option<Timestamp>,
     pub ended: Option<Timestamp>,
     /// From the first event to the last.
@@ -77,7 +77,7 @@ pub struct Summary {
 pub struct Node {
     /// The way of subgraphs to it, and its name: `research/search`.
     pub node: String,
-    pub progress: Progress,
+    pub progress: Standing,
     pub visits: usize,
     pub attempts: usize,
     pub failures: usize,
@@ -134,7 +134,7 @@ impl Summing {
         let text = |name: &str| event.detail.get(name).and_then(Value::as_str);
         let ns = text("ns").unwrap_or_default();
         match event.kind.as_str() {
-            "run.started" => self.summary.progress = Progress::InProgress,
+            "run.started" => self.summary.progress = Standing::InProgress,
             "run.rests" | "run.ended" => self.rests(event),
             _ => {
                 let Some(node) = text("node") else { return };
@@ -189,7 +189,7 @@ impl Summing {
     fn rests(&mut self, event: &Event) {
         let status = event.detail.get("status").cloned().unwrap_or_default();
         let status: Option<RunStatus> = serde_json::from_value(status).ok();
-        self.summary.progress = status.map_or(Progress::InProgress, Progress::from);
+        self.summary.progress = status.map_or(Standing::InProgress, Standing::from);
         if event.kind == "run.ended" {
             self.summary.ended = Some(event.at);
         }
@@ -201,14 +201,14 @@ impl Summing {
                 let known = self.node(node);
                 known.visits += 1;
                 known.attempts += 1;
-                known.progress = Progress::InProgress;
+                known.progress = Standing::InProgress;
                 self.begin(place, node, event.at);
             }
             "task.finished" => {
                 let cached = event.detail.get("cached").is_some_and(|cached| cached == true);
                 let known = self.node(node);
                 known.cached += usize::from(cached);
-                known.progress = Progress::Completed;
+                known.progress = Standing::Completed;
                 self.summary.tasks_done += 1;
                 self.end(&place, event.at);
             }
@@ -220,20 +220,20 @@ impl Summing {
             }
             "task.failed" => {
                 self.fails(node, event);
-                self.node(node).progress = Progress::Failed;
+                self.node(node).progress = Standing::Failed;
                 self.end(&place, event.at);
             }
             "task.interrupted" => {
                 let known = self.node(node);
                 known.questions += 1;
-                known.progress = Progress::Escalated;
+                known.progress = Standing::Escalated;
                 self.end(&place, event.at);
                 let open = Open { node: node.to_owned(), since: event.at, asking: true };
                 self.open.insert(place, open);
                 self.spans.asks(event.at);
             }
             "task.answered" => {
-                self.node(node).progress = Progress::InProgress;
+                self.node(node).progress = Standing::InProgress;
                 self.end(&place, event.at);
                 self.begin(place, node, event.at);
             }
@@ -249,7 +249,7 @@ impl Summing {
         let error = event.detail.get("error").and_then(Value::as_str).map(str::to_owned);
         let known = self.node(node);
         known.failures += 1;
-        known.last_error = error.or(known.last_error.take());
+        known.last_error = error.or_else(|| known.last_error.take());
     }
 
     fn begin(&mut self, place: Place, node: &str, at: Timestamp) {

@@ -87,7 +87,7 @@ fn failures_and_second_attempts_are_told_with_their_way() {
     let summary = summing.finish(Timestamp::from_millis(30));
     let node = Node {
         node: "sub/deep/n".to_owned(),
-        progress: Progress::Failed,
+        progress: Standing::Failed,
         visits: 1,
         attempts: 2,
         failures: 2,

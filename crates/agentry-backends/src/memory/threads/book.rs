@@ -192,7 +192,7 @@ impl Book {
                 ((std::cmp::Reverse(priority), *round, served, since, id), id)
             })
             .collect();
-        order.sort_by(|a, b| a.0.cmp(&b.0));
+        order.sort_by_key(|a| a.0);
         order.into_iter().map(|(_, id)| id).collect()
     }
 

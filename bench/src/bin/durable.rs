@@ -1,0 +1,359 @@
+//! What durable steps cost: whole graphs on a worker over SQLite, and over PostgreSQL where `AGENTRY_TEST_POSTGRES_URL` names
+//! a server.
+
+use std::os::unix::fs::FileExt as _;
+use std::path::Path;
+use std::process::ExitCode;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use agentry_backends::postgres::PostgresStore;
+use agentry_backends::sqlite::SqliteStore;
+use agentry_bench::{cpu, figure, provenance, say};
+use agentry_core::run::Values;
+use agentry_core::thread::RunStatus;
+use agentry_core::threads::{At, ThreadStore, Threads};
+use agentry_core::{Clock, RunId, Timestamp};
+use agentry_engine::durable::{Handle, Settings, Wish, Worker};
+use agentry_engine::node::from_fn;
+use agentry_engine::{END, Graph, NodeOutput, Program, Reducer, Registry, Request, START};
+use anyhow::{Context as _, Result, ensure};
+use serde_json::{Value, json};
+use tokio_util::sync::CancellationToken;
+
+const CONCURRENT: u64 = 64;
+const PAYLOAD: usize = 1024;
+/// What a slow disk may take for all of a case.
+const PATIENCE: Duration = Duration::from_secs(300);
+
+fn main() -> ExitCode {
+    match run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // Nothing is left to do when even this cannot be written.
+            let _ = say(&format!("error: {error:#}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run() -> Result<()> {
+    let runtime = tokio::runtime::Runtime::new().context("start the runtime")?;
+    say(&provenance().to_string())?;
+    let parked: u64 = std::env::args().nth(1).map_or(Ok(100_000), |count| count.parse())?;
+    runtime.block_on(async {
+        on_sqlite(parked).await?;
+        #[expect(clippy::disallowed_methods, reason = "a program of its own reads what it is told")]
+        let url = std::env::var("AGENTRY_TEST_POSTGRES_URL");
+        match url {
+            Ok(url) => on_postgres(&url).await,
+            Err(_) => say("skipped: AGENTRY_TEST_POSTGRES_URL names no PostgreSQL"),
+        }
+    })
+}
+
+async fn on_sqlite(parked: u64) -> Result<()> {
+    let folder = tempfile::tempdir_in(".").context("make a folder beside the sources")?;
+    let file = |name: &str| folder.path().join(name);
+    let sync = syncs(&file("syncs"))?;
+    figure("SQLite: one write and its sync", sync * 1e3, "ms")?;
+    let bench = Bench::start(SqliteStore::open(file("steps.db"))?)?;
+    bench.throughput("SQLite", 400).await?;
+    let alone = bench.alone(300).await?;
+    figure("SQLite: one run alone: time per step", alone * 1e3, "ms")?;
+    figure("SQLite: one run alone: times one sync", alone / sync, "x")?;
+    bench.first_step("SQLite", 300).await?;
+    bench.long_thread(1_000).await?;
+    bench.parked(parked).await?;
+    bench.stop().await?;
+    let bench = Bench::start(SqliteStore::open(file("growth.db"))?)?;
+    bench.grow(400, 40_000).await?;
+    bench.stop().await?;
+    let size: u64 = ["growth.db", "growth.db-wal"]
+        .iter()
+        .filter_map(|name| std::fs::metadata(file(name)).ok())
+        .map(|found| found.len())
+        .sum();
+    let times = size as f64 / (400.0 * 40_000.0);
+    figure("SQLite: 400 appends of 40 KB: storage for each byte", times, "x")
+}
+
+async fn on_postgres(url: &str) -> Result<()> {
+    let separator = if url.contains('?') { '&' } else { '?' };
+    let schema = format!("bench_{}", std::process::id());
+    let store = PostgresStore::open(&format!("{url}{separator}schema={schema}")).await?;
+    let bench = Bench::start(store)?;
+    bench.throughput("PostgreSQL", 200).await?;
+    let alone = bench.alone(200).await?;
+    figure("PostgreSQL: one run alone: time per step", alone * 1e3, "ms")?;
+    bench.first_step("PostgreSQL", 300).await?;
+    bench.stop().await
+}
+
+/// Seconds for one write of a page and its sync, as a log does them.
+fn syncs(path: &Path) -> Result<f64> {
+    let file = std::fs::File::create(path)?;
+    let page = [7_u8; 4096];
+    let mut took = Vec::new();
+    for number in 0..200_u64 {
+        let started = Instant::now();
+        file.write_all_at(&page, number * 4096)?;
+        file.sync_data()?;
+        took.push(started.elapsed().as_secs_f64());
+    }
+    Ok(took.iter().sum::<f64>() / took.len() as f64)
+}
+
+struct Wall;
+
+impl Clock for Wall {
+    fn now(&self) -> Timestamp {
+        #[expect(clippy::disallowed_methods, reason = "this is where a program gets its time")]
+        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+        let micros = now.map_or(0, |since| i64::try_from(since.as_micros()).unwrap_or(i64::MAX));
+        Timestamp::from_micros(micros)
+    }
+}
+
+/// A worker over one store, with the graphs of all cases.
+struct Bench {
+    handle: Handle,
+    shutdown: CancellationToken,
+    worker: tokio::task::JoinHandle<Result<(), agentry_core::store::Error>>,
+    /// When the node of `first` began.
+    began: Arc<Mutex<Option<Instant>>>,
+}
+
+impl Bench {
+    fn start<S: ThreadStore + Threads + 'static>(store: S) -> Result<Self> {
+        let began = Arc::new(Mutex::new(None));
+        let registry = Registry::new()
+            .with(looping()?)
+            .with(appending()?)
+            .with(asking()?)
+            .with(first(Arc::clone(&began))?);
+        let settings = Settings { threads_max: 256, ..Settings::default() };
+        let worker = Worker::new(Arc::new(store), registry, Arc::new(Wall), settings);
+        let (handle, shutdown) = (worker.handle(), CancellationToken::new());
+        #[expect(clippy::disallowed_methods, reason = "its handle is kept and waited for")]
+        let worker = tokio::spawn(worker.run(shutdown.clone()));
+        Ok(Self { handle, shutdown, worker, began })
+    }
+
+    async fn stop(self) -> Result<()> {
+        self.shutdown.cancel();
+        self.worker.await.context("the worker ends")?.context("the store holds")
+    }
+
+    async fn submit(&self, graph: &str, input: Value) -> Result<RunId> {
+        let now = Wall.now();
+        let random: [u8; 10] = rand_bytes();
+        let run = RunId::new(now, random);
+        let Value::Object(input) = input else { unreachable!("inputs are objects") };
+        let wish = Wish::new(run, run.own_thread(), graph, Request::Input(input), now);
+        self.handle.submit(wish).await?;
+        Ok(run)
+    }
+
+    async fn finish(&self, run: RunId) -> Result<()> {
+        let waited = tokio::time::timeout(PATIENCE, self.handle.wait(run)).await;
+        let status = waited.context("the run takes too long")??.map(|run| run.status);
+        ensure!(status == Some(RunStatus::Success), "the run ends with {status:?}");
+        Ok(())
+    }
+
+    /// As many runs at once, so many steps each.
+    async fn throughput(&self, store: &str, steps: u64) -> Result<()> {
+        for warm in [true, false] {
+            let steps = if warm { 10 } else { steps };
+            let (used, started) = (cpu()?, Instant::now());
+            let mut runs = Vec::new();
+            for _ in 0..CONCURRENT {
+                runs.push(self.submit("loop", json!({ "steps": steps })).await?);
+            }
+            for run in runs {
+                self.finish(run).await?;
+            }
+            if warm {
+                continue;
+            }
+            let (wall, all) = (started.elapsed().as_secs_f64(), (CONCURRENT * steps) as f64);
+            let used = (cpu()? - used) * 1e6 / all;
+            figure(
+                &format!("{store}: {CONCURRENT} runs at once: steps per second"),
+                all / wall,
+                "1/s",
+            )?;
+            figure(
+                &format!("{store}: {CONCURRENT} runs at once: processor time per step"),
+                used,
+                "us",
+            )?;
+        }
+        Ok(())
+    }
+
+    /// Seconds per step of one run.
+    async fn alone(&self, steps: u64) -> Result<f64> {
+        let started = Instant::now();
+        let run = self.submit("loop", json!({ "steps": steps })).await?;
+        self.finish(run).await?;
+        Ok(started.elapsed().as_secs_f64() / steps as f64)
+    }
+
+    /// From the acknowledged submission to the first line of the node, on an idle worker.
+    async fn first_step(&self, store: &str, times: usize) -> Result<()> {
+        let mut took = Vec::new();
+        for _ in 0..times {
+            let submitted = Instant::now();
+            let run = self.submit("first", json!({})).await?;
+            self.finish(run).await?;
+            let began = self.began.lock().unwrap_or_else(PoisonError::into_inner).take();
+            took.push(began.context("the node ran")?.duration_since(submitted).as_secs_f64());
+            tokio::time::sleep(Duration::from_millis(7)).await;
+        }
+        took.sort_by(f64::total_cmp);
+        let quantile =
+            |part: f64| took.get((took.len() as f64 * part) as usize).copied().unwrap_or(0.0);
+        figure(&format!("{store}: submission to first step, p50"), quantile(0.5) * 1e3, "ms")?;
+        figure(&format!("{store}: submission to first step, p99"), quantile(0.99) * 1e3, "ms")
+    }
+
+    async fn grow(&self, times: u64, bytes: usize) -> Result<()> {
+        let run = self.submit("append", json!({ "steps": times, "bytes": bytes })).await?;
+        self.finish(run).await
+    }
+
+    /// Loading a conversation of so many messages, in as many entries.
+    async fn long_thread(&self, messages: u64) -> Result<()> {
+        let run = self.submit("append", json!({ "steps": messages, "bytes": 200 })).await?;
+        self.finish(run).await?;
+        let mut took = Vec::new();
+        for _ in 0..50 {
+            let started = Instant::now();
+            let state = self.handle.state(run.own_thread(), "", At::Head).await?;
+            took.push(started.elapsed().as_secs_f64());
+            let known = state.and_then(|view| view.values.get("items")?.as_array().map(Vec::len));
+            ensure!(known == Some(messages as usize), "{known:?} messages are there");
+        }
+        took.sort_by(f64::total_cmp);
+        let median = took.get(took.len() / 2).copied().unwrap_or(0.0);
+        figure(&format!("SQLite: a thread of {messages} messages is loaded in"), median * 1e3, "ms")
+    }
+
+    /// Runs that wait for a person.
+    async fn parked(&self, count: u64) -> Result<()> {
+        let tasks = || tokio::runtime::Handle::current().metrics().num_alive_tasks();
+        let (memory, alive, started) = (resident()?, tasks(), Instant::now());
+        let mut waiting = std::collections::VecDeque::new();
+        for _ in 0..count {
+            waiting.push_back(self.submit("ask", json!({})).await?);
+            if waiting.len() as u64 > CONCURRENT * 4
+                && let Some(run) = waiting.pop_front()
+            {
+                self.asks(run).await?;
+            }
+        }
+        for run in waiting {
+            self.asks(run).await?;
+        }
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        let name = |what: &str| format!("SQLite: {count} runs wait for a person: {what}");
+        figure(&name("seconds to get there"), started.elapsed().as_secs_f64(), "s")?;
+        figure(&name("more tasks"), tasks() as f64 - alive as f64, "tasks")?;
+        figure(&name("more memory"), (resident()? - memory) / 1e6, "MB")
+    }
+
+    async fn asks(&self, run: RunId) -> Result<()> {
+        let waited = tokio::time::timeout(PATIENCE, self.handle.wait(run)).await;
+        let status = waited.context("the run takes too long")??.map(|run| run.status);
+        ensure!(status == Some(RunStatus::Interrupted), "the run stands at {status:?}");
+        Ok(())
+    }
+}
+
+/// Of this process, in bytes.
+fn resident() -> Result<f64> {
+    let pages = std::fs::read_to_string("/proc/self/statm").context("read /proc/self/statm")?;
+    let pages: f64 = pages.split_whitespace().nth(1).context("it has two fields")?.parse()?;
+    Ok(pages * 4096.0)
+}
+
+fn rand_bytes() -> [u8; 10] {
+    use std::hash::{BuildHasher as _, Hasher as _};
+    let word = || std::hash::RandomState::new().build_hasher().finish().to_le_bytes();
+    let mut bytes = [0; 10];
+    let words = word().into_iter().chain(word());
+    for (to, from) in bytes.iter_mut().zip(words) {
+        *to = from;
+    }
+    bytes
+}
+
+fn number(state: &Values, name: &str) -> u64 {
+    state.get(name).and_then(Value::as_u64).unwrap_or(0)
+}
+
+fn until_done(state: &Values) -> Vec<String> {
+    let goes_on = number(state, "n") < number(state, "steps");
+    vec![if goes_on { "f" } else { END }.to_owned()]
+}
+
+/// Each step replaces a kilobyte.
+fn looping() -> Result<Program> {
+    let node = from_fn(|_, state| {
+        Box::pin(async move {
+            let n = number(state, "n") + 1;
+            let text = char::from(b'a' + (n % 26) as u8).to_string().repeat(PAYLOAD);
+            Ok(NodeOutput::done().update("n", n).update("text", text))
+        })
+    });
+    let graph = start("loop").channel("text", Reducer::Last).node("f", node).edge(START, "f");
+    Ok(graph.choose("f", "on", ["f", END], until_done).build()?)
+}
+
+/// Each step appends an item.
+fn appending() -> Result<Program> {
+    let node = from_fn(|_, state| {
+        Box::pin(async move {
+            let (n, bytes) = (number(state, "n") + 1, number(state, "bytes") as usize);
+            let item = json!({ "id": n, "content": "x".repeat(bytes) });
+            Ok(NodeOutput::done().update("n", n).append("items", item))
+        })
+    });
+    let graph = start("append")
+        .channel("bytes", Reducer::Last)
+        .channel("items", Reducer::Append)
+        .node("f", node)
+        .edge(START, "f");
+    Ok(graph.choose("f", "on", ["f", END], until_done).build()?)
+}
+
+fn asking() -> Result<Program> {
+    let node = from_fn(|cx, _| {
+        Box::pin(async move {
+            cx.interrupt(Value::from("may I?"))?;
+            Ok(NodeOutput::done())
+        })
+    });
+    Ok(start("ask").node("f", node).edge(START, "f").build()?)
+}
+
+fn first(began: Arc<Mutex<Option<Instant>>>) -> Result<Program> {
+    let node = from_fn(move |_, _| {
+        let began = Arc::clone(&began);
+        Box::pin(async move {
+            *began.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+            Ok(NodeOutput::done())
+        })
+    });
+    Ok(start("first").node("f", node).edge(START, "f").build()?)
+}
+
+fn start(name: &str) -> agentry_engine::GraphBuilder {
+    Graph::builder(name)
+        .open_ended()
+        .steps_max(100_000)
+        .channel("n", Reducer::Last)
+        .channel("steps", Reducer::Last)
+}
