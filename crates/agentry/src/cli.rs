@@ -9,7 +9,7 @@ use clap::{ArgAction, Parser, Subcommand};
 
 use crate::config::{self, Config};
 use crate::terminal::Terminal;
-use crate::{ask, check, demo, graphs, init, keys, logging, operate, serve, storage, usage};
+use crate::{ask, check, demo, graphs, init, keys, logging, operate, runs, serve, storage, usage};
 
 #[derive(Debug, Parser)]
 #[command(
@@ -65,6 +65,13 @@ enum Command {
         target: operate::Target,
         #[command(subcommand)]
         what: operate::Approvals,
+    },
+    /// What agents do on a running instance
+    Runs {
+        #[command(flatten)]
+        target: operate::Target,
+        #[command(subcommand)]
+        what: runs::Runs,
     },
     /// The hash-chained log of everything that was done
     Audit {
@@ -191,6 +198,7 @@ pub(crate) fn run(
         Command::Demo(options) => demo::run(&cx, options),
         Command::Incidents { target, what } => operate::incidents(&cx, &target, what),
         Command::Approvals { target, what } => operate::approvals(&cx, &target, what),
+        Command::Runs { target, what } => runs::runs(&cx, &target, what),
         Command::Audit { target, what } => operate::audit(&cx, &target, &what),
         Command::Ask(options) => ask::run(&cx, options),
         Command::Usage(options) => usage::run(&cx, options),
