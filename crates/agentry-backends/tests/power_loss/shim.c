@@ -103,13 +103,21 @@ int ftruncate64(int fd, off64_t at) {
 
 int ftruncate(int fd, off_t at) { return ftruncate64(fd, at); }
 
+/* A disk that takes its time: then the power fails while something is on its way. */
+static void dawdle(int fd) {
+  char path[4096];
+  if (is_watched(fd, path, sizeof path)) usleep(2000);
+}
+
 int fsync(int fd) {
+  dawdle(fd);
   int result = syscall(SYS_fsync, fd);
   if (result == 0) note_sync(fd);
   return result;
 }
 
 int fdatasync(int fd) {
+  dawdle(fd);
   int result = syscall(SYS_fdatasync, fd);
   if (result == 0) note_sync(fd);
   return result;
