@@ -148,7 +148,7 @@ impl Request {
     /// A picture that is in the request counts with its bytes too; one that is elsewhere is named so.
     fn reach(&self) -> (u64, Reach) {
         match self {
-            Self::Wire(wire) => (wire.body.len() as u64, Reach::of(&wire.body)),
+            Self::Wire(wire) => (wire.body.len() as u64, wire.head.reach(&wire.body)),
             Self::Value(request) => match serde_json::to_vec(request) {
                 Ok(bytes) => (bytes.len() as u64, Reach::of(&bytes)),
                 Err(_) => (u64::MAX, Reach { reads_elsewhere: true, ..Reach::default() }),

@@ -7,8 +7,9 @@ use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed, xxh3_128_with_seed};
 
+use crate::reach::Reach;
 use crate::skip;
-use crate::skip::NotJson;
+use crate::skip::{Long, NotJson};
 
 /// The fields of a request that decide its way.
 #[derive(Debug, Clone, PartialEq)]
@@ -29,6 +30,7 @@ pub struct Head {
     /// The same over what conversations have in common: instructions, tools and the first message.
     pub prefix: u64,
     spans: Spans,
+    long: Long,
 }
 
 /// Where the parts that may have to be rewritten are.
@@ -52,6 +54,12 @@ impl Head {
                 Ok(_) => Refused::Invalid(invalid("", "the body must be a JSON object")),
             }),
         }
+    }
+
+    /// What the model is made to read beside the text. `body` is the one that this is the head of.
+    #[must_use]
+    pub fn reach(&self, body: &[u8]) -> Reach {
+        Reach::beside(body, &self.long)
     }
 
     /// The body with another model in it, and, if a stream does not report its bill by itself, with a request for that.
@@ -143,6 +151,7 @@ struct Draft<'a> {
     ambiguous: Option<Invalid>,
     /// Just behind the opening brace.
     start: usize,
+    long: Long,
 }
 
 /// Parsers disagree about which of two fields of one name counts. So that what is admitted, screened and billed is what the
@@ -188,7 +197,7 @@ impl<'a> Draft<'a> {
                 let name_end = skip::string(bytes, at)?;
                 let name = text.get(at + 1..name_end - 1).ok_or(NotJson)?;
                 let start = skip::colon(bytes, name_end)?;
-                let end = skip::value(bytes, start)?;
+                let end = skip::value(bytes, start, &mut draft.long)?;
                 let value = text.get(start..end).ok_or(NotJson)?;
                 draft.field(dialect, name, Piece { text: value, start });
                 at = skip::space(bytes, end);
@@ -308,6 +317,7 @@ impl<'a> Draft<'a> {
                 stream_options: self.stream_options.map(span),
                 start: self.start,
             },
+            long: self.long,
         })
     }
 }

@@ -20,7 +20,19 @@ impl Reach {
     /// One pass over the bytes. They are only parsed if a word in them may mean that something else is read.
     #[must_use]
     pub fn of(body: &[u8]) -> Self {
-        let words = Words::of(body);
+        Self::beside(body, &[])
+    }
+
+    /// The same without what lies between these places: the insides of strings that are too long to mean anything but
+    /// themselves.
+    pub(crate) fn beside(body: &[u8], long: &[(usize, usize)]) -> Self {
+        let mut words = Words::default();
+        let mut from = 0;
+        for (start, end) in long {
+            words.look(body.get(from..*start).unwrap_or_default());
+            from = *end;
+        }
+        words.look(body.get(from..).unwrap_or_default());
         if !words.may_hide && !words.may_read_elsewhere {
             let Words { images, is_instructed, .. } = words;
             return Self { images, is_instructed, reads_elsewhere: false };
@@ -74,23 +86,28 @@ struct Words {
 
 impl Words {
     fn of(body: &[u8]) -> Self {
-        let Some(finder) = &*FINDER else {
-            return Self { may_read_elsewhere: true, may_hide: true, ..Self::default() };
-        };
         let mut words = Self::default();
+        words.look(body);
+        words
+    }
+
+    fn look(&mut self, body: &[u8]) {
+        let Some(finder) = &*FINDER else {
+            (self.may_read_elsewhere, self.may_hide) = (true, true);
+            return;
+        };
         for found in finder.find_iter(body) {
             let at = found.pattern().as_usize();
             if at < IMAGE.len() {
-                words.images += 1;
+                self.images += 1;
             } else if at < IMAGE.len() + INSTRUCTED.len() {
-                words.is_instructed = true;
+                self.is_instructed = true;
             } else if at < IMAGE.len() + INSTRUCTED.len() + ELSEWHERE.len() {
-                words.may_read_elsewhere = true;
+                self.may_read_elsewhere = true;
             } else {
-                words.may_hide = true;
+                self.may_hide = true;
             }
         }
-        words
     }
 }
 
@@ -136,7 +153,10 @@ fn has_document(value: &Value) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use agentry_core::relay::Dialect;
+
     use super::*;
+    use crate::head::Head;
 
     #[test]
     fn what_a_model_is_made_to_read_is_seen_however_it_is_written() {
@@ -159,5 +179,31 @@ mod tests {
         check(r#"{"m":[{"type":"document","source":{"type":"url"}}]}"#, 0, false, true);
         check(r#"{"content":"a \"document\" in file_1 of the \"prompt\""}"#, 0, false, false);
         check(r#"{"content":"caf\u00e9 \u003cb\u003e"}"#, 0, false, false);
+    }
+    #[test]
+    fn only_short_strings_mean_anything() {
+        let check = |body: &str, images: u64, reads_elsewhere: bool| {
+            let head = Head::read(Dialect::ChatCompletions, body.as_bytes()).unwrap();
+            let expected = Reach { images, is_instructed: false, reads_elsewhere };
+            assert_eq!(head.reach(body.as_bytes()), expected, "{body}");
+        };
+        let text = "an image, \\u0041 and a web_search ".repeat(30);
+        check(&format!(r#"{{"model":"m","messages":[{{"content":"{text}"}}]}}"#), 0, false);
+        let part = r#"{"type":"image_url","image_url":{"url":"data:"#;
+        check(
+            &format!(r#"{{"model":"m","messages":[{{"content":[{part}{text}"}}}}]}}]}}"#),
+            2,
+            false,
+        );
+        let file = r#"{"type":"file","file":{"file_data":"data:"#;
+        check(
+            &format!(r#"{{"model":"m","messages":[{{"content":[{file}{text}"}}}}]}}]}}"#),
+            0,
+            true,
+        );
+        check(&format!(r#"{{"model":"m","conversation":"{text}"}}"#), 0, true);
+        let hidden: String =
+            "web_search_options".bytes().map(|byte| format!("\\u{byte:04x}")).collect();
+        check(&format!(r#"{{"model":"m","{hidden}":{{}}}}"#), 0, true);
     }
 }

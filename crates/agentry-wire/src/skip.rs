@@ -6,6 +6,12 @@ use memchr::memchr2;
 /// Values inside values, no deeper than parsers go.
 const DEPTH_MAX: usize = 127;
 
+/// Where the insides of long strings are.
+pub(crate) type Long = Vec<(usize, usize)>;
+
+/// A string that is no longer than this may be a name or a word that means something. Long ones are only text.
+pub(crate) const SHORT_MAX: usize = 512;
+
 /// It is not JSON. Where and why, a parser says better.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct NotJson;
@@ -18,17 +24,23 @@ pub(crate) fn space(bytes: &[u8], mut at: usize) -> usize {
     at
 }
 
-/// The place behind the value at `at`. `bytes` are known to be UTF-8.
-pub(crate) fn value(bytes: &[u8], at: usize) -> Result<usize, NotJson> {
-    nested(bytes, at, 0)
+/// The place behind the value at `at`. `bytes` are known to be UTF-8. Adds the long strings in it to `long`.
+pub(crate) fn value(bytes: &[u8], at: usize, long: &mut Long) -> Result<usize, NotJson> {
+    nested(bytes, at, (0, long))
 }
 
-fn nested(bytes: &[u8], at: usize, depth: usize) -> Result<usize, NotJson> {
+fn nested(bytes: &[u8], at: usize, (depth, long): (usize, &mut Long)) -> Result<usize, NotJson> {
     match bytes.get(at) {
-        Some(b'"') => string(bytes, at),
+        Some(b'"') => {
+            let end = string(bytes, at)?;
+            if end - at > SHORT_MAX {
+                long.push((at + 1, end - 1));
+            }
+            Ok(end)
+        }
         Some(b'{' | b'[') if depth >= DEPTH_MAX => Err(NotJson),
-        Some(b'{') => object(bytes, at, depth),
-        Some(b'[') => array(bytes, at, depth),
+        Some(b'{') => object(bytes, at, (depth, long)),
+        Some(b'[') => array(bytes, at, (depth, long)),
         Some(b't') => word(bytes, at, b"true"),
         Some(b'f') => word(bytes, at, b"false"),
         Some(b'n') => word(bytes, at, b"null"),
@@ -37,14 +49,14 @@ fn nested(bytes: &[u8], at: usize, depth: usize) -> Result<usize, NotJson> {
     }
 }
 
-fn object(bytes: &[u8], at: usize, depth: usize) -> Result<usize, NotJson> {
+fn object(bytes: &[u8], at: usize, (depth, long): (usize, &mut Long)) -> Result<usize, NotJson> {
     let mut at = space(bytes, at + 1);
     if bytes.get(at) == Some(&b'}') {
         return Ok(at + 1);
     }
     loop {
         at = colon(bytes, string(bytes, at)?)?;
-        at = space(bytes, nested(bytes, at, depth + 1)?);
+        at = space(bytes, nested(bytes, at, (depth + 1, long))?);
         match bytes.get(at) {
             Some(b',') => at = space(bytes, at + 1),
             Some(b'}') => return Ok(at + 1),
@@ -59,13 +71,13 @@ pub(crate) fn colon(bytes: &[u8], at: usize) -> Result<usize, NotJson> {
     if bytes.get(at) == Some(&b':') { Ok(space(bytes, at + 1)) } else { Err(NotJson) }
 }
 
-fn array(bytes: &[u8], at: usize, depth: usize) -> Result<usize, NotJson> {
+fn array(bytes: &[u8], at: usize, (depth, long): (usize, &mut Long)) -> Result<usize, NotJson> {
     let mut at = space(bytes, at + 1);
     if bytes.get(at) == Some(&b']') {
         return Ok(at + 1);
     }
     loop {
-        at = space(bytes, nested(bytes, at, depth + 1)?);
+        at = space(bytes, nested(bytes, at, (depth + 1, long))?);
         match bytes.get(at) {
             Some(b',') => at = space(bytes, at + 1),
             Some(b']') => return Ok(at + 1),

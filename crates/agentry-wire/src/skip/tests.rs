@@ -6,7 +6,8 @@ use super::*;
 /// Whether the whole text is one value, according to us.
 fn is_json(text: &str) -> bool {
     let bytes = text.as_bytes();
-    value(bytes, space(bytes, 0)).is_ok_and(|end| space(bytes, end) == bytes.len())
+    value(bytes, space(bytes, 0), &mut Long::new())
+        .is_ok_and(|end| space(bytes, end) == bytes.len())
 }
 
 #[track_caller]
@@ -106,4 +107,14 @@ proptest! {
         let too_large = parsed.as_ref().is_err_and(|error| error.to_string().starts_with("number out of range"));
         prop_assert!(is_json(&text) == parsed.is_ok() || too_large, "{}", text);
     }
+}
+
+#[test]
+fn the_insides_of_long_strings_are_noted() {
+    let (short, long) = ("x".repeat(SHORT_MAX - 2), "y".repeat(SHORT_MAX - 1));
+    let text = format!(r#"{{"{short}":["{short}",{{"a":"{long}"}}],"b":"{long}\""}}"#);
+    let mut noted = Long::new();
+    assert_eq!(value(text.as_bytes(), 0, &mut noted), Ok(text.len()));
+    let noted: Vec<&str> = noted.into_iter().map(|(start, end)| &text[start..end]).collect();
+    assert_eq!(noted, [long.as_str(), &format!(r#"{long}\""#)]);
 }
