@@ -38,6 +38,7 @@ pub(crate) fn run(cx: &Context) -> Result<Exit, Ended> {
     let storage = match &config.storage {
         Storage::Memory => "memory:".to_owned(),
         Storage::Sqlite(path) => format!("sqlite:{}", path.display()),
+        Storage::Postgres(database) => database.place.clone(),
     };
     let ledger = match &config.ledger {
         Ledger::Storage => storage.clone(),

@@ -40,7 +40,7 @@ pub(crate) use keys::{Access, JwksAt, TokenIssuer};
 pub(crate) use models::{Model, Target};
 pub(crate) use otel::Otel;
 pub(crate) use providers::{Kind, Provider};
-pub(crate) use storage::{Ledger, Storage};
+pub(crate) use storage::{Database, Ledger, Storage};
 
 use problem::{Place, Problem};
 use reader::{Notes, Reader};
@@ -168,7 +168,7 @@ fn resolve(sources: Sources<'_>) -> Result<Config, Error> {
 
     let mut server = server(root.table("server"));
     let storage = storage::storage(root.table("storage"), &notes);
-    let ledger = storage::ledger(root.table("ledger"), &notes);
+    let ledger = storage::ledger(root.table("ledger"), &notes, storage.as_ref());
     let mut providers = providers::read(root.table("providers"));
     if text.is_none() && providers.is_empty() {
         providers = providers::usual(environment);

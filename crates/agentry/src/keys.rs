@@ -95,14 +95,15 @@ pub(crate) fn run(cx: &Context, target: &Target, what: Keys) -> Result<Exit, End
     let agent = agent(cx, target)?;
     let now = SystemClock.now();
     runtime()?.block_on(async {
-        let store: Option<Arc<dyn KeyStore>> = match (&target.url, &config.ledger, &config.storage)
-        {
-            (None, Ledger::Postgres { url, place, .. }, _) => {
-                Some(Arc::new(storage::postgres(url, place).await?))
-            }
-            (None, Ledger::Storage, Storage::Sqlite(path)) => open(path, making)?,
-            (None, Ledger::Storage, Storage::Memory) | (Some(_), _, _) => None,
-        };
+        let store: Option<Arc<dyn KeyStore>> =
+            match (&target.url, &config.ledger, &config.storage) {
+                (None, Ledger::Postgres { url, place, .. }, _) => {
+                    Some(Arc::new(storage::postgres(url, place).await?))
+                }
+                (None, Ledger::Storage, Storage::Sqlite(path)) => open(path, making)?,
+                (None, Ledger::Storage, Storage::Memory | Storage::Postgres(_))
+                | (Some(_), _, _) => None,
+            };
         let done = match store {
             Some(store) => in_store(cx.terminal, &config, store, (what, now)).await,
             None => over_http(cx.terminal, &agent, what, now).await,

@@ -146,6 +146,12 @@ pub(crate) fn audit(cx: &Context, target: &Target, what: &Audit) -> Result<Exit,
             walk(terminal, Source::Keys(&store), what).await.map_err(ended)
         });
     }
+    if let (None, Of::Runs, Storage::Postgres(database)) = (&target.url, of, &config.storage) {
+        return runtime()?.block_on(async {
+            let store = storage::postgres(&database.url, &database.place).await?;
+            walk(terminal, Source::Keys(&store), what).await.map_err(ended)
+        });
+    }
     let file = match (&target.url, config.storage) {
         (None, Storage::Sqlite(path)) if path.is_file() => match SqliteStore::open(&path) {
             Ok(store) => Some(store),

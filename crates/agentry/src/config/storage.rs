@@ -14,7 +14,26 @@ pub(crate) enum Storage {
     /// Gone with the process.
     Memory,
     Sqlite(PathBuf),
+    /// Shared with other instances.
+    Postgres(Database),
 }
+
+#[derive(Debug, Clone)]
+pub(crate) struct Database {
+    /// With its password.
+    pub(crate) url: SecretString,
+    /// For people: without user and password.
+    pub(crate) place: String,
+}
+
+impl PartialEq for Database {
+    fn eq(&self, other: &Self) -> bool {
+        use secrecy::ExposeSecret as _;
+        self.url.expose_secret() == other.url.expose_secret()
+    }
+}
+
+impl Eq for Database {}
 
 /// Where usage, budgets, keys and answered requests are.
 #[derive(Debug, Clone)]
@@ -31,26 +50,25 @@ pub(crate) enum Ledger {
     },
 }
 
-const POSTGRES_HELP: &str =
-    "write it into [ledger] url: money and keys are kept there, runs in [storage]";
-
 /// A relative path is meant from the configuration's folder, like every other.
 pub(super) fn storage(table: Option<Reader<'_>>, notes: &Notes<'_>) -> Option<Storage> {
     let default = Storage::Sqlite(notes.path("agentry.db"));
     let Some(mut table) = table else { return Some(default) };
     let storage = table.or("url", default, |value| {
         let text = value::text(value)?;
-        let help = "write \"sqlite:agentry.db\" or \"memory:\"";
+        let help = "write \"sqlite:agentry.db\", \"memory:\", \"postgres://HOST/DATABASE\", or \"env:DATABASE_URL\"";
         match text.split_once(':') {
             Some(("memory", "")) => Ok(Storage::Memory),
             Some(("sqlite", path)) if !path.trim_start_matches('/').is_empty() => {
                 Ok(Storage::Sqlite(notes.path(path.strip_prefix("//").unwrap_or(path))))
             }
+            Some(("env" | "file", _)) => {
+                let url = value::secret(value, notes.environment, notes.folder)?;
+                database(url, help).map(Storage::Postgres)
+            }
             Some(("postgres" | "postgresql", _)) => {
-                let mut refused = Unreadable::new("names PostgreSQL, which does not keep runs yet")
-                    .help(POSTGRES_HELP);
-                refused.secret = value::without_password(&text).is_err();
-                Err(refused)
+                value::without_password(&text)?;
+                database(text.as_str().into(), help).map(Storage::Postgres)
             }
             _ => Err(Unreadable::new(format!("is no storage: \"{text}\"")).help(help)),
         }
@@ -59,8 +77,23 @@ pub(super) fn storage(table: Option<Reader<'_>>, notes: &Notes<'_>) -> Option<St
     Some(storage)
 }
 
-pub(super) fn ledger(table: Option<Reader<'_>>, notes: &Notes<'_>) -> Ledger {
-    let Some(mut table) = table else { return Ledger::Storage };
+/// Without an address of its own it is where the runs are.
+pub(super) fn ledger(
+    table: Option<Reader<'_>>,
+    notes: &Notes<'_>,
+    storage: Option<&Storage>,
+) -> Ledger {
+    let beside = match storage {
+        Some(Storage::Postgres(database)) => Some(database.clone()),
+        Some(Storage::Memory | Storage::Sqlite(_)) | None => None,
+    };
+    let Some(mut table) = table else {
+        return beside.map_or(Ledger::Storage, |Database { url, place }| Ledger::Postgres {
+            url,
+            place,
+            instance: None,
+        });
+    };
     let help = "write \"postgres://HOST/DATABASE\", \"env:DATABASE_URL\", or \"storage\"";
     let url = table.read("url", |value| {
         let text = value::text(value)?;
@@ -77,11 +110,7 @@ pub(super) fn ledger(table: Option<Reader<'_>>, notes: &Notes<'_>) -> Ledger {
             }
             _ => return Err(Unreadable::new(format!("is no ledger: \"{text}\"")).help(help)),
         };
-        let place = place(&url).ok_or_else(|| {
-            let message = "does not name a URL that begins with postgres:// and has a host";
-            Unreadable::new(message).help(help)
-        })?;
-        Ok(Some((url, place)))
+        database(url, help).map(Some)
     });
     let instance = table.read("instance", |value| {
         let name = value::text(value)?;
@@ -91,8 +120,8 @@ pub(super) fn ledger(table: Option<Reader<'_>>, notes: &Notes<'_>) -> Ledger {
         }
     });
     table.finish();
-    match (url.and_then(|at| at.value), instance) {
-        (Some((url, place)), instance) => {
+    match (url.and_then(|at| at.value).or(beside), instance) {
+        (Some(Database { url, place }), instance) => {
             Ledger::Postgres { url, place, instance: instance.map(|at| at.value) }
         }
         (None, Some(At { place, .. })) => {
@@ -102,6 +131,14 @@ pub(super) fn ledger(table: Option<Reader<'_>>, notes: &Notes<'_>) -> Ledger {
         }
         (None, None) => Ledger::Storage,
     }
+}
+
+fn database(url: SecretString, help: &str) -> Result<Database, Unreadable> {
+    let place = place(&url).ok_or_else(|| {
+        let message = "does not name a URL that begins with postgres:// and has a host";
+        Unreadable::new(message).help(help)
+    })?;
+    Ok(Database { url, place })
 }
 
 fn place(url: &SecretString) -> Option<String> {

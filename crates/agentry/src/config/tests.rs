@@ -89,7 +89,7 @@ fn a_mistake_is_named_and_so_is_its_mend() {
     check("[server]\ndrain = \"99999999999999999999s\"", &["is not understood"]);
     check("[server]\ndrain = \"0s\"", &["longer than nothing"]);
     check("server = 5", &["`server` must be a table, not a number"]);
-    check("[storage]\nurl = \"postgres://a/b\"", &["PostgreSQL", "[ledger] url"]);
+    check("[storage]\nurl = \"postgres://a:hunter2@b/c\"", &["has a password", "\"env:NAME\""]);
     check("[storage]\nurl = \"agentry.db\"", &["is no storage", "\"sqlite:agentry.db\""]);
     check("[sever]\n", &["unknown table `sever`", "did you mean `server`?"]);
     check("[providers.a]", &["`providers.a` needs `kind`", "add kind = \"openai\""]);

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use agentry_backends::file_sink::{FileMessages, FileTickets};
 use agentry_gateway::Policies;
-use agentry_incident::handling;
 use agentry_graphs::Graphs;
+use agentry_incident::handling;
 use agentry_server::Metrics;
 use agentry_shop::{Shop, ShopConfig};
 use anyhow::Context as _;
@@ -19,7 +19,7 @@ use tokio_util::task::TaskTracker;
 use super::Consent;
 use super::actuator::Deployer;
 use crate::agent::Agent;
-use crate::config::{Config, Storage};
+use crate::config::Config;
 use crate::instance::{Instance, Parts};
 use crate::wiring::policies::Background;
 use crate::wiring::storage::Stores;
@@ -91,7 +91,7 @@ fn parts(plan: &Plan, config: &Config, deployer: Deployer) -> anyhow::Result<Par
             .with_context(|| format!("create {}", folder(kind).display()))?;
     }
     let Stores { runs, archive, log, requests, batches, threads, instance, .. } =
-        Stores::local(&Storage::Sqlite(folder("agentry.db")))?;
+        Stores::file(&folder("agentry.db"))?;
     let threads = wiring::threads::Parts {
         stores: threads,
         graphs: Graphs::default(),

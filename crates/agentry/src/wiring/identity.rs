@@ -111,6 +111,7 @@ pub(crate) fn nobody_can_be_known(config: &Config) -> bool {
     let stored = match &config.storage {
         Storage::Memory => false,
         Storage::Sqlite(path) => path.exists(),
+        Storage::Postgres(_) => true,
     } || matches!(config.ledger, config::Ledger::Postgres { .. });
     !config.server.listen.ip().is_loopback()
         && config.access.keys.is_empty()

@@ -21,7 +21,7 @@ use anyhow::Context as _;
 use secrecy::{ExposeSecret as _, SecretString};
 
 use crate::cli::{Ended, Exit};
-use crate::config::{self, Config, Storage};
+use crate::config::{self, Config, Database, Storage};
 use crate::wiring::threads;
 
 /// One product behind all ports, or two.
@@ -46,7 +46,11 @@ const ALONE: &str = "local";
 
 impl Stores {
     pub(crate) async fn open(config: &Config) -> Result<Self, Ended> {
-        let stores = Self::local(&config.storage)?;
+        let stores = match &config.storage {
+            Storage::Memory => Self::in_one(MemoryStore::keeping_usage(USAGE_MAX)),
+            Storage::Sqlite(path) => Self::file(path)?,
+            Storage::Postgres(database) => return Self::shared(config, database).await,
+        };
         let config::Ledger::Postgres { url, place, instance } = &config.ledger else {
             return Ok(stores);
         };
@@ -66,11 +70,32 @@ impl Stores {
         })
     }
 
-    /// Everything in one place, for one instance.
-    pub(crate) fn local(storage: &Storage) -> anyhow::Result<Self> {
-        Ok(match storage {
-            Storage::Memory => Self::in_one(MemoryStore::keeping_usage(USAGE_MAX)),
-            Storage::Sqlite(path) => Self::in_one(SqliteStore::open(path)?),
+    /// Everything in one file, for one instance.
+    pub(crate) fn file(path: &Path) -> anyhow::Result<Self> {
+        Ok(Self::in_one(SqliteStore::open(path)?))
+    }
+
+    /// Everything in one database, for any number of instances; money and keys may be in another one.
+    async fn shared(config: &Config, database: &Database) -> Result<Self, Ended> {
+        let store = postgres(&database.url, &database.place).await?;
+        let stirrings = Some(store.stirrings());
+        let mut stores = Self::in_one(store);
+        stores.threads.stirrings = stirrings;
+        let config::Ledger::Postgres { url, place, instance } = &config.ledger else {
+            return Ok(Self { instance: super::random_id(), ..stores });
+        };
+        let instance = instance.clone().unwrap_or_else(super::random_id);
+        if url.expose_secret() == database.url.expose_secret() {
+            return Ok(Self { instance, ..stores });
+        }
+        let store = Arc::new(postgres(url, place).await?);
+        Ok(Self {
+            keys: Arc::clone(&store) as Arc<_>,
+            requests: Arc::clone(&store) as Arc<_>,
+            batches: Arc::clone(&store) as Arc<_>,
+            ledger: store,
+            instance,
+            ..stores
         })
     }
 
@@ -110,7 +135,7 @@ pub(crate) async fn postgres(url: &SecretString, place: &str) -> Result<Postgres
 /// they held is free again when its lease is over.
 fn instance_of(storage: &Storage) -> anyhow::Result<String> {
     match storage {
-        Storage::Memory => Ok(super::random_id()),
+        Storage::Memory | Storage::Postgres(_) => Ok(super::random_id()),
         Storage::Sqlite(path) => {
             let mut name = path.as_os_str().to_owned();
             name.push(".instance");

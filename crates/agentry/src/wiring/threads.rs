@@ -14,6 +14,7 @@ use agentry_graphs::{Graphs, Ports};
 use agentry_identity::KeyRing;
 use agentry_server::{App, Callers, Threading};
 use anyhow::Context as _;
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
@@ -28,6 +29,8 @@ pub(crate) struct Stores {
     pub(crate) assistants: Arc<dyn Assistants>,
     pub(crate) items: Arc<dyn Items>,
     pub(crate) crons: Arc<dyn Crons>,
+    /// Changes when another instance has made something ready.
+    pub(crate) stirrings: Option<watch::Receiver<u64>>,
 }
 
 impl Stores {
@@ -41,6 +44,7 @@ impl Stores {
             assistants: Arc::clone(store) as Arc<_>,
             items: Arc::clone(store) as Arc<_>,
             crons: Arc::clone(store) as Arc<_>,
+            stirrings: None,
         }
     }
 }
@@ -61,6 +65,7 @@ pub(crate) struct Running {
     worker: Worker,
     handle: Handle,
     items: Arc<dyn Items>,
+    stirrings: Option<watch::Receiver<u64>>,
 }
 
 /// How often it is looked for what was kept for long enough.
@@ -76,7 +81,7 @@ impl Parts {
         keys: Option<Arc<KeyRing>>,
     ) -> anyhow::Result<(App, Running)> {
         let Self { stores, graphs, webhook_hosts, instance } = self;
-        let Stores { threads, archive, assistants, items, crons } = stores;
+        let Stores { threads, archive, assistants, items, crons, stirrings } = stores;
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let callers = Arc::new(Callers::new(keys, Arc::clone(&clock)));
         let model = OnBehalf {
@@ -103,13 +108,13 @@ impl Parts {
             crons,
             webhooks: Some(Arc::new(Hooks::new(webhook_hosts))),
         };
-        Ok((app.threading(threading), Running { worker, handle, items }))
+        Ok((app.threading(threading), Running { worker, handle, items, stirrings }))
     }
 }
 
 impl Running {
     pub(crate) async fn run(self, shutdown: CancellationToken) -> Result<(), Error> {
-        let Self { worker, handle, items } = self;
+        let Self { worker, handle, items, stirrings } = self;
         let sweeping = async {
             while !shutdown.is_cancelled() {
                 if let Err(problem) = handle.sweep().await {
@@ -121,7 +126,20 @@ impl Running {
                 shutdown.run_until_cancelled(tokio::time::sleep(SWEEP_EVERY)).await;
             }
         };
-        let (worked, ()) = tokio::join!(worker.run(shutdown.clone()), sweeping);
+        let listening = listen(stirrings, &handle, &shutdown);
+        let (worked, (), ()) = tokio::join!(worker.run(shutdown.clone()), sweeping, listening);
         worked
+    }
+}
+
+/// Lets the worker look as soon as another instance has something for it.
+async fn listen(
+    stirrings: Option<watch::Receiver<u64>>,
+    handle: &Handle,
+    shutdown: &CancellationToken,
+) {
+    let Some(mut stirrings) = stirrings else { return };
+    while let Some(Ok(())) = shutdown.run_until_cancelled(stirrings.changed()).await {
+        handle.nudge();
     }
 }

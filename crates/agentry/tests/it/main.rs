@@ -21,11 +21,17 @@ mod incidents;
 #[cfg(test)]
 mod init;
 #[cfg(test)]
+mod instances;
+#[cfg(test)]
 mod keys;
 #[cfg(test)]
 mod kill;
 #[cfg(test)]
+mod runs;
+#[cfg(test)]
 mod stop;
+#[cfg(test)]
+mod storage;
 #[cfg(test)]
 mod support;
 #[cfg(test)]
