@@ -27,6 +27,7 @@ pub mod types;
 
 mod check;
 mod compile;
+mod describe;
 mod draw;
 mod inner;
 mod routes;
@@ -35,8 +36,9 @@ mod view;
 mod work;
 
 pub use definition::Definition;
+pub use describe::Schemas;
 pub use draw::mermaid;
-pub use ports::{Agents, Catalogue, HeaderValue, Http, Ports, Request, Response};
+pub use ports::{Agents, Catalogue, HeaderValue, Http, Payers, Ports, Request, Response};
 
 /// A longer file is no graph.
 const FILE_BYTES_MAX: usize = 1 << 20;

@@ -8,7 +8,7 @@ use std::time::Duration;
 use agentry_core::model::{CallContext, ChatModel};
 use agentry_core::shared::Shared;
 use agentry_core::tool::{Tool, ToolSpec};
-use agentry_core::{Caller, outbound};
+use agentry_core::{Caller, RunId, outbound};
 use agentry_engine::NodeError;
 use async_trait::async_trait;
 use serde::Serialize;
@@ -29,6 +29,13 @@ pub trait Http: Send + Sync {
     /// Gives up after `within`, and refuses an answer of more than `request.bytes_max`. A status that means failure is
     /// an answer too: what to make of it is for the caller.
     async fn send(&self, request: &Request, within: Duration) -> Result<Response, outbound::Error>;
+}
+
+/// Says for whom a run is, where not all runs are for the same one.
+#[async_trait]
+pub trait Payers: Send + Sync {
+    /// `None` when nobody in particular wanted it.
+    async fn payer(&self, run: RunId) -> Result<Option<Arc<Caller>>, NodeError>;
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -67,8 +74,9 @@ pub struct Ports {
     pub http: Option<Arc<dyn Http>>,
     /// Keeps what nodes with `cache` came to.
     pub cache: Option<Arc<dyn Shared>>,
-    /// For whom the calls are made.
+    /// For whom the calls are made, unless `payers` knows better.
     pub caller: Arc<Caller>,
+    pub payers: Option<Arc<dyn Payers>>,
 }
 
 impl Ports {
@@ -76,7 +84,8 @@ impl Ports {
     #[must_use]
     pub fn new(model: Arc<dyn ChatModel>) -> Self {
         let caller = Arc::new(Caller::named("graphs"));
-        Self { model, agents: None, tools: BTreeMap::new(), http: None, cache: None, caller }
+        let tools = BTreeMap::new();
+        Self { model, agents: None, tools, http: None, cache: None, caller, payers: None }
     }
 
     #[must_use]

@@ -140,8 +140,9 @@ impl Step {
         let key = match (&self.policy.cache, &visit.ports.cache) {
             (Some(ttl), Some(cache)) => {
                 let call = self.work.call(view).map_err(fatal)?;
-                let tenant = &visit.ports.caller.tenant;
-                call.map(|call| (digest(tenant, &call), ttl.value, Arc::clone(cache)))
+                // Tenants do not see what others came to.
+                let caller = visit.caller().await?;
+                call.map(|call| (digest(&caller.tenant, &call), ttl.value, Arc::clone(cache)))
             }
             _ => None,
         };

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use agentry_core::model::{Caching, CallContext};
-use agentry_core::{Failure, Retry, Timestamp};
+use agentry_core::{Caller, Failure, Retry, Timestamp};
 use agentry_engine::{Ask, Class, NodeContext, NodeError, Reply, effect};
 use async_trait::async_trait;
 use serde_json::Value;
@@ -130,10 +130,18 @@ impl<'a> Visit<'a> {
         Ok(self.cx.effect(&self.key(name), class, f).await?)
     }
 
-    pub(crate) fn call_context(&self) -> CallContext {
+    /// For whom it is.
+    pub(crate) async fn caller(&self) -> Result<Arc<Caller>, NodeError> {
+        let payer = match &self.ports.payers {
+            Some(payers) => payers.payer(self.cx.run()).await?,
+            None => None,
+        };
+        Ok(payer.unwrap_or_else(|| Arc::clone(&self.ports.caller)))
+    }
+
+    pub(crate) fn call_context(&self, caller: Arc<Caller>) -> CallContext {
         let run: Arc<str> = self.cx.run().to_string().into();
         let call = format!("{run}/{}/{}", self.cx.node(), self.path);
-        let caller = Arc::clone(&self.ports.caller);
         CallContext {
             deadline: Some(self.until.into_std()),
             run: Some(run),

@@ -31,7 +31,7 @@ impl Work for AgentWork {
         let agents = visit.ports.agents.as_ref();
         let agents =
             agents.ok_or_else(|| fatal(format!("there are no agents, and so no `{name}`")))?;
-        let cx = visit.call_context();
+        let cx = visit.call_context(visit.caller().await?);
         let value = visit.effect("agent", Class::Idempotent, |_| async {
             agents.run(&cx, name, input).await.map_err(|error| match error.again {
                 Again::Never => effect::Undone::Refused(error.message),

@@ -62,7 +62,7 @@ impl Work for PromptWork {
     async fn run(&self, visit: &Visit<'_>, view: &View<'_>) -> Result<Came, NodeError> {
         let request = self.request(view).map_err(fatal)?;
         let model: &dyn ChatModel = visit.ports.model.as_ref();
-        let cx = visit.call_context();
+        let cx = visit.call_context(visit.caller().await?);
         let value = visit.effect("model", Class::Idempotent, |_| async {
             let response = model.complete(&cx, request).await.map_err(|error| undone(&error))?;
             // Another attempt may bring one that fits.

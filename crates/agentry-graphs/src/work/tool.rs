@@ -34,7 +34,7 @@ impl Work for ToolWork {
         let name = &self.tool.tool.value;
         let tool = visit.ports.tools.get(name);
         let tool = tool.ok_or_else(|| fatal(format!("there is no tool `{name}`")))?;
-        let cx = visit.call_context();
+        let cx = visit.call_context(visit.caller().await?);
         let context = |call_id: String| ToolContext {
             call_id,
             tenant: cx.caller.tenant.to_string(),
