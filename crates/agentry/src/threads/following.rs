@@ -178,16 +178,34 @@ impl Following {
             let ns = part.ns.join("|");
             what(part.mode, part.data).map(|what| (run, at, ns, what))
         }));
-        all.extend(events.iter().filter_map(|event| {
-            let (status, reason) = ended(event)?;
-            let what = What::Ended { status, reason };
-            Some((run_of(event).or(run), event.at, String::new(), what))
-        }));
+        for event in &events {
+            let Some((status, reason)) = ended(event) else { continue };
+            let run = run_of(event).or(run);
+            if let Some(status) = self.really(run, status).await? {
+                all.push((run, event.at, String::new(), What::Ended { status, reason }));
+            }
+        }
         for (index, (run, at, ns, what)) in all.into_iter().enumerate() {
             let id = EventId { seq, index: u32::try_from(index).unwrap_or(u32::MAX - 1) };
             self.tell(Part { id: Some(id), run, at, ns, what });
         }
         Ok(())
+    }
+
+    /// How the run has ended. A run that is taken back says first that it ended, and is over with the entry after that.
+    async fn really(
+        &self,
+        run: Option<RunId>,
+        status: RunStatus,
+    ) -> Result<Option<RunStatus>, Refusal> {
+        let Some(run) = run.filter(|run| self.run.is_none_or(|ours| ours == *run)) else {
+            return Ok(Some(status));
+        };
+        Ok(match self.handle.archive().run(run).await? {
+            Some(known) if !known.status.is_over() => None,
+            Some(known) if known.status == RunStatus::RolledBack => Some(RunStatus::RolledBack),
+            Some(_) | None => Some(status),
+        })
     }
 
     fn tell(&mut self, part: Part) {
