@@ -3,18 +3,11 @@
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use agentry_core::keys::Keys;
-use agentry_core::run::{
-    Committed, Effect, Event, Fence, Interrupt, Loaded, NewRun, RunCommit, RunRow,
-};
-use agentry_core::store::{
-    Claim, Claimed, Error, Intake, Log, Record, RunQuery, RunStore, Signal, Signalled, Stored,
-    Submitted,
-};
-use agentry_core::{RunId, Timestamp, audit};
+use agentry_core::audit;
+use agentry_core::store::{Error, Log, Record};
 use async_trait::async_trait;
 
 use chronicle::Chronicle;
-use model::Model;
 use threads::Book;
 
 pub use shared::MemoryShared;
@@ -27,7 +20,6 @@ mod idempotency;
 mod items;
 mod keys;
 mod ledger;
-mod model;
 mod shared;
 mod threads;
 
@@ -47,7 +39,6 @@ pub struct MemoryStore {
 #[derive(Default)]
 struct World {
     log: Chronicle,
-    runs: Model,
     threads: Book,
 }
 
@@ -66,81 +57,6 @@ impl MemoryStore {
 
     fn world(&self) -> MutexGuard<'_, World> {
         self.world.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-#[async_trait]
-impl RunStore for MemoryStore {
-    async fn submit(&self, run: NewRun) -> Result<Submitted, Error> {
-        Ok(self.world().runs.submit(run))
-    }
-
-    async fn intake(&self, intake: Intake) -> Result<(), Error> {
-        let World { log, runs, .. } = &mut *self.world();
-        runs.intake(intake, log)
-    }
-
-    async fn claim(&self, claim: Claim) -> Result<Vec<Claimed>, Error> {
-        Ok(self.world().runs.claim(&claim))
-    }
-
-    async fn renew(&self, worker: &str, _: Timestamp, lease_until: Timestamp) -> Result<(), Error> {
-        self.world().runs.renew(worker, lease_until);
-        Ok(())
-    }
-
-    async fn mail(&self, worker: &str) -> Result<Vec<RunId>, Error> {
-        Ok(self.world().runs.mail(worker))
-    }
-
-    async fn release(&self, worker: &str) -> Result<(), Error> {
-        self.world().runs.release(worker);
-        Ok(())
-    }
-
-    async fn commit(&self, commit: RunCommit) -> Result<Committed, Error> {
-        let World { log, runs, .. } = &mut *self.world();
-        runs.commit(commit, log)
-    }
-
-    async fn journal(
-        &self,
-        run: RunId,
-        fence: Fence,
-        key: &str,
-        effect: Effect,
-    ) -> Result<Committed, Error> {
-        self.world().runs.journal(run, fence, key, effect)
-    }
-
-    async fn signal(&self, run: RunId, signal: Signal) -> Result<Signalled, Error> {
-        let World { log, runs, .. } = &mut *self.world();
-        runs.signal(run, signal, log)
-    }
-
-    async fn load(&self, run: RunId) -> Result<Option<Loaded>, Error> {
-        Ok(self.world().runs.load(run))
-    }
-
-    async fn runs(&self, query: RunQuery) -> Result<Vec<RunRow>, Error> {
-        Ok(self.world().runs.runs(&query))
-    }
-
-    async fn questions(&self, max: usize) -> Result<Vec<Interrupt>, Error> {
-        Ok(self.world().runs.questions(max))
-    }
-
-    async fn events(
-        &self,
-        run: RunId,
-        after: u64,
-        max: usize,
-    ) -> Result<Vec<Stored<Event>>, Error> {
-        Ok(self.world().runs.events(run, after, max))
-    }
-
-    async fn next_wake(&self) -> Result<Option<Timestamp>, Error> {
-        Ok(self.world().runs.next_wake())
     }
 }
 

@@ -2,15 +2,12 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use agentry_core::run::{
-    Committed, Effect, Event, Fence, Interrupt, Loaded, NewRun, RunCommit, RunRow,
+use agentry_core::run::{Committed, Effect, Fence};
+use agentry_core::thread::{Commit, Loaded, NewRun};
+use agentry_core::threads::{
+    Claim, Claimed, Error, Intake, Signal, Signalled, Submitted, Taken, ThreadStore,
 };
-use agentry_core::store::{
-    Claim, Claimed, Error, Intake, RunQuery, RunStore, Signal, Signalled, Stored, Submitted,
-};
-use agentry_core::thread::{Commit, NewRun as NewThreadRun};
-use agentry_core::threads::{self, ThreadStore};
-use agentry_core::{RunId, ThreadId, Timestamp};
+use agentry_core::{ThreadId, Timestamp};
 use async_trait::async_trait;
 use tokio::sync::watch;
 
@@ -27,8 +24,8 @@ pub enum Crash {
 }
 
 /// Passes everything on until it crashes; then every call fails for good.
-pub struct CrashStore<S: ?Sized = dyn RunStore> {
-    inner: Arc<S>,
+pub struct CrashStore {
+    inner: Arc<dyn ThreadStore>,
     crash: Crash,
     writes: Mutex<u64>,
     /// Counts what has been stored, for whoever waits for a change.
@@ -36,9 +33,9 @@ pub struct CrashStore<S: ?Sized = dyn RunStore> {
     dead: watch::Sender<bool>,
 }
 
-impl<S: ?Sized> CrashStore<S> {
+impl CrashStore {
     #[must_use]
-    pub fn new(inner: Arc<S>, crash: Crash) -> Self {
+    pub fn new(inner: Arc<dyn ThreadStore>, crash: Crash) -> Self {
         let (changes, dead) = (watch::Sender::new(0), watch::Sender::new(false));
         Self { inner, crash, writes: Mutex::new(0), changes, dead }
     }
@@ -103,7 +100,7 @@ impl<S: ?Sized> CrashStore<S> {
 }
 
 #[async_trait]
-impl RunStore for CrashStore {
+impl ThreadStore for CrashStore {
     async fn submit(&self, run: NewRun) -> Result<Submitted, Error> {
         self.alive()?;
         self.inner.submit(run).await
@@ -119,94 +116,7 @@ impl RunStore for CrashStore {
         self.inner.claim(claim).await
     }
 
-    async fn renew(
-        &self,
-        worker: &str,
-        now: Timestamp,
-        lease_until: Timestamp,
-    ) -> Result<(), Error> {
-        self.alive()?;
-        self.inner.renew(worker, now, lease_until).await
-    }
-
-    async fn mail(&self, worker: &str) -> Result<Vec<RunId>, Error> {
-        self.alive()?;
-        self.inner.mail(worker).await
-    }
-
-    async fn release(&self, worker: &str) -> Result<(), Error> {
-        self.alive()?;
-        self.inner.release(worker).await
-    }
-
-    async fn commit(&self, commit: RunCommit) -> Result<Committed, Error> {
-        self.write(self.inner.commit(commit)).await
-    }
-
-    async fn journal(
-        &self,
-        run: RunId,
-        fence: Fence,
-        key: &str,
-        effect: Effect,
-    ) -> Result<Committed, Error> {
-        self.write(self.inner.journal(run, fence, key, effect)).await
-    }
-
-    async fn signal(&self, run: RunId, signal: Signal) -> Result<Signalled, Error> {
-        self.alive()?;
-        self.inner.signal(run, signal).await
-    }
-
-    async fn load(&self, run: RunId) -> Result<Option<Loaded>, Error> {
-        self.alive()?;
-        self.inner.load(run).await
-    }
-
-    async fn runs(&self, query: RunQuery) -> Result<Vec<RunRow>, Error> {
-        self.alive()?;
-        self.inner.runs(query).await
-    }
-
-    async fn questions(&self, max: usize) -> Result<Vec<Interrupt>, Error> {
-        self.alive()?;
-        self.inner.questions(max).await
-    }
-
-    async fn events(
-        &self,
-        run: RunId,
-        after: u64,
-        max: usize,
-    ) -> Result<Vec<Stored<Event>>, Error> {
-        self.alive()?;
-        self.inner.events(run, after, max).await
-    }
-
-    async fn next_wake(&self) -> Result<Option<Timestamp>, Error> {
-        self.alive()?;
-        self.inner.next_wake().await
-    }
-}
-
-#[async_trait]
-impl ThreadStore for CrashStore<dyn ThreadStore> {
-    async fn submit(&self, run: NewThreadRun) -> Result<threads::Submitted, Error> {
-        self.alive()?;
-        self.inner.submit(run).await
-    }
-
-    async fn intake(&self, intake: threads::Intake) -> Result<(), Error> {
-        self.alive()?;
-        self.inner.intake(intake).await
-    }
-
-    async fn claim(&self, claim: threads::Claim) -> Result<Vec<threads::Claimed>, Error> {
-        self.alive()?;
-        self.inner.claim(claim).await
-    }
-
-    async fn take(&self, thread: ThreadId, claim: threads::Claim) -> Result<threads::Taken, Error> {
+    async fn take(&self, thread: ThreadId, claim: Claim) -> Result<Taken, Error> {
         self.alive()?;
         self.inner.take(thread, claim).await
     }
@@ -245,16 +155,12 @@ impl ThreadStore for CrashStore<dyn ThreadStore> {
         self.write(self.inner.journal(thread, fence, key, effect)).await
     }
 
-    async fn signal(
-        &self,
-        thread: ThreadId,
-        signal: threads::Signal,
-    ) -> Result<threads::Signalled, Error> {
+    async fn signal(&self, thread: ThreadId, signal: Signal) -> Result<Signalled, Error> {
         self.alive()?;
         self.inner.signal(thread, signal).await
     }
 
-    async fn load(&self, thread: ThreadId) -> Result<Option<agentry_core::thread::Loaded>, Error> {
+    async fn load(&self, thread: ThreadId) -> Result<Option<Loaded>, Error> {
         self.alive()?;
         self.inner.load(thread).await
     }

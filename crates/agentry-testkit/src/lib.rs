@@ -20,7 +20,6 @@ pub mod keys;
 pub mod kind;
 pub mod ledger;
 pub mod shared;
-pub mod store;
 pub mod threads;
 pub mod vendor;
 

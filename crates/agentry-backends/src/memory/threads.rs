@@ -28,7 +28,7 @@ impl ThreadStore for MemoryStore {
     }
 
     async fn intake(&self, intake: Intake) -> Result<(), Error> {
-        let World { log, threads, .. } = &mut *self.world();
+        let World { log, threads } = &mut *self.world();
         threads.intake(intake, log)
     }
 
@@ -55,7 +55,7 @@ impl ThreadStore for MemoryStore {
     }
 
     async fn commit(&self, commit: Commit) -> Result<Committed, Error> {
-        let World { log, threads, .. } = &mut *self.world();
+        let World { log, threads } = &mut *self.world();
         threads.commit(commit, log)
     }
 
@@ -70,7 +70,7 @@ impl ThreadStore for MemoryStore {
     }
 
     async fn signal(&self, thread: ThreadId, signal: Signal) -> Result<Signalled, Error> {
-        let World { log, threads, .. } = &mut *self.world();
+        let World { log, threads } = &mut *self.world();
         threads.signal(thread, signal, log)
     }
 

@@ -1,22 +1,16 @@
 //! Questions to the tables, each in one short read transaction on a connection that cannot write.
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
-use agentry_core::run::{
-    Answer, Delta, Effect, Event, Interrupt, Loaded, Message, RunRow, Seq, Values,
-};
-use agentry_core::store::{Error, Record, RunQuery, Stored};
-use agentry_core::{RunId, Timestamp, audit};
-use rusqlite::{Connection, OptionalExtension as _, Result, Row, params};
+use agentry_core::store::{Error, Record};
+use agentry_core::{Timestamp, audit};
+use rusqlite::{Connection, Result, Row, params};
 use serde::de::DeserializeOwned;
-use serde_json::Value;
 use tokio::sync::Semaphore;
 
 use super::command::signed;
 use super::schema::open_reader;
-use super::write::{status_from, status_text};
 use super::writer::describe;
 
 const READERS_MAX: usize = 4;
@@ -120,161 +114,6 @@ pub(super) fn optional_moment(row: &Row<'_>, column: usize) -> Result<Option<Tim
 
 pub(super) fn unsigned(row: &Row<'_>, column: usize) -> Result<u64> {
     Ok(u64::try_from(row.get::<_, i64>(column)?).unwrap_or(0))
-}
-
-/// The first eleven columns.
-fn run_row(row: &Row<'_>) -> Result<RunRow> {
-    Ok(RunRow {
-        id: RunId::from_bytes(row.get(0)?),
-        key: row.get(1)?,
-        graph: row.get(2)?,
-        version: row.get(3)?,
-        status: status_from(row.get_ref(4)?.as_str()?),
-        seq: Seq(unsigned(row, 5)?),
-        created: moment(row, 6)?,
-        updated: moment(row, 7)?,
-        deadline: optional_moment(row, 8)?,
-        wake_at: optional_moment(row, 9)?,
-        reason: row.get(10)?,
-    })
-}
-
-pub(super) fn load(connection: &Connection, run: RunId) -> Result<Option<Loaded>> {
-    let found = connection
-        .prepare_cached(
-            "SELECT id, key, graph, version, status, seq, created, updated, deadline, wake_at,
-               reason, run, input, cancel
-             FROM runs WHERE id = ?1",
-        )?
-        .query_row([run.as_bytes()], |row| {
-            let input: Values = parse(row, 12)?;
-            Ok((run_row(row)?, row.get::<_, i64>(11)?, input, row.get(13)?))
-        })
-        .optional()?;
-    let Some((row, number, mut values, cancel)) = found else { return Ok(None) };
-    let mut commits =
-        connection.prepare_cached("SELECT deltas FROM commits WHERE run = ?1 ORDER BY seq")?;
-    let mut commits = commits.query([number])?;
-    while let Some(commit) = commits.next()? {
-        for (channel, delta) in parse::<Vec<(String, Delta)>>(commit, 0)? {
-            delta.apply(&mut values, channel);
-        }
-    }
-    let cursor = connection
-        .prepare_cached("SELECT cursor FROM commits WHERE run = ?1 ORDER BY seq DESC LIMIT 1")?
-        .query_row([number], |row| parse::<Value>(row, 0))
-        .optional()?;
-    Ok(Some(Loaded {
-        row,
-        values,
-        cursor,
-        journal: journal(connection, number)?,
-        inbox: inbox(connection, number)?,
-        interrupts: open_interrupts(connection, number)?,
-        cancel,
-    }))
-}
-
-fn journal(connection: &Connection, run: i64) -> Result<BTreeMap<String, Effect>> {
-    let mut find = connection
-        .prepare_cached("SELECT key, value FROM journal WHERE run = ?1 ORDER BY entry")?;
-    let entries = find.query_map([run], |row| {
-        let effect = match parse_optional(row, 1)? {
-            Some(value) => Effect::Done { value },
-            None => Effect::Intended,
-        };
-        Ok((row.get(0)?, effect))
-    })?;
-    entries.collect()
-}
-
-fn inbox(connection: &Connection, run: i64) -> Result<Vec<Message>> {
-    let mut find = connection.prepare_cached(
-        "SELECT id, channel, payload, at FROM messages
-         WHERE run = ?1 AND consumed IS NULL ORDER BY entry",
-    )?;
-    let messages = find.query_map([run], |row| {
-        let (payload, at) = (parse(row, 2)?, moment(row, 3)?);
-        Ok(Message { id: row.get(0)?, channel: row.get(1)?, payload, at })
-    })?;
-    messages.collect()
-}
-
-fn interrupt(row: &Row<'_>) -> Result<Interrupt> {
-    Ok(Interrupt {
-        run: RunId::from_bytes(row.get(0)?),
-        id: row.get(1)?,
-        question: parse_optional(row, 2)?,
-        opened: moment(row, 3)?,
-        deadline: optional_moment(row, 4)?,
-        on_timeout: parse(row, 5)?,
-        answer: parse_optional::<Answer>(row, 6)?,
-    })
-}
-
-fn open_interrupts(connection: &Connection, run: i64) -> Result<Vec<Interrupt>> {
-    let mut find = connection.prepare_cached(
-        "SELECT r.id, i.id, question, opened, i.deadline, on_timeout, answer
-         FROM interrupts i JOIN runs r USING (run)
-         WHERE i.run = ?1 AND closing IS NULL ORDER BY entry",
-    )?;
-    find.query_map([run], interrupt)?.collect()
-}
-
-pub(super) fn questions(connection: &Connection, max: i64) -> Result<Vec<Interrupt>> {
-    let mut find = connection.prepare_cached(
-        "SELECT r.id, i.id, question, opened, i.deadline, on_timeout, answer
-         FROM interrupts i JOIN runs r USING (run)
-         WHERE closing IS NULL AND answer IS NULL AND question IS NOT NULL
-         ORDER BY opened, r.id, i.id LIMIT ?1",
-    )?;
-    find.query_map([max], interrupt)?.collect()
-}
-
-pub(super) fn runs(connection: &Connection, query: &RunQuery) -> Result<Vec<RunRow>> {
-    let RunQuery { graph, status, before, runs_max } = query;
-    let mut find = connection.prepare_cached(
-        "SELECT id, key, graph, version, status, seq, created, updated, deadline, wake_at, reason
-         FROM runs
-         WHERE (?1 IS NULL OR graph = ?1) AND (?2 IS NULL OR status = ?2)
-           AND (?3 IS NULL OR id < ?3) ORDER BY id DESC LIMIT ?4",
-    )?;
-    let status = status.map(status_text);
-    let before = before.as_ref().map(RunId::as_bytes);
-    find.query_map(params![graph, status, before, signed(*runs_max as u64)], run_row)?.collect()
-}
-
-pub(super) fn events(
-    connection: &Connection,
-    run: RunId,
-    after: u64,
-    max: i64,
-) -> Result<Vec<Stored<Event>>> {
-    let mut find = connection.prepare_cached(
-        "SELECT entry, at, kind, detail FROM events
-         WHERE run = (SELECT run FROM runs WHERE id = ?1) AND entry > ?2 ORDER BY entry LIMIT ?3",
-    )?;
-    let events = find.query_map(params![run.as_bytes(), signed(after), max], |row| {
-        let item = Event { at: moment(row, 1)?, kind: row.get(2)?, detail: parse(row, 3)? };
-        Ok(Stored { offset: unsigned(row, 0)?, item })
-    })?;
-    events.collect()
-}
-
-pub(super) fn next_wake(connection: &Connection) -> Result<Option<Timestamp>> {
-    let sql = "SELECT min(wake_at) FROM runs WHERE status = 'parked' AND wake_at IS NOT NULL";
-    connection.prepare_cached(sql)?.query_row([], |row| optional_moment(row, 0))
-}
-
-pub(super) fn mail(connection: &Connection, worker: &str) -> Result<Vec<RunId>> {
-    let mut find = connection.prepare_cached(
-        "SELECT id FROM runs WHERE worker = ?1 AND (
-           cancel IS NOT NULL
-           OR EXISTS (SELECT 1 FROM messages m WHERE m.run = runs.run AND consumed IS NULL)
-           OR EXISTS (SELECT 1 FROM interrupts i WHERE i.run = runs.run AND closing IS NULL
-                        AND answer IS NOT NULL))",
-    )?;
-    find.query_map([worker], |row| row.get(0).map(RunId::from_bytes))?.collect()
 }
 
 fn record(row: &Row<'_>) -> Result<Record> {

@@ -1,21 +1,30 @@
 use std::path::Path;
 
-use agentry_core::run::{NewRun, Values};
-use agentry_core::store::{Intake, Submitted};
+use agentry_core::thread::{Absent, Multitask, NewRun, Pinned, Priority};
+use agentry_core::threads::{Claim, Intake, RunQuery, Submitted, ThreadStore as _, Threads as _};
 use agentry_core::{RunId, Timestamp, audit};
 use rusqlite::Connection;
+use serde_json::json;
 
 use super::*;
 
 fn new_run(number: u8) -> NewRun {
     let created = Timestamp::from_millis(i64::from(number));
+    let id = RunId::new(created, [number; 10]);
     NewRun {
-        id: RunId::new(created, [number; 10]),
-        key: number.to_string(),
-        graph: "g".to_owned(),
-        version: "1".to_owned(),
-        input: Values::from([("text".to_owned(), "x".repeat(100_000).into())]),
+        id,
+        thread: id.own_thread(),
+        tenant: "main".to_owned(),
+        key: Some(number.to_string()),
+        program: Pinned { graph: "g".to_owned(), version: "1".to_owned() },
+        input: json!({ "text": "x".repeat(100_000) }),
+        answers: Vec::new(),
+        multitask: Multitask::default(),
+        priority: Priority::default(),
+        absent: Absent::Create,
+        metadata: serde_json::Map::new(),
         created,
+        not_before: None,
         deadline: None,
     }
 }
@@ -132,9 +141,9 @@ async fn a_full_disk_refuses_what_does_not_fit_and_nothing_else() {
         problem.to_string(),
         "the store cannot take this now: the disk is full; free some space"
     );
-    let small = NewRun { input: Values::new(), ..new_run(number) };
+    let small = NewRun { input: json!(null), ..new_run(number) };
     assert!(store.submit(small).await.is_ok(), "something small still fits");
-    let found = store.runs(RunQuery { runs_max: 99, ..RunQuery::default() }).await.unwrap();
+    let found = store.runs(RunQuery { max: 99, ..RunQuery::default() }).await.unwrap();
     assert_eq!(found.len(), usize::from(number));
 }
 
@@ -147,7 +156,7 @@ async fn after_a_failed_commit_nothing_is_acknowledged_any_more() {
         "PRAGMA foreign_keys = ON;
          CREATE TABLE parent (id INTEGER PRIMARY KEY);
          CREATE TABLE child (id REFERENCES parent DEFERRABLE INITIALLY DEFERRED);
-         CREATE TRIGGER broken AFTER INSERT ON runs WHEN new.key = '2'
+         CREATE TRIGGER broken AFTER INSERT ON thread_runs WHEN new.key = '2'
            BEGIN INSERT INTO child VALUES (1); END;",
     );
     assert!(store.submit(new_run(1)).await.is_ok());
@@ -160,21 +169,24 @@ async fn after_a_failed_commit_nothing_is_acknowledged_any_more() {
 #[tokio::test]
 async fn in_a_batch_too_nothing_is_acknowledged_after_a_failed_commit() {
     let folder = tempfile::tempdir().unwrap();
-    let connection = schema::open_writer(&folder.path().join("a.db")).unwrap();
+    let path = folder.path().join("a.db");
+    let lock = schema::lock(&path).unwrap();
+    let connection = schema::open_writer(&path).unwrap();
     connection
         .execute_batch(
             "PRAGMA foreign_keys = ON;
              CREATE TABLE parent (id INTEGER PRIMARY KEY);
              CREATE TABLE child (id REFERENCES parent DEFERRABLE INITIALLY DEFERRED);
-             CREATE TRIGGER refused BEFORE INSERT ON runs WHEN new.key = '1'
+             CREATE TRIGGER refused BEFORE INSERT ON thread_runs WHEN new.key = '1'
                BEGIN SELECT raise(ABORT, 'not this one'); END;
-             CREATE TRIGGER broken AFTER INSERT ON runs WHEN new.key = '2'
+             CREATE TRIGGER broken AFTER INSERT ON thread_runs WHEN new.key = '2'
                BEGIN INSERT INTO child VALUES (1); END;",
         )
         .unwrap();
     let (queue, writer) = writer::queue();
-    let submit =
-        |number| queue.call(Command::Submit(Submission::new(new_run(number)).expect("it is JSON")));
+    let (queue, readers) = (Some(queue), Readers::new(path));
+    let mut store = SqliteStore { queue, readers, thread: None, _lock: lock };
+    let submit = |number| store.submit(new_run(number));
     // All three have queued up when the writer begins.
     let (first, second, third, thread) = tokio::join!(biased; submit(1), submit(2), submit(3), async {
         std::thread::spawn(move || writer.run(&connection, write::Chain::default()))
@@ -182,7 +194,7 @@ async fn in_a_batch_too_nothing_is_acknowledged_after_a_failed_commit() {
     assert!(matches!(first, Err(Error::Refused(_))), "{first:?}");
     assert!(matches!(second, Err(Error::Ambiguous(_))), "{second:?}");
     assert!(matches!(third, Err(Error::Fatal(_))), "{third:?}");
-    drop(queue);
+    store.queue = None;
     thread.join().unwrap();
 }
 
@@ -195,16 +207,16 @@ async fn a_run_that_cannot_be_read_does_not_hold_up_the_others() {
         store.submit(new_run(number)).await.unwrap();
     }
     let other = Connection::open(&path).unwrap();
-    other.execute("UPDATE runs SET input = '{' WHERE key = '2'", []).unwrap();
+    other.execute("UPDATE thread_runs SET input = '{' WHERE key = '2'", []).unwrap();
     let now = Timestamp::from_millis(10);
     let claim = Claim {
         worker: "w".to_owned(),
         now,
         lease_until: now,
-        runs_max: 9,
-        graphs: vec![("g".to_owned(), "1".to_owned())],
+        threads_max: 9,
+        programs: vec![new_run(1).program],
     };
     let claimed = store.claim(claim).await.unwrap();
-    let ids: Vec<_> = claimed.iter().map(|claimed| claimed.loaded.row.id).collect();
-    assert_eq!(ids, [new_run(1).id, new_run(3).id]);
+    let ids: Vec<_> = claimed.iter().map(|claimed| claimed.loaded.thread.id).collect();
+    assert_eq!(ids, [new_run(1).thread, new_run(3).thread]);
 }

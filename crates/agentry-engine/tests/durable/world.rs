@@ -65,7 +65,7 @@ impl World {
         crash: Crash,
         settings: Settings,
     ) -> Process {
-        let store = Arc::new(CrashStore::<dyn ThreadStore>::new(Arc::clone(&self.disk), crash));
+        let store = Arc::new(CrashStore::new(Arc::clone(&self.disk), crash));
         let registry = Registry::new().with(program.clone());
         let clock = Arc::clone(&self.clock);
         let ports = (Arc::clone(&store) as _, Arc::clone(&self.archive));
@@ -135,7 +135,7 @@ pub(crate) struct Loaded {
 pub(crate) struct Process {
     pub(crate) world: World,
     pub(crate) graph: String,
-    pub(crate) store: Arc<CrashStore<dyn ThreadStore>>,
+    pub(crate) store: Arc<CrashStore>,
     pub(crate) handle: Handle,
     pub(crate) shutdown: CancellationToken,
     pub(crate) worker: JoinHandle<Result<(), agentry_core::store::Error>>,

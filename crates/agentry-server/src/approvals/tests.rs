@@ -4,9 +4,15 @@ use super::*;
 
 /// Whether an answer to an open question is taken, or why not.
 fn check_answer(body: &str) -> String {
+    let run = RunId::new(Timestamp::from_millis(0), [0; 10]);
     let question = Interrupt {
-        run: RunId::new(Timestamp::from_millis(0), [0; 10]),
+        thread: run.own_thread(),
+        run,
         id: "approve-1-0".into(),
+        ns: String::new(),
+        node: "approve".into(),
+        schema: None,
+        escalations: 0,
         question: Some(json!({ "decisions": ["approve", "modify", "reject"], "digest": "d" })),
         opened: Timestamp::from_millis(0),
         deadline: None,

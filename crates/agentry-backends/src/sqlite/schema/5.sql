@@ -191,3 +191,12 @@ CREATE TABLE bygone (
 CREATE TABLE leftovers (
   thread INTEGER PRIMARY KEY
 ) STRICT;
+
+-- What runs were before they had threads.
+DROP TABLE events;
+DROP TABLE interrupts;
+DROP TABLE messages;
+DROP TABLE journal;
+DROP TABLE commits;
+DROP TABLE workers;
+DROP TABLE runs;
