@@ -9,7 +9,7 @@ use clap::{ArgAction, Parser, Subcommand};
 
 use crate::config::{self, Config};
 use crate::terminal::Terminal;
-use crate::{ask, check, demo, graphs, init, keys, logging, operate, runs, serve, storage, usage};
+use crate::{ask, check, demo, graphs, init, keys, logging, operate, run, runs, serve, storage, usage};
 
 #[derive(Debug, Parser)]
 #[command(
@@ -52,6 +52,8 @@ enum Command {
         #[command(subcommand)]
         what: graphs::What,
     },
+    /// Run a graph and watch it
+    Run(run::Options),
     /// Incidents of a running instance
     Incidents {
         #[command(flatten)]
@@ -195,6 +197,7 @@ pub(crate) fn run(
         Command::Init(options) => init::run(&cx, &options),
         Command::Check => check::run(&cx),
         Command::Graphs { what } => graphs::run(&cx, &what),
+        Command::Run(options) => run::run(&cx, &options),
         Command::Demo(options) => demo::run(&cx, options),
         Command::Incidents { target, what } => operate::incidents(&cx, &target, what),
         Command::Approvals { target, what } => operate::approvals(&cx, &target, what),

@@ -22,6 +22,7 @@ mod budgets;
 mod cache;
 mod catalogue;
 mod embeddings;
+mod graphs;
 mod guards;
 mod incident;
 mod keys;
@@ -35,6 +36,7 @@ pub(crate) use agentry_notation::Problems;
 pub(crate) use alerts::{Alerts, Channel};
 pub(crate) use batches::Batches;
 pub(crate) use cache::Shared;
+pub(crate) use graphs::Graphs;
 pub(crate) use incident::{Incident, Jira, Source};
 pub(crate) use keys::{Access, JwksAt, TokenIssuer};
 pub(crate) use models::{Model, Target};
@@ -74,6 +76,7 @@ pub(crate) struct Config {
     pub(crate) alerts: Alerts,
     /// Nothing when calls are not traced.
     pub(crate) otel: Option<Otel>,
+    pub(crate) graphs: Graphs,
     pub(crate) incident: Incident,
     pub(crate) access: Access,
 }
@@ -190,6 +193,7 @@ fn resolve(sources: Sources<'_>) -> Result<Config, Error> {
     let batches = batches::read(root.table("batches"));
     let alerts = alerts::read(root.each("alerts"), root.table("channels"), &notes);
     let otel = otel::read(root.table("otel"), &notes);
+    let graphs = graphs::read(root.table("graphs"));
     root.finish();
 
     let problems = notes.problems.into_inner();
@@ -213,6 +217,7 @@ fn resolve(sources: Sources<'_>) -> Result<Config, Error> {
                 batches,
                 alerts,
                 otel,
+                graphs,
                 incident,
                 access,
             })

@@ -1,5 +1,6 @@
 //! `graphs/*.toml` and `graphs/*.json` beside the configuration, and the pictures of them.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use agentry_graphs::{Catalogue, File, Graphs};
@@ -49,14 +50,20 @@ impl From<Error> for Ended {
 
 /// All graphs of a project, checked against what the configuration has.
 pub(crate) fn load(cx: &Context, config: &Config) -> Result<Graphs, Error> {
-    let root = config.file.as_deref().and_then(Path::parent);
-    let root = root.map_or_else(|| cx.at(Path::new("")), Path::to_owned);
-    let files = files(&root).map_err(Error::Unreadable)?;
+    let files = files(&root(cx, config)).map_err(Error::Unreadable)?;
     // Which models there are is unknown as long as nothing is set up.
     let models = config.models.iter().map(|model| model.name.clone());
     let models = (!config.models.is_empty()).then(|| models.collect());
-    let catalogue = Catalogue { models, ..Catalogue::default() };
+    // Nothing here offers tools or named agents.
+    let catalogue =
+        Catalogue { models, agents: Some(BTreeSet::new()), tools: Some(BTreeMap::new()) };
     Graphs::read(&files, &catalogue).map_err(Error::Wrong)
+}
+
+/// The folder of the project: where the configuration is, or would be.
+pub(crate) fn root(cx: &Context, config: &Config) -> PathBuf {
+    let root = config.file.as_deref().and_then(Path::parent);
+    root.map_or_else(|| cx.at(Path::new("")), Path::to_owned)
 }
 
 fn files(root: &Path) -> anyhow::Result<Vec<File>> {

@@ -16,6 +16,7 @@ mod instance;
 mod keys;
 mod logging;
 mod operate;
+mod run;
 mod runs;
 mod serve;
 mod signals;

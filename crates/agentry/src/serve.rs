@@ -16,6 +16,7 @@ use crate::graphs;
 use crate::instance::{Instance, Parts};
 use crate::signals::Signals;
 use crate::terminal::Terminal;
+use crate::wiring::graphs::{Outside, Project};
 use crate::wiring::identity::{self, Access};
 use crate::wiring::policies::{self, Company};
 use crate::wiring::storage::Stores;
@@ -28,6 +29,7 @@ pub(crate) fn run(cx: &Context) -> Result<Exit, Ended> {
     if identity::nobody_can_be_known(&config) {
         return Err(usage(identity::open_to_strangers(&config)));
     }
+    let graphs = graphs::load(cx, &config)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
@@ -42,13 +44,14 @@ pub(crate) fn run(cx: &Context) -> Result<Exit, Ended> {
             settings: config.batches.clone(),
             instance: instance.clone(),
         };
+        let company = Company::open(&config, instance.clone()).map_err(usage)?;
+        let outside = Outside::new(cx, &config, company.shared.clone());
         let threads = wiring::threads::Parts {
             stores: threads,
-            graphs: graphs::load(cx, &config)?,
+            project: Some(Project { graphs, outside }),
             webhook_hosts: config.server.webhook_hosts.clone(),
-            instance: instance.clone(),
+            instance,
         };
-        let company = Company::open(&config, instance).map_err(usage)?;
         let access = Access::open(&config, keys, Arc::clone(&ledger), &company).await?;
         if access.is_open() && !config.server.listen.ip().is_loopback() {
             return Err(usage(identity::open_to_strangers(&config)));

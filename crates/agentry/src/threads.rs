@@ -6,6 +6,7 @@ use agentry_core::threads::{ThreadStore, Threads};
 use agentry_core::{Clock, RunId, ThreadId};
 use agentry_engine::durable::{Handle, Settings, Worker};
 use agentry_engine::{Program, Registry};
+use agentry_graphs::Graphs;
 use agentry_server::engine::GraphInfo;
 
 mod agent;
@@ -25,19 +26,21 @@ pub(crate) use webhooks::Hooks;
 pub(crate) struct Durable {
     handle: Handle,
     graphs: Vec<Arc<GraphInfo>>,
+    /// Of those graphs that are data.
+    definitions: Graphs,
 }
 
 /// A worker for these programs, and what the server asks it through.
 pub(crate) fn open(
     stores: (Arc<dyn ThreadStore>, Arc<dyn Threads>),
-    programs: Vec<Program>,
+    (programs, definitions): (Vec<Program>, Graphs),
     (clock, settings): (Arc<dyn Clock>, Settings),
 ) -> (Worker, Durable) {
-    let graphs = programs.iter().map(drawing::info).collect();
+    let graphs = programs.iter().map(|program| drawing::info(program, &definitions)).collect();
     let registry = programs.into_iter().fold(Registry::new(), Registry::with);
     let worker = Worker::with(stores, registry, clock, settings);
     let handle = worker.handle();
-    (worker, Durable { handle, graphs })
+    (worker, Durable { handle, graphs, definitions })
 }
 
 /// A message that is one of several of a run.

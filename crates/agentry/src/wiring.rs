@@ -21,6 +21,7 @@ use crate::clock::SystemClock;
 use crate::config::{self, Config, Kind, Model, Provider, Source};
 
 pub(crate) mod batches;
+pub(crate) mod graphs;
 pub(crate) mod identity;
 pub(crate) mod incident;
 pub(crate) mod policies;
@@ -144,7 +145,7 @@ fn alias(model: &Model, upstreams: &[(&str, Upstream)]) -> anyhow::Result<Alias>
 }
 
 /// A name that nobody else has.
-fn random_id() -> String {
+pub(crate) fn random_id() -> String {
     uuid::Uuid::from_u64_pair(seed(), seed()).simple().to_string()
 }
 

@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use agentry_backends::file_sink::{FileMessages, FileTickets};
 use agentry_gateway::Policies;
-use agentry_graphs::Graphs;
 use agentry_incident::handling;
 use agentry_server::Metrics;
 use agentry_shop::{Shop, ShopConfig};
@@ -94,7 +93,7 @@ fn parts(plan: &Plan, config: &Config, deployer: Deployer) -> anyhow::Result<Par
         Stores::file(&folder("agentry.db"))?;
     let threads = wiring::threads::Parts {
         stores: threads,
-        graphs: Graphs::default(),
+        project: None,
         webhook_hosts: config.server.webhook_hosts.clone(),
         instance: instance.clone(),
     };

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use agentry_engine::graph::{END, Edge, Reducer, START};
 use agentry_engine::{Graph, Program};
+use agentry_graphs::{Graphs, Schemas};
 use agentry_server::engine::{EdgeInfo, GraphInfo, NodeInfo};
 use serde_json::{Map, Value, json};
 
@@ -11,18 +12,25 @@ use serde_json::{Map, Value, json};
 const FIRST: &str = "__start__";
 const LAST: &str = "__end__";
 
-pub(super) fn info(program: &Program) -> Arc<GraphInfo> {
+pub(super) fn info(program: &Program, definitions: &Graphs) -> Arc<GraphInfo> {
     let graph = program.graph();
-    let node =
-        |name: &String| NodeInfo { name: name.clone(), kind: "node".to_owned(), graph: None };
-    let state = schema(graph);
+    let definition = definitions.get(&graph.name);
+    let node = |name: &String| {
+        let node = definition.and_then(|definition| definition.nodes.get(name));
+        let kind = node.map_or("node", |node| node.kind.name()).to_owned();
+        NodeInfo { name: name.clone(), kind, graph: None }
+    };
+    let (input, state) = match definitions.schemas(&graph.name) {
+        Some(Schemas { input, state }) => (input, state),
+        None => (schema(graph), schema(graph)),
+    };
     Arc::new(GraphInfo {
         name: graph.name.clone(),
         version: program.version().to_owned(),
-        description: None,
+        description: definition.and_then(|definition| definition.description.clone()),
         nodes: graph.nodes.keys().map(node).collect(),
         edges: graph.edges.iter().flat_map(edges).collect(),
-        input: Some(state.clone()),
+        input: Some(input),
         output: Some(state.clone()),
         state: Some(state),
         context: None,

@@ -137,6 +137,11 @@ impl Durable {
         let run = submission.run;
         let request = match submission.work {
             Work::Continue => Request::GoOn,
+            Work::Input(input) if self.definitions.get(&submission.graph).is_some() => {
+                let begun = self.definitions.begin(&submission.graph, input);
+                let begun = begun.map_err(|problem| unfit("input", &problem.to_string()))?;
+                Request::Input(begun.into_iter().collect())
+            }
             Work::Input(Value::Object(mut input)) => {
                 self.normalize(&submission.graph, &mut input, |number| message_id(run, number));
                 Request::Input(input)

@@ -3,14 +3,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use agentry_core::Clock;
 use agentry_core::assistants::Assistants;
 use agentry_core::crons::Crons;
 use agentry_core::items::Items;
 use agentry_core::threads::{Error, ThreadStore, Threads};
+use agentry_core::{Caller, Clock};
 use agentry_engine::durable::{Handle, Settings, Worker};
 use agentry_gateway::Gateway;
-use agentry_graphs::{Graphs, Ports};
+use agentry_graphs::Graphs;
 use agentry_identity::KeyRing;
 use agentry_server::{App, Callers, Threading};
 use anyhow::Context as _;
@@ -20,6 +20,7 @@ use tracing::warn;
 
 use crate::clock::SystemClock;
 use crate::threads::{self, Hooks, NAME, OnBehalf, Speaking, chat};
+use crate::wiring::graphs::{Owners, Project};
 
 /// Where all of it is kept.
 #[derive(Clone)]
@@ -53,7 +54,7 @@ impl Stores {
 pub(crate) struct Parts {
     pub(crate) stores: Stores,
     /// Beside the one that is always there.
-    pub(crate) graphs: Graphs,
+    pub(crate) project: Option<Project>,
     /// Whom runs may tell that they are over, beside the public internet.
     pub(crate) webhook_hosts: Vec<String>,
     /// Names this instance, also after a restart.
@@ -68,6 +69,8 @@ pub(crate) struct Running {
     stirrings: Option<watch::Receiver<u64>>,
 }
 
+/// For whom runs are that nobody in particular wanted.
+const GRAPHS: &str = "graphs";
 /// How often it is looked for what was kept for long enough.
 const SWEEP_EVERY: Duration = Duration::from_secs(30);
 const ITEMS_MAX: usize = 1_000;
@@ -80,7 +83,7 @@ impl Parts {
         gateway: Arc<Gateway>,
         keys: Option<Arc<KeyRing>>,
     ) -> anyhow::Result<(App, Running)> {
-        let Self { stores, graphs, webhook_hosts, instance } = self;
+        let Self { stores, project, webhook_hosts, instance } = self;
         let Stores { threads, archive, assistants, items, crons, stirrings } = stores;
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let callers = Arc::new(Callers::new(keys, Arc::clone(&clock)));
@@ -89,8 +92,14 @@ impl Parts {
             archive: Arc::clone(&archive),
             callers: Arc::clone(&callers),
         };
-        let ports = Arc::new(Ports::new(Arc::new(model)));
-        let mut programs = graphs.programs(&ports).context("make the graphs")?;
+        let (mut programs, mut graphs) = (Vec::new(), Graphs::default());
+        if let Some(project) = project {
+            let owners = Arc::new(Owners(Arc::clone(&archive)));
+            let caller = Caller::named(GRAPHS);
+            let ports = project.outside.ports(Arc::new(model), caller, Some(owners));
+            graphs = project.graphs;
+            programs = graphs.programs(&Arc::new(ports)).context("make the graphs")?;
+        }
         // A graph of this name takes its place.
         if graphs.get(NAME).is_none() {
             let speaking = Speaking { model: gateway, archive: Arc::clone(&archive), callers };
@@ -98,7 +107,7 @@ impl Parts {
         }
         let settings = Settings { name: instance, ..Settings::default() };
         let stores = (threads, Arc::clone(&archive));
-        let (worker, durable) = threads::open(stores, programs, (clock, settings));
+        let (worker, durable) = threads::open(stores, (programs, graphs), (clock, settings));
         let handle = worker.handle();
         let threading = Threading {
             engine: Arc::new(durable),

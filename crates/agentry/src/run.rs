@@ -1,0 +1,277 @@
+//! `agentry run`: a graph from the terminal, on the configured storage, without an instance that serves.
+//!
+//! For as long as it runs it is a worker like any other: a run that was left behind by one that has ended goes on here, if it
+//! is of the same graph.
+
+use std::sync::Arc;
+
+use agentry_core::thread::{Absent, Multitask, Priority, RunStatus};
+use agentry_core::threads::Submitted;
+use agentry_core::{Caller, Clock as _, RunId, ThreadId};
+use agentry_engine::durable::Settings;
+use agentry_graphs::Graphs;
+use agentry_server::engine::{
+    Breakpoints, Command, Engine as _, Place, Resume, StateView, Subgraphs, Submission, Work,
+};
+use agentry_server::{Metrics, Refusal};
+use anyhow::{Context as _, anyhow};
+use serde_json::{Map, Value, json};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::cli::{Context, Ended, Exit};
+use crate::clock::SystemClock;
+use crate::config::{Config, Storage};
+use crate::graphs;
+use crate::signals::Signals;
+use crate::terminal::Terminal;
+use crate::threads::{self, Durable};
+use crate::wiring;
+use crate::wiring::graphs::Outside;
+use crate::wiring::policies::{self, Company};
+use crate::wiring::storage::Stores;
+
+mod input;
+mod progress;
+mod question;
+
+use question::Question;
+
+#[derive(Debug, Clone, clap::Args)]
+pub(crate) struct Options {
+    /// One of graphs/, by its name
+    graph: String,
+    /// What it is given, field by field; what is no JSON is meant as text
+    #[arg(value_name = "KEY=VALUE")]
+    fields: Vec<String>,
+    /// What it is given, as one object
+    #[arg(long, value_name = "JSON")]
+    input: Option<String>,
+    /// Keep nothing: neither the run nor what it costs
+    #[arg(long)]
+    ephemeral: bool,
+}
+
+/// Of runs from the terminal, and what they are counted under.
+const TENANT: &str = "main";
+const CALLER: &str = "terminal";
+
+pub(crate) fn run(cx: &Context, options: &Options) -> Result<Exit, Ended> {
+    let usage = |error| Ended { exit: Exit::Usage, error };
+    let mut config = cx.config()?;
+    if options.ephemeral {
+        config.storage = Storage::Memory;
+    }
+    let graphs = graphs::load(cx, &config)?;
+    let input = input::read(&graphs, options).map_err(usage)?;
+    graphs
+        .begin(&options.graph, input.clone())
+        .map_err(|problem| usage(anyhow::Error::from(problem)))?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .context("start the runtime")?;
+    runtime.block_on(async {
+        let mut signals = Signals::catch()?;
+        let kept = !matches!(config.storage, Storage::Memory);
+        let (desk, running) = open(cx, &config, graphs, &options.graph).await?;
+        let desk = Desk { terminal: cx.terminal, kept, ..desk };
+        let ended = tokio::select! {
+            ended = desk.run(input) => ended,
+            () = signals.next() => {
+                cx.terminal.note("stopping: a run that is kept goes on with `agentry serve`");
+                Ok(Exit::Interrupted)
+            }
+        };
+        running.stop().await?;
+        ended
+    })
+}
+
+/// What must run while a graph does.
+struct Running {
+    tasks: TaskTracker,
+    worker: tokio::task::JoinHandle<Result<(), agentry_core::threads::Error>>,
+    stop_worker: CancellationToken,
+    stop_background: CancellationToken,
+}
+
+impl Running {
+    /// First the worker, then what counts the calls that it has made.
+    async fn stop(self) -> anyhow::Result<()> {
+        let Self { tasks, worker, stop_worker, stop_background } = self;
+        stop_worker.cancel();
+        let worked = worker.await.context("stop the worker")?;
+        stop_background.cancel();
+        tasks.close();
+        tasks.wait().await;
+        worked.context("storage failed")
+    }
+}
+
+async fn open(
+    cx: &Context,
+    config: &Config,
+    graphs: Graphs,
+    graph: &str,
+) -> Result<(Desk, Running), Ended> {
+    let usage = |error| Ended { exit: Exit::Usage, error };
+    let Stores { ledger, threads, instance, .. } = Stores::open(config).await?;
+    let company = Company::open(config, instance.clone()).map_err(usage)?;
+    let outside = Outside::new(cx, config, company.shared.clone());
+    let metrics = Arc::new(Metrics::new());
+    let (policies, background) =
+        policies::open(config, ledger, company, Arc::clone(&metrics)).await?;
+    let gateway = wiring::gateway(config, metrics, policies, background.tasks()).map_err(usage)?;
+    let ports = outside.ports(Arc::new(gateway), Caller::named(CALLER), None);
+    let program = graphs.program(graph, &Arc::new(ports)).context("make the graph")?;
+    let stores = (threads.threads, threads.archive);
+    let settings = Settings { name: instance, ..Settings::default() };
+    let clock = Arc::new(SystemClock);
+    let (worker, durable) =
+        threads::open(stores, (vec![program], graphs.clone()), (clock, settings));
+    let (tasks, stop_worker, stop_background) =
+        (TaskTracker::new(), CancellationToken::new(), CancellationToken::new());
+    tasks.spawn(background.run(stop_background.clone()));
+    let worker = tasks.spawn(worker.run(stop_worker.clone()));
+    let thread = ThreadId::derived(SystemClock.now(), &wiring::random_id());
+    let (terminal, graph) = (cx.terminal, graph.to_owned());
+    let desk = Desk { terminal, durable, graphs, graph, thread, kept: false };
+    Ok((desk, Running { tasks, worker, stop_worker, stop_background }))
+}
+
+/// One thread, and whoever watches it.
+struct Desk {
+    terminal: Terminal,
+    durable: Durable,
+    graphs: Graphs,
+    graph: String,
+    thread: ThreadId,
+    /// Whether the thread is still there when this process has ended.
+    kept: bool,
+}
+
+impl Desk {
+    async fn run(&self, input: Value) -> Result<Exit, Ended> {
+        let mut work = Work::Input(input);
+        loop {
+            let run = self.submit(work).await?;
+            let (status, reason) = progress::follow(self, run).await.map_err(failed)?;
+            let state = self.durable.state(self.thread, Place::head(), Subgraphs::Closed).await;
+            let state = state.map_err(failed)?;
+            match status {
+                RunStatus::Success => return self.tell_result(run, state),
+                RunStatus::Interrupted => {
+                    let asked = question::open(state.as_ref());
+                    match question::ask(self.terminal, &asked).await {
+                        Some(answers) => {
+                            let resume = Some(Resume::Named(answers));
+                            work = Work::Command(Command { resume, ..Command::default() });
+                        }
+                        None => return self.leave(run, &asked),
+                    }
+                }
+                RunStatus::Pending
+                | RunStatus::Running
+                | RunStatus::Error
+                | RunStatus::Timeout
+                | RunStatus::Cancelled
+                | RunStatus::RolledBack => {
+                    let why = reason.unwrap_or_else(|| "no reason given".to_owned());
+                    if self.terminal.json {
+                        self.tell(run, "error", &[("reason", json!(why))]);
+                    }
+                    return Err(anyhow!("{} came to nothing: {why}", self.graph).into());
+                }
+            }
+        }
+    }
+
+    async fn submit(&self, work: Work) -> Result<RunId, Ended> {
+        let now = SystemClock.now();
+        let mut metadata = Map::new();
+        metadata.insert("graph_id".to_owned(), self.graph.as_str().into());
+        metadata.insert("assistant_id".to_owned(), self.graph.as_str().into());
+        let submission = Submission {
+            thread: self.thread,
+            run: RunId::derived(now, &wiring::random_id()),
+            tenant: TENANT.to_owned(),
+            actor: CALLER.to_owned(),
+            key: None,
+            graph: self.graph.clone(),
+            work,
+            from: None,
+            steps_max: None,
+            interrupt_before: Breakpoints::Nowhere,
+            interrupt_after: Breakpoints::Nowhere,
+            multitask: Multitask::Reject,
+            priority: Priority::Normal,
+            absent: Absent::Create,
+            metadata,
+            created: now,
+            not_before: None,
+            deadline: None,
+        };
+        match self.durable.submit(submission).await.map_err(failed)? {
+            Submitted::Created(run) | Submitted::Existing(run) => Ok(run),
+            Submitted::AlreadyAnswered { answer, .. } => {
+                Err(anyhow!("{} has answered before, at {}", answer.actor, answer.at).into())
+            }
+            Submitted::NoInterrupt { .. } | Submitted::Busy { .. } => {
+                Err(anyhow!("the answer came too late: the run has gone on without it").into())
+            }
+            Submitted::NoThread | Submitted::Foreign => Err(anyhow!("the thread is gone").into()),
+        }
+    }
+
+    fn tell_result(&self, run: RunId, state: Option<StateView>) -> Result<Exit, Ended> {
+        let values = state.map(|state| state.values).unwrap_or_default();
+        let output = self.graphs.output(&self.graph, &values).context("read the result")?;
+        match (self.terminal.json, &output) {
+            (true, _) => self.tell(run, "success", &[("output", output)]),
+            (false, Value::String(text)) => self.terminal.data(text),
+            (false, output) => self.terminal.data(format_args!("{output:#}")),
+        }
+        Ok(Exit::Done)
+    }
+
+    /// Nobody is here to answer.
+    fn leave(&self, run: RunId, asked: &[Question]) -> Result<Exit, Ended> {
+        if self.terminal.json {
+            let interrupts: Value = asked.iter().map(Question::shown).collect();
+            self.tell(run, "interrupted", &[("interrupts", interrupts)]);
+        }
+        for question in asked {
+            self.terminal.note(question);
+        }
+        if !self.kept {
+            return Err(anyhow!(
+                "there is nobody to ask, and nothing is kept: run it on a terminal, or with a [storage] that keeps runs"
+            )
+            .into());
+        }
+        if !self.terminal.json {
+            let example = asked.first().map_or_else(|| "JSON".to_owned(), Question::example);
+            self.terminal.data(format_args!("run {run} of thread {} waits", self.thread));
+            self.terminal.note(format_args!(
+                "start `agentry serve`, then: agentry runs resume {run} --answer {example}"
+            ));
+        }
+        Ok(Exit::Done)
+    }
+
+    fn tell(&self, run: RunId, status: &str, more: &[(&str, Value)]) {
+        let mut told = Map::from_iter([
+            ("graph".to_owned(), json!(self.graph)),
+            ("run_id".to_owned(), json!(run)),
+            ("thread_id".to_owned(), json!(self.thread)),
+            ("status".to_owned(), json!(status)),
+        ]);
+        told.extend(more.iter().map(|(name, value)| ((*name).to_owned(), value.clone())));
+        self.terminal.object(&told);
+    }
+}
+
+fn failed(refusal: Refusal) -> Ended {
+    anyhow!("{}", refusal.message()).into()
+}
