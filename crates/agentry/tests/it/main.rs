@@ -15,6 +15,8 @@ mod faults;
 #[cfg(test)]
 mod gateway;
 #[cfg(test)]
+mod graphs;
+#[cfg(test)]
 mod idempotency;
 #[cfg(test)]
 mod incidents;
