@@ -5,7 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use agentry_core::run::{Answer, Committed, Fence, Message, Seq};
-use agentry_core::thread::{Commit, Loaded, Next, Pinned, Run, RunStatus, Told as StoredTold};
+use agentry_core::thread::{
+    Commit, Loaded, Next, Pinned, Rest, Run, RunStatus, Told as StoredTold,
+};
 use agentry_core::threads::{At, Claimed, From, ThreadStore, Threads};
 use agentry_core::{CheckpointId, Clock, RunId, ThreadId, Timestamp};
 use tokio::sync::{Notify, watch};
@@ -22,7 +24,8 @@ use crate::context::{Live, Surround, Told};
 use crate::effect::Journal;
 use crate::lifeline::Lifeline;
 use crate::machine::{
-    Action, Decision, Ended, Happened, Home, Key, Machine, Mail, Record, Rests, Submission,
+    Action, Decision, Ended, Happened, Home, Key, LoadError, Machine, Mail, Record, Rests,
+    Submission,
 };
 use crate::program::Program;
 
@@ -101,7 +104,10 @@ pub(super) async fn drive(program: Program, claimed: Claimed, around: Surroundin
 
 impl Drive {
     async fn go(mut self, loaded: Loaded) {
-        let Some(mut machine) = self.load(loaded) else { return };
+        let mut machine = match self.load(loaded.clone()) {
+            Ok(machine) => machine,
+            Err(problem) => return self.give_up(loaded, problem).await,
+        };
         loop {
             let decision = match self.look(&mut machine) {
                 Some(Todo::Decided(decision)) => decision,
@@ -135,22 +141,36 @@ impl Drive {
     }
 
     /// The thread as it is stored; nothing of it runs yet.
-    fn load(&mut self, loaded: Loaded) -> Option<Machine> {
+    fn load(&mut self, loaded: Loaded) -> Result<Machine, LoadError> {
         let home = Home { thread: self.thread, fence: self.fence, head: loaded.thread.seq };
         self.keeping = Keeping::of(&loaded.line);
-        let machine = Machine::load(self.program.clone(), home, Record::Commits, &loaded.line);
-        let mut machine = match machine {
-            Ok(machine) => machine,
-            Err(problem) => {
-                error!(%problem, "a thread cannot be read here");
-                return None;
-            }
-        };
+        let mut machine = Machine::load(self.program.clone(), home, Record::Commits, &loaded.line)?;
         self.desk = Desk::default();
         self.desk.take(loaded);
         let of = machine.run().and_then(|id| self.desk.run(id));
         machine.due_by(of.and_then(|run| run.deadline));
-        Some(machine)
+        Ok(machine)
+    }
+
+    /// Runs cannot go on where their graph does not know what the thread stands at: they fail, and the thread stays as it is.
+    /// What cannot be read at all is left to somebody who can.
+    async fn give_up(self, loaded: Loaded, problem: LoadError) {
+        error!(%problem, "a thread cannot be read here");
+        let LoadError::Foreign { .. } = problem else { return };
+        let unfinished = loaded.runs.iter().filter(|run| !run.status.is_over());
+        let runs = unfinished.map(|run| (run.id, RunStatus::Error, problem.to_string()));
+        let home = Home { thread: self.thread, fence: self.fence, head: loaded.thread.seq };
+        let mut machine = Machine::new(self.program.clone(), home, Record::Commits);
+        let decision = machine.dismiss(runs.collect(), self.around.clock.now());
+        let Some(mut commit) = decision.commit else { return };
+        let last = loaded.line.entries.last().map(|entry| entry.seq);
+        let snapshot = loaded.line.snapshot.as_ref().map(|snapshot| snapshot.seq);
+        commit.entry.parent = last.or(snapshot).unwrap_or_default();
+        commit.next = Next::Rest { status: Rest::Failed, wake_at: None };
+        let call = || self.around.store.commit(commit.clone());
+        if self.around.lifeline.insist(call).await.is_some() {
+            self.publish(&commit);
+        }
     }
 
     /// What is to be decided because of what has come.
@@ -315,7 +335,13 @@ impl Drive {
             error!("the thread has moved under its worker");
             return None;
         }
-        *machine = self.load(loaded)?;
+        *machine = match self.load(loaded) {
+            Ok(machine) => machine,
+            Err(problem) => {
+                error!(%problem, "a thread cannot be read here");
+                return None;
+            }
+        };
         self.started = false;
         Some(Then::GoOn)
     }

@@ -25,6 +25,7 @@ over_both_stores! {
     of_two_resumes_one_wins
     a_delayed_run_begins_when_it_may
     a_run_that_cannot_begin_says_why
+    a_run_on_a_graph_that_does_not_know_the_thread_fails
 }
 
 const THREAD: [u8; 16] = [7; 16];
@@ -246,5 +247,24 @@ async fn a_run_that_cannot_begin_says_why(backend: Backend) {
     assert_eq!((ended.status, ended.reason.as_deref()), (RunStatus::Error, Some(reason)));
     let next = submit(&process, 2, Multitask::Enqueue).await;
     assert_eq!(ends(&process, next).await, RunStatus::Success);
+    process.stop().await;
+}
+
+async fn a_run_on_a_graph_that_does_not_know_the_thread_fails(backend: Backend) {
+    let world = World::new(backend);
+    let process = world.start(&asking());
+    let first = submit(&process, 1, Multitask::Enqueue).await;
+    assert_eq!(ends(&process, first).await, RunStatus::Interrupted);
+    process.stop().await;
+    let done = from_fn(|_, _| Box::pin(async { Ok(NodeOutput::done()) }));
+    let other = Graph::builder("other").node("x", done).edge(START, "x").edge("x", END);
+    let process = world.start(&other.build().unwrap());
+    let second = submit(&process, 2, Multitask::Enqueue).await;
+    let ended = patiently(process.handle.wait(second)).await.unwrap().unwrap();
+    assert_eq!(ended.status, RunStatus::Error);
+    let reason = ended.reason.unwrap_or_default();
+    assert!(reason.contains("which the graph does not have"), "{reason}");
+    let asked = &world.questions().await;
+    assert_eq!((asked.len(), asked[0].run), (1, first), "the thread is as it was");
     process.stop().await;
 }
