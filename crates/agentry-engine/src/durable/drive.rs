@@ -105,14 +105,17 @@ pub(super) async fn drive(program: Program, claimed: Claimed, around: Surroundin
 impl Drive {
     async fn go(mut self, loaded: Loaded) {
         let mut machine = match self.load(loaded.clone()) {
-            Ok(machine) => machine,
-            Err(problem) => return self.give_up(loaded, problem).await,
+            Ok(machine) => Box::new(machine),
+            Err(problem) => return Box::pin(self.give_up(loaded, problem)).await,
         };
+        drop(loaded);
         loop {
             let decision = match self.look(&mut machine) {
                 Some(Todo::Decided(decision)) => decision,
                 Some(Todo::Begin(run)) => {
-                    let Some(decision) = self.begin(&mut machine, &run).await else { return };
+                    let Some(decision) = Box::pin(self.begin(&mut machine, &run)).await else {
+                        return;
+                    };
                     decision
                 }
                 None if *machine.rests() != Rests::Running => {
