@@ -120,8 +120,7 @@ impl Instance {
         )
         .await
         .context("read back the alerts")?;
-        let ports = (Arc::clone(&store), Arc::clone(&archive));
-        let desk = Desk::new(door, ports, Arc::clone(&log));
+        let desk = Desk::new(door, (Arc::clone(&store), Arc::clone(&archive)), Arc::clone(&log));
         let gauges = Gauges { archive: Arc::clone(&archive), metrics: Arc::clone(&metrics) };
         let mut app = App::new(Arc::clone(&gateway), metrics, Arc::clone(&clock))
             .settings(server)

@@ -103,7 +103,7 @@ fn part(name: &str) -> String {
     name.bytes().fold(String::new(), |mut part, byte| {
         match byte {
             b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'.' => {
-                part.push(char::from(byte))
+                part.push(char::from(byte));
             }
             other => part.push_str(&format!("%{other:02X}")),
         }

@@ -83,8 +83,8 @@ pub(crate) fn run(cx: &Context) -> Result<Exit, Ended> {
             ports,
             handling: incident::settings(&config),
         };
-        let instance = Instance::assemble(parts).await?;
-        serve(cx.terminal, &config, instance, listener).await
+        let instance = Box::pin(Instance::assemble(parts)).await?;
+        Box::pin(serve(cx.terminal, &config, instance, listener)).await
     })
 }
 

@@ -1,6 +1,8 @@
 //! Messages in LangChain's shape, and as models are asked.
 
-use agentry_core::chat::{CallKind, ChatResponse, Content, Message, Part, Role, ToolCall};
+use agentry_core::chat::{
+    CallKind, ChatResponse, Content, FinishReason, Message, Part, Role, ToolCall,
+};
 use serde_json::{Map, Value, json};
 
 /// As they stand in a thread: each an object with a type and an id. `id` names the ones that have none.
@@ -120,7 +122,7 @@ pub(super) fn chunk(id: &str, text: &str) -> Value {
 /// All that a model said.
 pub(super) fn answer(id: &str, response: &ChatResponse) -> Value {
     let said = response.choices.first();
-    let finish = said.and_then(|said| said.finish_reason.as_ref()).map(|reason| reason.as_str());
+    let finish = said.and_then(|said| said.finish_reason.as_ref()).map(FinishReason::as_str);
     let (mut calls, mut broken) = (Vec::new(), Vec::new());
     for call in said.iter().flat_map(|said| &said.message.tool_calls) {
         match serde_json::from_str::<Map<String, Value>>(&call.arguments) {

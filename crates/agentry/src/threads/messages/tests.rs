@@ -1,4 +1,4 @@
-use agentry_core::chat::{Choice, FinishReason, Head, Usage};
+use agentry_core::chat::{Choice, Head, Usage};
 
 use super::*;
 
