@@ -192,6 +192,11 @@ impl Drive {
             return Some(Todo::Decided(decision));
         }
         if !self.started {
+            // What has been answered has not expired: the run that brings the answer comes before time passes.
+            if let Some(run) = self.desk.answering(machine, now, &self.pinned()) {
+                let goes_on = !self.around.draining.is_cancelled();
+                return goes_on.then(|| Todo::Begin(run.clone()));
+            }
             self.started = true;
             let mail = self.desk.mail(machine, now, &self.pinned()).unwrap_or_default();
             return Some(Todo::Decided(machine.taken_with(mail, now)));
@@ -485,9 +490,12 @@ impl Desk {
         self.runs.iter().find(|run| run.id == id)
     }
 
-    /// Interrupts with an answer that nobody waits for.
+    /// Interrupts with an answer that nobody waits for, nor brings.
     fn unasked(&mut self) -> Vec<String> {
-        std::mem::take(&mut self.answers).into_iter().map(|(interrupt, _)| interrupt).collect()
+        let pending = self.runs.iter().filter(|run| run.status == RunStatus::Pending);
+        let brought: Vec<_> = pending.flat_map(brought).collect();
+        let answers = std::mem::take(&mut self.answers).into_iter();
+        answers.map(|(interrupt, _)| interrupt).filter(|it| !brought.contains(it)).collect()
     }
 
     fn has_nothing(&self) -> bool {
@@ -548,11 +556,8 @@ impl Desk {
             self.told_to_end = Some(id);
         }
         // A run that brings these very answers takes the thread instead.
-        let brings = self.next(machine, now, program).and_then(|run| {
-            let order = Order::from_value(&run.input).ok()?;
-            Some(order.answers().map(str::to_owned).collect::<Vec<_>>())
-        });
-        let brings = brings.unwrap_or_default();
+        let taking = self.answering(machine, now, program).filter(|_| cancel.is_none());
+        let brings = taking.map(brought).unwrap_or_default();
         let (kept, answers): (Vec<_>, Vec<_>) = std::mem::take(&mut self.answers)
             .into_iter()
             .partition(|(interrupt, _)| brings.contains(interrupt));
@@ -560,6 +565,17 @@ impl Desk {
         let messages = std::mem::take(&mut self.messages);
         let mail = Mail { messages, answers, cancel };
         (mail != Mail::default()).then_some(mail)
+    }
+
+    /// The run that begins next, when it brings an answer and the run that asked is not to be cancelled.
+    fn answering(&self, machine: &Machine, now: Timestamp, program: &Pinned) -> Option<&Run> {
+        let asking = machine.run().and_then(|id| self.run(id));
+        if asking.is_some_and(|run| run.cancel.is_some() && self.told_to_end != Some(run.id)) {
+            return None;
+        }
+        let next = self.next(machine, now, program)?;
+        let brought = brought(next);
+        self.answers.iter().any(|(interrupt, _)| brought.contains(interrupt)).then_some(next)
     }
 
     /// The run that begins next, when it can begin now and here.
@@ -594,4 +610,10 @@ impl Desk {
         }
         self.answers.retain(|(id, _)| !commit.closed.iter().any(|(closed, _)| closed == id));
     }
+}
+
+/// The interrupts that a run answers.
+fn brought(run: &Run) -> Vec<String> {
+    let order = Order::from_value(&run.input).ok();
+    order.iter().flat_map(Order::answers).map(str::to_owned).collect()
 }

@@ -27,7 +27,7 @@ pub enum Happened {
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Mail {
     pub messages: Vec<Message>,
-    /// By interrupt. Those that nobody asked, or asks any more, are passed over.
+    /// By interrupt. Those that nobody asked, or asks any more, are closed without effect.
     pub answers: Vec<(String, Answer)>,
     /// Why the run is to end, when it is.
     pub cancel: Option<String>,
@@ -140,10 +140,12 @@ impl Machine {
     }
 
     pub(super) fn answer(&mut self, interrupt: &str, answer: Answer) {
-        if let Some(at) = self.who_asked(interrupt) {
-            let reply = Reply { value: answer.value, actor: Some(answer.actor), at: answer.at };
-            self.reply(at, reply, Closing::Answered);
-        }
+        let Some(at) = self.who_asked(interrupt) else {
+            // Else the thread would be woken for it again and again.
+            return self.trace.closed.push((interrupt.to_owned(), Closing::Withdrawn));
+        };
+        let reply = Reply { value: answer.value, actor: Some(answer.actor), at: answer.at };
+        self.reply(at, reply, Closing::Answered);
     }
 
     pub(super) fn who_asked(&self, interrupt: &str) -> Option<(ScopeIx, Slot)> {
