@@ -111,3 +111,45 @@ fn a_run_is_cancelled() {
     let (code, _) = runs(&server, &["show", "00000000-0000-0000-0000-000000000000"]);
     assert_eq!(code, Some(1));
 }
+
+#[test]
+fn tenants_do_not_see_each_other_and_a_scope_is_needed() {
+    let folder = tempfile::tempdir().unwrap();
+    let key = |name: &str, tenant: &str, scope: &str| {
+        let secret = format!("{name}-0123456789abcdef0123456789");
+        std::fs::write(folder.path().join(format!("{name}.key")), &secret).unwrap();
+        let entry = format!(
+            "[[keys]]\nname = \"{name}\"\ntenant = \"{tenant}\"\nsecret = \"file:{name}.key\"\nscopes = [\"{scope}\"]\n"
+        );
+        (secret, entry)
+    };
+    let (ours, one) = key("ours", "one", "agents:run");
+    let (theirs, two) = key("theirs", "two", "agents:run");
+    let (chat, three) = key("chat", "one", "llm:chat");
+    let config = format!("{CONFIG}{one}{two}{three}");
+    std::fs::write(folder.path().join("agentry.toml"), config).unwrap();
+    std::fs::write(folder.path().join("answers.toml"), ANSWERS).unwrap();
+    let server = Running::again(folder);
+    let send = |request: Vec<u8>, secret: &str| {
+        let request = String::from_utf8(request).unwrap();
+        let keyed = request.replacen("\r\n", &format!("\r\nx-api-key: {secret}\r\n"), 1);
+        server.json(keyed.as_bytes())
+    };
+    let (status, thread) = send(post("/threads", "{}"), &ours);
+    assert_eq!(status, 200, "{thread}");
+    let path = format!("/threads/{}", thread["thread_id"].as_str().unwrap());
+    assert_eq!(send(crate::support::get(&path), &ours).0, 200);
+    let check = |request: Vec<u8>, secret: &str, expected: (u16, &str)| {
+        let (status, refused) = send(request, secret);
+        assert_eq!((status, refused["code"].as_str().unwrap()), expected, "{refused}");
+        assert!(refused["detail"].is_string(), "{refused}");
+    };
+    check(crate::support::get(&path), &theirs, (404, "thread_not_found"));
+    let run = json!({ "assistant_id": "agent", "input": { "messages": "hello" } }).to_string();
+    check(post(&format!("{path}/runs"), &run), &theirs, (404, "thread_not_found"));
+    check(crate::support::get(&path), &chat, (403, "scope_missing"));
+    check(crate::support::get(&path), "nobody", (401, "key_invalid"));
+    assert_eq!(send(post("/threads/search", "{}"), &theirs).1, json!([]));
+    let (status, run) = send(post(&format!("{path}/runs"), &run), &ours);
+    assert_eq!((status, &run["metadata"]["graph_id"]), (200, &json!("agent")), "{run}");
+}
