@@ -1,10 +1,12 @@
 //! Chat completions that pass as they are.
 
+use std::sync::LazyLock;
+
 use agentry_core::chat::{FinishReason, Usage};
 use agentry_core::model::ModelError;
 use agentry_core::relay::{Marks, RawWhole};
 use bytes::Bytes;
-use memchr::memmem;
+use memchr::memmem::Finder;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
@@ -119,15 +121,16 @@ fn is_plain(data: &[u8]) -> bool {
         let value = value.strip_prefix(b":").unwrap_or(value).trim_ascii_start();
         value.starts_with(b"null")
     };
-    let all_null = |name: &[u8]| {
-        memmem::find_iter(data, name).all(|at| data.get(at + name.len()..).is_some_and(is_null))
+    let all_null = |name: &Finder<'_>| {
+        let mut found = name.find_iter(data);
+        found.all(|at| data.get(at + name.needle().len()..).is_some_and(is_null))
     };
-    data.starts_with(b"{")
-        && data.ends_with(b"}")
-        && all_null(b"\"finish_reason\"")
-        && all_null(b"\"usage\"")
-        && all_null(b"\"error\"")
+    data.starts_with(b"{") && data.ends_with(b"}") && TELLING.iter().all(all_null)
 }
+
+/// Fields that are more than text, unless they are null.
+static TELLING: LazyLock<[Finder<'static>; 3]> =
+    LazyLock::new(|| ["\"finish_reason\"", "\"usage\"", "\"error\""].map(Finder::new));
 
 #[derive(Deserialize)]
 struct Answer {
