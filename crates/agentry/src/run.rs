@@ -4,7 +4,9 @@
 //! is of the same graph.
 
 use std::sync::Arc;
+use std::time::Duration;
 
+use agentry_backends::sqlite::OpenError;
 use agentry_core::thread::{Absent, Multitask, Priority, RunStatus};
 use agentry_core::threads::Submitted;
 use agentry_core::{Caller, Clock as _, RunId, ThreadId};
@@ -55,6 +57,8 @@ pub(crate) struct Options {
 /// Of runs from the terminal, and what they are counted under.
 const TENANT: &str = "main";
 const CALLER: &str = "terminal";
+/// How long nodes may go on when somebody wants it to stop.
+const DRAIN: Duration = Duration::from_secs(2);
 
 pub(crate) fn run(cx: &Context, options: &Options) -> Result<Exit, Ended> {
     let usage = |error| Ended { exit: Exit::Usage, error };
@@ -71,21 +75,24 @@ pub(crate) fn run(cx: &Context, options: &Options) -> Result<Exit, Ended> {
         .enable_all()
         .build()
         .context("start the runtime")?;
-    runtime.block_on(async {
+    let ended = runtime.block_on(async {
         let mut signals = Signals::catch()?;
-        let kept = !matches!(config.storage, Storage::Memory);
         let (desk, running) = open(cx, &config, graphs, &options.graph).await?;
-        let desk = Desk { terminal: cx.terminal, kept, ..desk };
         let ended = tokio::select! {
             ended = desk.run(input) => ended,
             () = signals.next() => {
-                cx.terminal.note("stopping: a run that is kept goes on with `agentry serve`");
+                desk.tell_interrupted();
                 Ok(Exit::Interrupted)
             }
         };
-        running.stop().await?;
-        ended
-    })
+        tokio::select! {
+            stopped = running.stop() => stopped.map_err(Ended::from).and(ended),
+            () = signals.next() => Ok(Exit::Interrupted),
+        }
+    });
+    // Whoever was asked may never say anything.
+    runtime.shutdown_background();
+    ended
 }
 
 /// What must run while a graph does.
@@ -116,7 +123,8 @@ async fn open(
     graph: &str,
 ) -> Result<(Desk, Running), Ended> {
     let usage = |error| Ended { exit: Exit::Usage, error };
-    let Stores { ledger, threads, instance, .. } = Stores::open(config).await?;
+    let Stores { ledger, threads, instance, .. } =
+        Stores::open(config).await.map_err(or_elsewhere)?;
     let company = Company::open(config, instance.clone()).map_err(usage)?;
     let outside = Outside::new(cx, config, company.shared.clone());
     let metrics = Arc::new(Metrics::new());
@@ -126,7 +134,7 @@ async fn open(
     let ports = outside.ports(Arc::new(gateway), Caller::named(CALLER), None);
     let program = graphs.program(graph, &Arc::new(ports)).context("make the graph")?;
     let stores = (threads.threads, threads.archive);
-    let settings = Settings { name: instance, ..Settings::default() };
+    let settings = Settings { name: instance, drain: DRAIN, ..Settings::default() };
     let clock = Arc::new(SystemClock);
     let (worker, durable) =
         threads::open(stores, (vec![program], graphs.clone()), (clock, settings));
@@ -136,8 +144,21 @@ async fn open(
     let worker = tasks.spawn(worker.run(stop_worker.clone()));
     let thread = ThreadId::derived(SystemClock.now(), &wiring::random_id());
     let (terminal, graph) = (cx.terminal, graph.to_owned());
-    let desk = Desk { terminal, durable, graphs, graph, thread, kept: false };
+    let kept = !matches!(config.storage, Storage::Memory);
+    let desk = Desk { terminal, durable, graphs, graph, thread, kept };
     Ok((desk, Running { tasks, worker, stop_worker, stop_background }))
+}
+
+/// Whoever has the database can run it as well.
+fn or_elsewhere(ended: Ended) -> Ended {
+    let Ended { exit, error } = ended;
+    let error = match error.downcast_ref::<OpenError>() {
+        Some(OpenError::InUse { .. }) => anyhow!(
+            "{error}; if that is `agentry serve`, begin the run there (POST /threads/ID/runs), or keep nothing: --ephemeral"
+        ),
+        _ => error,
+    };
+    Ended { exit, error }
 }
 
 /// One thread, and whoever watches it.
@@ -258,6 +279,16 @@ impl Desk {
             ));
         }
         Ok(Exit::Done)
+    }
+
+    fn tell_interrupted(&self) {
+        match self.kept {
+            true => self.terminal.note(format_args!(
+                "stopping: what is under way goes on with `agentry serve`, on thread {}",
+                self.thread
+            )),
+            false => self.terminal.note("stopping: nothing of it is kept"),
+        }
     }
 
     fn tell(&self, run: RunId, status: &str, more: &[(&str, Value)]) {

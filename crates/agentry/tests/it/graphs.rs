@@ -133,7 +133,7 @@ fn a_run_from_the_terminal_waits_for_its_answer() {
     // One file, one process: that is said.
     let (code, _, said) = run(serving.folder.path(), &["run", "review", "topic=hello"]);
     assert_eq!(code, Some(1), "{said}");
-    assert!(said.contains("in use by process"), "{said}");
+    assert!(said.contains("in use by process") && said.contains("--ephemeral"), "{said}");
 }
 
 #[test]

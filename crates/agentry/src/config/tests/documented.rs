@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use agentry_gateway::money::catalogue::Catalogue;
+use agentry_gateway::money::catalogue;
+use agentry_graphs::{Catalogue, File, Graphs};
 use agentry_llm::scripted::Script;
 
 use crate::config::read_text;
@@ -33,7 +34,13 @@ fn every_example_is_accepted() {
                     assert!(read.is_ok(), "{place}: {:?}", read.err());
                 }
                 "prices.toml" => {
-                    let read = Catalogue::parse(&example);
+                    let read = catalogue::Catalogue::parse(&example);
+                    assert!(read.is_ok(), "{place}: {:?}", read.err());
+                }
+                "graph" => check_graph(&place, example),
+                // Of a graph.
+                "part" => {
+                    let read = toml::from_str::<toml::Table>(&example);
                     assert!(read.is_ok(), "{place}: {:?}", read.err());
                 }
                 other => panic!("{place}: it is not known what `{other}` is"),
@@ -42,6 +49,14 @@ fn every_example_is_accepted() {
         }
     }
     assert!(count > 10, "only {count} examples were found in {}", docs.display());
+}
+
+fn check_graph(place: &str, text: String) {
+    let file = File { name: "example.toml".to_owned(), text };
+    if let Err(problems) = Graphs::read(&[file], &Catalogue::default()) {
+        let shown: Vec<String> = problems.iter().map(ToString::to_string).collect();
+        panic!("{place}: {}", shown.join("\n"));
+    }
 }
 
 #[test]
