@@ -1,4 +1,4 @@
-//! `agentry run`: a graph from the terminal, on the configured storage, without an instance that serves.
+//! `agentry run`: a graph, or the agent that is always there, from the terminal, on the configured storage, without an instance that serves.
 //!
 //! For as long as it runs it is a worker like any other: a run that was left behind by one that has ended goes on here, if it
 //! is of the same graph.
@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use agentry_backends::sqlite::OpenError;
+use agentry_core::run::Values;
 use agentry_core::thread::{Absent, Multitask, Priority, RunStatus};
 use agentry_core::threads::Submitted;
 use agentry_core::{Caller, Clock as _, RunId, ThreadId};
@@ -15,7 +16,7 @@ use agentry_graphs::Graphs;
 use agentry_server::engine::{
     Breakpoints, Command, Engine as _, Place, Resume, StateView, Subgraphs, Submission, Work,
 };
-use agentry_server::{Metrics, Refusal};
+use agentry_server::{Callers, Metrics, Refusal};
 use anyhow::{Context as _, anyhow};
 use serde_json::{Map, Value, json};
 use tokio_util::sync::CancellationToken;
@@ -27,7 +28,7 @@ use crate::config::{Config, Storage};
 use crate::graphs;
 use crate::signals::Signals;
 use crate::terminal::Terminal;
-use crate::threads::{self, Durable};
+use crate::threads::{self, Durable, Speaking, chat};
 use crate::wiring;
 use crate::wiring::graphs::Outside;
 use crate::wiring::policies::{self, Company};
@@ -37,13 +38,14 @@ mod input;
 mod progress;
 mod question;
 
+use progress::Followed;
 use question::Question;
 
 #[derive(Debug, Clone, clap::Args)]
 pub(crate) struct Options {
-    /// One of graphs/, by its name
+    /// One of graphs/ by its name, or `agent`
     graph: String,
-    /// What it is given, field by field; what is no JSON is meant as text
+    /// What it is given, field by field; what is no JSON is meant as text. For `agent`, what it is asked
     #[arg(value_name = "KEY=VALUE")]
     fields: Vec<String>,
     /// What it is given, as one object
@@ -68,9 +70,10 @@ pub(crate) fn run(cx: &Context, options: &Options) -> Result<Exit, Ended> {
     }
     let graphs = graphs::load(cx, &config)?;
     let input = input::read(&graphs, options).map_err(usage)?;
-    graphs
-        .begin(&options.graph, input.clone())
-        .map_err(|problem| usage(anyhow::Error::from(problem)))?;
+    if graphs.get(&options.graph).is_some() {
+        let begun = graphs.begin(&options.graph, input.clone());
+        begun.map_err(|problem| usage(anyhow::Error::from(problem)))?;
+    }
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
@@ -131,11 +134,17 @@ async fn open(
     let (policies, background) =
         policies::open(config, ledger, company, Arc::clone(&metrics)).await?;
     let gateway = wiring::gateway(config, metrics, policies, background.tasks()).map_err(usage)?;
-    let ports = outside.ports(Arc::new(gateway), Caller::named(CALLER), None);
-    let program = graphs.program(graph, &Arc::new(ports)).context("make the graph")?;
+    let (gateway, clock) = (Arc::new(gateway), Arc::new(SystemClock));
+    let program = if graphs.get(graph).is_some() {
+        let ports = outside.ports(gateway, Caller::named(CALLER), None);
+        graphs.program(graph, &Arc::new(ports)).context("make the graph")?
+    } else {
+        let callers = Arc::new(Callers::new(None, Arc::clone(&clock) as Arc<_>));
+        let archive = Arc::clone(&threads.archive);
+        chat(Speaking { model: gateway, archive, callers }).context("make the agent")?
+    };
     let stores = (threads.threads, threads.archive);
     let settings = Settings { name: instance, drain: DRAIN, ..Settings::default() };
-    let clock = Arc::new(SystemClock);
     let (worker, durable) =
         threads::open(stores, (vec![program], graphs.clone()), (clock, settings));
     let (tasks, stop_worker, stop_background) =
@@ -177,10 +186,15 @@ impl Desk {
         let mut work = Work::Input(input);
         loop {
             let run = self.submit(work).await?;
-            let (status, reason) = progress::follow(self, run).await.map_err(failed)?;
+            let Followed { status, reason, spoke } =
+                progress::follow(self, run).await.map_err(failed)?;
             let state = self.durable.state(self.thread, Place::head(), Subgraphs::Closed).await;
             let state = state.map_err(failed)?;
             match status {
+                RunStatus::Success if spoke => {
+                    self.terminal.data("");
+                    return Ok(Exit::Done);
+                }
                 RunStatus::Success => return self.tell_result(run, state),
                 RunStatus::Interrupted => {
                     let asked = question::open(state.as_ref());
@@ -247,7 +261,10 @@ impl Desk {
 
     fn tell_result(&self, run: RunId, state: Option<StateView>) -> Result<Exit, Ended> {
         let values = state.map(|state| state.values).unwrap_or_default();
-        let output = self.graphs.output(&self.graph, &values).context("read the result")?;
+        let output = match self.graphs.get(&self.graph) {
+            Some(_) => self.graphs.output(&self.graph, &values).context("read the result")?,
+            None => said_last(&values),
+        };
         match (self.terminal.json, &output) {
             (true, _) => self.tell(run, "success", &[("output", output)]),
             (false, Value::String(text)) => self.terminal.data(text),
@@ -301,6 +318,13 @@ impl Desk {
         told.extend(more.iter().map(|(name, value)| ((*name).to_owned(), value.clone())));
         self.terminal.object(&told);
     }
+}
+
+/// By the agent.
+fn said_last(values: &Values) -> Value {
+    let messages = values.get("messages").and_then(Value::as_array);
+    let last = messages.and_then(|messages| messages.last()?.get("content"));
+    last.cloned().unwrap_or_default()
 }
 
 fn failed(refusal: Refusal) -> Ended {

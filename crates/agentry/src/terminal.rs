@@ -47,6 +47,12 @@ impl Terminal {
         let _ = io::stdout().flush();
     }
 
+    /// A piece of data, which more will follow on the same line.
+    pub(crate) fn piece(self, text: &str) {
+        let _ = write!(io::stdout().lock(), "{text}");
+        let _ = io::stdout().flush();
+    }
+
     /// One JSON object on a line of its own.
     pub(crate) fn object(self, object: &impl Serialize) {
         if let Ok(line) = serde_json::to_string(object) {

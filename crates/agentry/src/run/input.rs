@@ -3,13 +3,19 @@
 use agentry_graphs::Graphs;
 use agentry_graphs::types::Type;
 use anyhow::{Context as _, anyhow, bail};
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use super::Options;
+use crate::threads::NAME;
 
 /// `--input`, and over it the fields that are given one by one.
 pub(super) fn read(graphs: &Graphs, options: &Options) -> anyhow::Result<Value> {
+    let whole = options.input.as_deref().map(serde_json::from_str::<Value>).transpose();
+    let whole = whole.context("--input is no JSON")?;
     let Some(definition) = graphs.get(&options.graph) else {
+        if options.graph == NAME {
+            return question(whole, &options.fields);
+        }
         let names: Vec<&str> = graphs.names().collect();
         let known = match names.as_slice() {
             [] => "there are none under graphs/; `agentry init` writes one".to_owned(),
@@ -17,8 +23,6 @@ pub(super) fn read(graphs: &Graphs, options: &Options) -> anyhow::Result<Value> 
         };
         bail!("there is no graph `{}`; {known}", options.graph);
     };
-    let whole = options.input.as_deref().map(serde_json::from_str::<Value>).transpose();
-    let whole = whole.context("--input is no JSON")?;
     if options.fields.is_empty() {
         return Ok(whole.unwrap_or_else(|| Value::Object(Map::new())));
     }
@@ -38,6 +42,20 @@ pub(super) fn read(graphs: &Graphs, options: &Options) -> anyhow::Result<Value> 
     Ok(Value::Object(given))
 }
 
+/// What the agent is asked: the words as they stand, or messages.
+fn question(whole: Option<Value>, words: &[String]) -> anyhow::Result<Value> {
+    match (whole, words) {
+        (Some(whole), []) => Ok(whole),
+        (None, []) => {
+            bail!("say what `{NAME}` is asked, as in: agentry run {NAME} \"Why does it rain?\"")
+        }
+        (None, words) => {
+            Ok(json!({ "messages": [{ "role": "user", "content": words.join(" ") }] }))
+        }
+        (Some(_), _) => bail!("`{NAME}` takes either --input or a question"),
+    }
+}
+
 /// A text where a text is wanted, whatever it looks like.
 fn value_of(text: &str, of: Option<&Type>) -> Value {
     let is_text = of == Some(&Type::Text);
@@ -48,7 +66,6 @@ fn value_of(text: &str, of: Option<&Type>) -> Value {
 #[cfg(test)]
 mod tests {
     use agentry_graphs::{Catalogue, File};
-    use serde_json::json;
 
     use super::*;
 
@@ -83,6 +100,10 @@ mod tests {
         check("small", Some("[1]"), &["x=1"], Err("no object"));
         check("small", Some("{"), &[], Err("--input is no JSON"));
         check("small", None, &["rain"], Err("`rain` is not of the form KEY=VALUE"));
+        let asked = json!({ "messages": [{ "role": "user", "content": "why a=b?" }] });
+        check("agent", None, &["why", "a=b?"], Ok(asked));
+        check("agent", None, &[], Err("say what `agent` is asked"));
+        check("agent", Some("{}"), &["why"], Err("either --input or a question"));
         check("other", None, &[], Err("there is no graph `other`; there are: small"));
     }
 }

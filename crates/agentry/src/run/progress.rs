@@ -12,27 +12,41 @@ use serde_json::Value;
 use super::Desk;
 use crate::terminal::Terminal;
 
+/// What became of a run.
+pub(super) struct Followed {
+    pub(super) status: RunStatus,
+    pub(super) reason: Option<String>,
+    /// Whether what it came to was told while it came.
+    pub(super) spoke: bool,
+}
+
 /// Until nothing more comes of the run, unless somebody answers.
-pub(super) async fn follow(
-    desk: &Desk,
-    run: RunId,
-) -> Result<(RunStatus, Option<String>), Refusal> {
-    let wanted = Wanted { tasks: true, ..Wanted::default() };
+pub(super) async fn follow(desk: &Desk, run: RunId) -> Result<Followed, Refusal> {
+    let messages = !desk.terminal.json;
+    let wanted = Wanted { tasks: true, messages, ..Wanted::default() };
     let after = EventId::default();
     let follow = Follow { thread: desk.thread, run: Some(run), after, wanted };
     let mut parts = desk.durable.follow(follow).await?;
     let mut begun = HashMap::new();
+    let mut spoke = false;
     while let Some(part) = parts.next().await {
         let part = part?;
         match part.what {
-            What::Ended { status, reason } => return Ok((status, reason)),
+            What::Ended { status, reason } => return Ok(Followed { status, reason, spoke }),
+            What::Message { message, metadata: _ } => {
+                if let Some(text) = message.get("content").and_then(Value::as_str) {
+                    desk.terminal.piece(text);
+                    spoke = true;
+                }
+            }
             What::Told { subject: Subject::Tasks, data } => {
                 tell(desk.terminal, &mut begun, (&data, part.at));
             }
-            What::Began | What::Values { .. } | What::Message { .. } | What::Told { .. } => {}
+            What::Began | What::Values { .. } | What::Told { .. } => {}
         }
     }
-    Ok((RunStatus::Error, Some("the thread is gone".to_owned())))
+    let reason = Some("the thread is gone".to_owned());
+    Ok(Followed { status: RunStatus::Error, reason, spoke })
 }
 
 fn tell(

@@ -73,6 +73,19 @@ fn a_graph_runs_from_the_terminal() {
 }
 
 #[test]
+fn the_agent_that_is_always_there_is_asked_from_the_terminal() {
+    let folder = project("memory:");
+    let (code, told, said) = run(folder.path(), &["run", "agent", "say", "hello"]);
+    assert_eq!((code, told.as_str()), (Some(0), "Hello to you.\n"), "{said}");
+    let (code, told, said) = run(folder.path(), &["run", "agent", "say", "hello", "--json"]);
+    assert_eq!(code, Some(0), "{said}");
+    let told: Value = serde_json::from_str(&told).unwrap();
+    assert_eq!(told["output"], "Hello to you.");
+    let (code, _, said) = run(folder.path(), &["run", "agent"]);
+    assert!(code == Some(2) && said.contains("say what `agent` is asked"), "{said}");
+}
+
+#[test]
 fn what_cannot_run_is_refused_before_anything_runs() {
     let folder = project("memory:");
     graph(&folder, "greet.toml", GREET);
