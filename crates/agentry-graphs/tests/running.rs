@@ -9,11 +9,13 @@ use std::time::Duration;
 
 use agentry_backends::memory::MemoryShared;
 use agentry_core::model::ChatModel;
-use agentry_core::outbound;
 use agentry_core::tool::{Effect, Risks, Tool, ToolContext, ToolError, ToolOutput, ToolSpec};
+use agentry_core::{Caller, RunId, outbound};
 use agentry_engine::machine::Mail;
 use agentry_engine::{self as engine, Command, Local, Rests, Resume};
-use agentry_graphs::{Catalogue, File, Graphs, HeaderValue, Http, Ports, Request, Response};
+use agentry_graphs::{
+    Catalogue, File, Graphs, HeaderValue, Http, Payers, Ports, Request, Response,
+};
 use agentry_llm::scripted::{Script, Scripted};
 use agentry_testkit::FakeClock;
 use async_trait::async_trait;
@@ -301,6 +303,40 @@ into = "got"
     for (id, calls) in [(1, 1), (1, 1), (2, 2)] {
         let got = world.run(json!({ "id": id }), Vec::new()).await.unwrap();
         assert_eq!((got["got"]["id"].clone(), world.calls()), (json!(id), calls));
+    }
+}
+
+/// Every run is for the one that is next in the list.
+struct Turns(Mutex<Vec<&'static str>>);
+
+#[async_trait]
+impl Payers for Turns {
+    async fn payer(&self, _: RunId) -> Result<Option<Arc<Caller>>, engine::NodeError> {
+        let tenant = self.0.lock().unwrap().pop();
+        Ok(tenant.map(|tenant| Arc::new(Caller { tenant: tenant.into(), ..Caller::named("x") })))
+    }
+}
+
+#[tokio::test]
+async fn what_is_cached_for_one_tenant_is_not_there_for_another() {
+    let graph = r#"
+name = "main"
+output = "got"
+[state]
+got = "last"
+[nodes.ask]
+kind = "http"
+url = "https://example.org/"
+cache = "1h"
+into = "got"
+"#;
+    let mut world = World::new(&[graph]);
+    let turns = vec!["a", "b", "b", "a"];
+    let ports = Ports { payers: Some(Arc::new(Turns(turns.into()))), ..(*world.ports).clone() };
+    world.ports = Arc::new(ports);
+    for requests in [1, 2, 2, 2] {
+        world.run(json!({}), Vec::new()).await.unwrap();
+        assert_eq!(world.probe.requests.lock().unwrap().len(), requests);
     }
 }
 
