@@ -27,7 +27,7 @@ use crate::clock::SystemClock;
 use crate::config::{Config, Storage};
 use crate::graphs;
 use crate::signals::Signals;
-use crate::terminal::Terminal;
+use crate::terminal::{Terminal, harmless};
 use crate::threads::{self, Durable, Speaking, chat};
 use crate::wiring;
 use crate::wiring::graphs::Outside;
@@ -216,6 +216,7 @@ impl Desk {
                     if self.terminal.json {
                         self.tell(run, "error", &[("reason", json!(why))]);
                     }
+                    let why = harmless(&why);
                     return Err(anyhow!("{} came to nothing: {why}", self.graph).into());
                 }
             }
@@ -267,8 +268,8 @@ impl Desk {
         };
         match (self.terminal.json, &output) {
             (true, _) => self.tell(run, "success", &[("output", output)]),
-            (false, Value::String(text)) => self.terminal.data(text),
-            (false, output) => self.terminal.data(format_args!("{output:#}")),
+            (false, Value::String(text)) => self.terminal.piece(&format!("{text}\n")),
+            (false, output) => self.terminal.piece(&format!("{output:#}\n")),
         }
         Ok(Exit::Done)
     }

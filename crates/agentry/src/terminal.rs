@@ -47,10 +47,15 @@ impl Terminal {
         let _ = io::stdout().flush();
     }
 
-    /// A piece of data, which more will follow on the same line.
+    /// A piece of what somebody else has said, which more will follow on the same line: harmless on a terminal, as it is
+    /// elsewhere.
     pub(crate) fn piece(self, text: &str) {
-        let _ = write!(io::stdout().lock(), "{text}");
-        let _ = io::stdout().flush();
+        let mut stdout = io::stdout().lock();
+        let _ = match stdout.is_terminal() {
+            true => write!(stdout, "{}", harmless(text)),
+            false => write!(stdout, "{text}"),
+        };
+        let _ = stdout.flush();
     }
 
     /// One JSON object on a line of its own.
@@ -75,5 +80,25 @@ impl Terminal {
 
     fn say(self, line: impl Display) {
         let _ = writeln!(io::stderr().lock(), "{line}");
+    }
+}
+
+/// Text from elsewhere, without what moves cursors, changes colours or hides: lines stay lines.
+pub(crate) fn harmless(text: &str) -> String {
+    let hides = |letter: char| matches!(letter, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}');
+    let stays = |letter: &char| *letter == '\n' || !(letter.is_control() || hides(*letter));
+    text.chars().map(|letter| if letter == '\t' { ' ' } else { letter }).filter(stays).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_others_say_cannot_play_with_the_terminal() {
+        let check = |text: &str, expected: &str| assert_eq!(harmless(text), expected, "{text:?}");
+        check("two\nlines, ünïcödé 雨", "two\nlines, ünïcödé 雨");
+        check("\u{1b}[2J\u{1b}]0;title\u{7}x\r\ty", "[2J]0;titlex y");
+        check("a\u{202e}b\u{200b}c\u{9b}d", "abcd");
     }
 }

@@ -10,7 +10,7 @@ use futures_util::StreamExt as _;
 use serde_json::Value;
 
 use super::Desk;
-use crate::terminal::Terminal;
+use crate::terminal::{Terminal, harmless};
 
 /// What became of a run.
 pub(super) struct Followed {
@@ -64,7 +64,9 @@ fn tell(
     let span = span.unwrap_or_default();
     let asks = task.get("interrupts").and_then(Value::as_array).is_some_and(|all| !all.is_empty());
     match task.get("error").and_then(Value::as_str) {
-        Some(error) => terminal.note(format_args!("{name}: failed{span}: {error}")),
+        Some(error) => {
+            terminal.note(format_args!("{name}: failed{span}: {}", harmless(error)));
+        }
         None if asks => terminal.note(format_args!("{name}: asks{span}")),
         None => terminal.note(format_args!("{name}: done{span}")),
     }

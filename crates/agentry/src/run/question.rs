@@ -5,7 +5,7 @@ use std::fmt;
 use agentry_server::engine::{InterruptView, StateView};
 use serde_json::{Map, Value, json};
 
-use crate::terminal::Terminal;
+use crate::terminal::{Terminal, harmless};
 
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Question {
@@ -17,8 +17,8 @@ pub(super) struct Question {
 impl Question {
     fn text(&self) -> String {
         match self.value.get("question").unwrap_or(&self.value) {
-            Value::String(text) => text.clone(),
-            other => other.to_string(),
+            Value::String(text) => harmless(text),
+            other => harmless(&other.to_string()),
         }
     }
 
@@ -61,12 +61,12 @@ impl fmt::Display for Question {
         let shown = self.value.get("state").and_then(Value::as_object);
         for (key, value) in shown.into_iter().flatten() {
             match value {
-                Value::String(text) => write!(f, "\n  {key}: {text}")?,
-                other => write!(f, "\n  {key}: {other}")?,
+                Value::String(text) => write!(f, "\n  {key}: {}", harmless(text))?,
+                other => write!(f, "\n  {key}: {}", harmless(&other.to_string()))?,
             }
         }
         if let Some(problem) = self.value.get("problem").and_then(Value::as_str) {
-            write!(f, "\n  {problem}")?;
+            write!(f, "\n  {}", harmless(problem))?;
         }
         for (number, option) in self.options().iter().enumerate() {
             write!(f, "\n  {}. {option}", number + 1)?;
