@@ -5,6 +5,7 @@
 mod bench;
 mod check;
 mod services;
+mod sim;
 mod terminal;
 mod test;
 mod tidy;
@@ -26,6 +27,8 @@ usage: cargo xtask COMMAND
   check [--no-tests] [--advisories]
                         fmt, clippy, deny, tidy and the tests; --advisories needs the network
   tidy                  what no compiler checks: sizes, error codes, crate depth, dependency count
+  sim [--seeds N] [--first K]
+                        workers that die, stand still and lose replies, simulated: 10,000 seeds, or as many as said
   bench NAME [ARGS]     run a benchmark from bench/ or an example or bench target named after it
 ";
 
@@ -46,6 +49,7 @@ fn run(args: &[String]) -> Result<()> {
         "test" => test::run(&Workspace::find()?, rest),
         "check" => check::run(&Workspace::find()?, check::Options::parse(rest)?),
         "tidy" => tidy::run(&Workspace::find()?),
+        "sim" => sim::run(&Workspace::find()?, rest),
         "bench" => bench::run(&Workspace::find()?, rest),
         "help" | "-h" | "--help" => {
             say(USAGE);
