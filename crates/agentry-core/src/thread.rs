@@ -413,8 +413,11 @@ impl Loaded {
     /// The pending run that begins next, if its time has come.
     #[must_use]
     pub fn next_run(&self, now: Timestamp) -> Option<&Run> {
-        let pending = self.runs.iter().filter(|run| run.status == RunStatus::Pending);
+        // Clocks differ: one that may begin does not wait for one that may not, whichever turn is earlier.
+        let due = |run: &&Run| {
+            run.status == RunStatus::Pending && run.not_before.is_none_or(|it| it <= now)
+        };
         // The first of several with the same turn: `min_by_key` keeps the order of submission.
-        pending.min_by_key(|run| run.turn()).filter(|run| run.not_before.is_none_or(|it| it <= now))
+        self.runs.iter().filter(due).min_by_key(|run| run.turn())
     }
 }

@@ -588,10 +588,12 @@ impl Desk {
             | Rests::Cancelled { .. }
             | Rests::TimedOut => {}
         }
-        let pending = self.runs.iter().filter(|run| run.status == RunStatus::Pending);
-        let next = pending.min_by_key(|run| run.turn())?;
-        let due = next.not_before.is_none_or(|moment| moment <= now);
-        (due && next.program == *program).then_some(next)
+        // Clocks differ: one that may begin does not wait for one that may not, whichever turn is earlier.
+        let due = |run: &&Run| {
+            run.status == RunStatus::Pending && run.not_before.is_none_or(|moment| moment <= now)
+        };
+        let next = self.runs.iter().filter(due).min_by_key(|run| run.turn())?;
+        (next.program == *program).then_some(next)
     }
 
     /// Whether there is more to do at once for this very worker.
