@@ -112,7 +112,7 @@ fn settled(
         history.wrong(format!("the last run {} on {thread} is {:?}", last.id, last.status));
     }
     let answers = history.facts().answers.clone();
-    for ((of, question), answer) in answers {
+    for ((of, _), (question, answer)) in answers {
         let found = state.get("answers").and_then(|answers| answers.get(&question));
         if of == thread && found != Some(&answer) {
             let found = found.unwrap_or(&Value::Null);

@@ -121,8 +121,8 @@ impl Client {
             handle.answer(thread, &id, answer.clone(), Vec::new()).await
         });
         match reply.await {
-            Ok(Signalled::Accepted) => self.won(thread, &name, &value),
-            Ok(Signalled::AlreadyAnswered(first)) => self.won(thread, &name, &first.value),
+            Ok(Signalled::Accepted) => self.won(question, &name, &value),
+            Ok(Signalled::AlreadyAnswered(first)) => self.won(question, &name, &first.value),
             Ok(Signalled::NotFound | Signalled::Expired | Signalled::Finished(_)) => {}
             other => self.wrong(format!("answer to {name}: {other:?}")),
         }
@@ -139,17 +139,17 @@ impl Client {
         match self.insist(async |handle: Handle| handle.submit(wish.clone()).await).await {
             Ok(Submitted::Created(_) | Submitted::Existing(_)) => {
                 self.common.history.facts().submitted.insert(run, thread);
-                self.won(thread, &name, &value);
+                self.won(question, &name, &value);
             }
-            Ok(Submitted::AlreadyAnswered { answer, .. }) => self.won(thread, &name, &answer.value),
+            Ok(Submitted::AlreadyAnswered { answer, .. }) => self.won(question, &name, &answer.value),
             Ok(Submitted::NoInterrupt { .. }) => {}
             other => self.wrong(format!("resume of {name}: {other:?}")),
         }
     }
 
-    fn won(&self, thread: ThreadId, question: &str, answer: &Value) {
+    fn won(&self, interrupt: &Interrupt, question: &str, answer: &Value) {
         self.common.history.tell(|| format!("{}: hears {answer} to {question}", self.name));
-        self.common.history.answered(thread, question, answer);
+        self.common.history.answered(interrupt, question, answer);
     }
 
     pub(crate) async fn cancel(&mut self, (thread, run): (ThreadId, RunId)) {

@@ -5,7 +5,7 @@ use std::fmt::Debug;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use agentry_core::run::{Committed, Effect};
-use agentry_core::thread::{Commit, Entry};
+use agentry_core::thread::{Commit, Entry, Interrupt};
 use agentry_core::{RunId, ThreadId};
 use serde_json::Value;
 use tokio::time::Instant;
@@ -25,8 +25,8 @@ pub(crate) struct Facts {
     journaled: BTreeSet<(ThreadId, String, bool)>,
     /// Runs whose submission was acknowledged.
     pub(crate) submitted: BTreeMap<RunId, ThreadId>,
-    /// The answer that counts, by thread and question.
-    pub(crate) answers: BTreeMap<(ThreadId, String), Value>,
+    /// The answer that counts and what was asked, by interrupt.
+    pub(crate) answers: BTreeMap<(ThreadId, String), (String, Value)>,
     /// Runs that somebody asked to end.
     pub(crate) cancelled: BTreeSet<RunId>,
     pub(crate) counts: BTreeMap<&'static str, u64>,
@@ -105,11 +105,12 @@ impl History {
     }
 
     /// Somebody was told that this is the answer.
-    pub(crate) fn answered(&self, thread: ThreadId, question: &str, answer: &Value) {
-        let at = (thread, question.to_owned());
-        let known = self.facts().answers.insert(at, answer.clone());
+    pub(crate) fn answered(&self, interrupt: &Interrupt, question: &str, answer: &Value) {
+        let at = (interrupt.thread, interrupt.id.clone());
+        let counts = (question.to_owned(), answer.clone());
+        let known = self.facts().answers.insert(at, counts);
         self.count("answers");
-        if let Some(known) = known.filter(|known| known != answer) {
+        if let Some((_, known)) = known.filter(|(_, known)| known != answer) {
             self.wrong(format!("{question} was answered {known}, and then {answer}"));
         }
     }
