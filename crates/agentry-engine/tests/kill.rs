@@ -209,7 +209,7 @@ fn victim(folder: &Path) {
 
 async fn submit(handle: &Handle, number: u64, diary: &Diary) {
     let key = format!("{}-{number}", std::process::id());
-    let submitted = if number % CROWDED_EVERY == 0 {
+    let submitted = if number.is_multiple_of(CROWDED_EVERY) {
         handle.submit(join_in(&key, number)).await.unwrap()
     } else {
         let new = handle.new_run("g", &key, Map::new()).unwrap();

@@ -119,7 +119,7 @@ impl Drive {
                     decision
                 }
                 None if *machine.rests() != Rests::Running => {
-                    let commit = machine.give_back(self.desk.unasked(), self.around.clock.now());
+                    let commit = machine.give_back(self.unasked(), self.around.clock.now());
                     Decision { commit: Some(commit), actions: Vec::new() }
                 }
                 None => {
@@ -141,6 +141,11 @@ impl Drive {
                 Some(Then::LetGo) | None => return,
             }
         }
+    }
+
+    /// Answers that nobody waits for. Who leaves has not looked at all of them: the next worker does.
+    fn unasked(&mut self) -> Vec<String> {
+        if self.around.draining.is_cancelled() { Vec::new() } else { self.desk.unasked() }
     }
 
     /// The thread as it is stored; nothing of it runs yet.

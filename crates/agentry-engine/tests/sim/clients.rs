@@ -141,7 +141,9 @@ impl Client {
                 self.common.history.facts().submitted.insert(run, thread);
                 self.won(question, &name, &value);
             }
-            Ok(Submitted::AlreadyAnswered { answer, .. }) => self.won(question, &name, &answer.value),
+            Ok(Submitted::AlreadyAnswered { answer, .. }) => {
+                self.won(question, &name, &answer.value)
+            }
             Ok(Submitted::NoInterrupt { .. }) => {}
             other => self.wrong(format!("resume of {name}: {other:?}")),
         }
