@@ -142,7 +142,7 @@ impl Client {
                 self.won(question, &name, &value);
             }
             Ok(Submitted::AlreadyAnswered { answer, .. }) => {
-                self.won(question, &name, &answer.value)
+                self.won(question, &name, &answer.value);
             }
             Ok(Submitted::NoInterrupt { .. }) => {}
             other => self.wrong(format!("resume of {name}: {other:?}")),
