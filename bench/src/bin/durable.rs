@@ -21,6 +21,10 @@ use anyhow::{Context as _, Result, ensure};
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
+/// As the program itself.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 const CONCURRENT: u64 = 64;
 const PAYLOAD: usize = 1024;
 /// What a slow disk may take for all of a case.
@@ -55,13 +59,9 @@ fn run() -> Result<()> {
 async fn on_sqlite(parked: u64) -> Result<()> {
     let folder = tempfile::tempdir_in(".").context("make a folder beside the sources")?;
     let file = |name: &str| folder.path().join(name);
-    let sync = syncs(&file("syncs"))?;
-    figure("SQLite: one write and its sync", sync * 1e3, "ms")?;
     let bench = Bench::start(SqliteStore::open(file("steps.db"))?)?;
     bench.throughput("SQLite", 400).await?;
-    let alone = bench.alone(300).await?;
-    figure("SQLite: one run alone: time per step", alone * 1e3, "ms")?;
-    figure("SQLite: one run alone: times one sync", alone / sync, "x")?;
+    bench.against_syncs(&file("syncs")).await?;
     bench.first_step("SQLite", 300).await?;
     bench.long_thread(1_000).await?;
     bench.parked(parked).await?;
@@ -90,18 +90,23 @@ async fn on_postgres(url: &str) -> Result<()> {
     bench.stop().await
 }
 
-/// Seconds for one write of a page and its sync, as a log does them.
-fn syncs(path: &Path) -> Result<f64> {
+/// Seconds for one write of two pages and its sync, as a log does them: the median of many.
+fn sync(path: &Path) -> Result<f64> {
     let file = std::fs::File::create(path)?;
-    let page = [7_u8; 4096];
+    let pages = [7_u8; 8192];
     let mut took = Vec::new();
-    for number in 0..200_u64 {
+    for number in 0..100_u64 {
         let started = Instant::now();
-        file.write_all_at(&page, number * 4096)?;
+        file.write_all_at(&pages, number * 8192)?;
         file.sync_data()?;
         took.push(started.elapsed().as_secs_f64());
     }
-    Ok(took.iter().sum::<f64>() / took.len() as f64)
+    Ok(median(took))
+}
+
+fn median(mut took: Vec<f64>) -> f64 {
+    took.sort_by(f64::total_cmp);
+    took.get(took.len() / 2).copied().unwrap_or(0.0)
 }
 
 struct Wall;
@@ -193,6 +198,19 @@ impl Bench {
         Ok(())
     }
 
+    /// One run alone, and between its rounds what a sync costs just then.
+    async fn against_syncs(&self, path: &Path) -> Result<()> {
+        let (mut alone, mut syncs) = (Vec::new(), Vec::new());
+        for _ in 0..9 {
+            syncs.push(sync(path)?);
+            alone.push(self.alone(100).await?);
+        }
+        let (alone, sync) = (median(alone), median(syncs));
+        figure("SQLite: one write and its sync", sync * 1e3, "ms")?;
+        figure("SQLite: one run alone: time per step", alone * 1e3, "ms")?;
+        figure("SQLite: one run alone: times one sync", alone / sync, "x")
+    }
+
     /// Seconds per step of one run.
     async fn alone(&self, steps: u64) -> Result<f64> {
         let started = Instant::now();
@@ -236,26 +254,19 @@ impl Bench {
             let known = state.and_then(|view| view.values.get("items")?.as_array().map(Vec::len));
             ensure!(known == Some(messages as usize), "{known:?} messages are there");
         }
-        took.sort_by(f64::total_cmp);
-        let median = took.get(took.len() / 2).copied().unwrap_or(0.0);
-        figure(&format!("SQLite: a thread of {messages} messages is loaded in"), median * 1e3, "ms")
+        let name = format!("SQLite: a thread of {messages} messages is loaded in");
+        figure(&name, median(took) * 1e3, "ms")
     }
 
     /// Runs that wait for a person.
     async fn parked(&self, count: u64) -> Result<()> {
         let tasks = || tokio::runtime::Handle::current().metrics().num_alive_tasks();
         let (memory, alive, started) = (resident()?, tasks(), Instant::now());
-        let mut waiting = std::collections::VecDeque::new();
-        for _ in 0..count {
-            waiting.push_back(self.submit("ask", json!({})).await?);
-            if waiting.len() as u64 > CONCURRENT * 4
-                && let Some(run) = waiting.pop_front()
-            {
+        for _ in 0..count.div_ceil(CONCURRENT * 4) {
+            let submitted = (0..CONCURRENT * 4).map(|_| self.submit("ask", json!({})));
+            for run in futures_util::future::try_join_all(submitted).await? {
                 self.asks(run).await?;
             }
-        }
-        for run in waiting {
-            self.asks(run).await?;
         }
         tokio::time::sleep(Duration::from_secs(2)).await;
         let name = |what: &str| format!("SQLite: {count} runs wait for a person: {what}");
@@ -317,7 +328,13 @@ fn appending() -> Result<Program> {
     let node = from_fn(|_, state| {
         Box::pin(async move {
             let (n, bytes) = (number(state, "n") + 1, number(state, "bytes") as usize);
-            let item = json!({ "id": n, "content": "x".repeat(bytes) });
+            // No two alike, so that nothing can be stored once for both.
+            let content: String = (0..bytes as u64 / 16)
+                .map(|part| {
+                    format!("{:016x}", (n << 32 | part).wrapping_mul(0x9e37_79b9_7f4a_7c15))
+                })
+                .collect();
+            let item = json!({ "id": n, "content": content });
             Ok(NodeOutput::done().update("n", n).append("items", item))
         })
     });

@@ -15,6 +15,10 @@ use agentry_engine::{
 use anyhow::{Context as _, Result, ensure};
 use serde_json::{Map, Value, json};
 
+/// As the program itself.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// How long each case is repeated.
 const LONG: Duration = Duration::from_secs(2);
 

@@ -8,6 +8,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use agentry_backends::memory::MemoryStore;
+use agentry_backends::postgres::PostgresStore;
+use agentry_backends::sqlite::SqliteStore;
 use agentry_core::run::{Committed, Delta, Seq, Values};
 use agentry_core::thread::{Checkpoint, Commit, Entry, Line, NewThread, Next, Rest, Source, Write};
 use agentry_core::threads::{
@@ -84,6 +86,12 @@ struct Bridge {
 
 impl Bridge {
     async fn open(url: &str) -> Result<Self> {
+        if let Some(path) = url.strip_prefix("sqlite:") {
+            return Ok(Self::over(SqliteStore::open(path)?));
+        }
+        if url.starts_with("postgres") {
+            return Ok(Self::over(PostgresStore::open(url).await?));
+        }
         ensure!(url == "memory:", "`{url}` is neither memory:, sqlite:FILE nor postgres://…");
         Ok(Self::over(MemoryStore::new()))
     }

@@ -11,6 +11,21 @@ fn the_memory_store_conforms() {
     check("memory:");
 }
 
+#[test]
+fn the_sqlite_store_conforms() {
+    let folder = tempfile::tempdir().unwrap();
+    check(&format!("sqlite:{}", folder.path().join("checkpoints.db").display()));
+}
+
+#[test]
+fn the_postgres_store_conforms() {
+    let Some(server) = std::env::var_os("AGENTRY_TEST_POSTGRES_URL") else {
+        return eprintln!("skipped: AGENTRY_TEST_POSTGRES_URL names no server");
+    };
+    let (server, process) = (server.into_string().unwrap(), std::process::id());
+    check(&format!("{server}?connections=4&schema=langgraph_{process}"));
+}
+
 fn check(store: &str) {
     let Some(python) = std::env::var_os(PYTHON) else {
         return eprintln!("skipped: {PYTHON} names no Python");

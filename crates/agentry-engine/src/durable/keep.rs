@@ -8,7 +8,7 @@ use serde_json::Value;
 const ENTRIES_MAX: u64 = 64;
 /// A snapshot is only made when at least this part of it is new: what snapshots cost stays within this factor of what the
 /// deltas cost.
-const NEW_PART: u64 = 4;
+const NEW_PART: u64 = 8;
 
 /// What has been stored since the last snapshot.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
