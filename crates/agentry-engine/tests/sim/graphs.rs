@@ -115,9 +115,28 @@ struct Builder {
     stage: Stage,
     graph: GraphBuilder,
     nodes: usize,
+    /// Whether it may hold graphs in nodes: every fourth seed does.
+    outer: bool,
 }
 
 impl Builder {
+    fn new(seed: u64, name: &str, stage: &Stage) -> Self {
+        let graph = Graph::builder(name)
+            .channel("log", Reducer::Append)
+            .channel("acts", Reducer::Merge)
+            .channel("answers", Reducer::Merge);
+        let (dice, stage) = (Dice::new(seed, name), stage.clone());
+        Self { name: name.to_owned(), dice, stage, graph, nodes: 0, outer: seed % 4 == 2 }
+    }
+
+    fn build(mut self, stages_max: u64) -> Program {
+        let mut last = START.to_owned();
+        for _ in 0..self.dice.between(1, stages_max) {
+            last = self.stage(&last);
+        }
+        self.graph.edge(&last, END).build().unwrap()
+    }
+
     fn name(&mut self, kind: &str) -> String {
         self.nodes += 1;
         format!("{kind}{}", self.nodes)
@@ -149,8 +168,22 @@ impl Builder {
         self.graph = change(graph);
     }
 
+    /// Adds a graph in a node.
+    fn nest(&mut self, from: &str) -> String {
+        let name = self.name("inner");
+        let inner = format!("{}/{name}", self.name);
+        let mut builder = Self::new(self.dice.below(u64::MAX), &inner, &self.stage);
+        builder.outer = false;
+        let program = builder.build(2);
+        self.take(|graph| graph.edge(from, &name).subgraph(&name, program));
+        name
+    }
+
     /// Adds nodes after `from`; answers the node that comes last.
     fn stage(&mut self, from: &str) -> String {
+        if self.outer && self.dice.chance(300) {
+            return self.nest(from);
+        }
         match self.dice.below(5) {
             0 | 1 => {
                 let name = self.name("chain");
@@ -207,17 +240,7 @@ impl Builder {
 
 /// A graph whose state at the end depends on nothing but the answers that it was given.
 pub(crate) fn alone(seed: u64, name: &str, stage: &Stage) -> Program {
-    let graph = Graph::builder(name)
-        .channel("log", Reducer::Append)
-        .channel("acts", Reducer::Merge)
-        .channel("answers", Reducer::Merge);
-    let (dice, stage) = (Dice::new(seed, name), stage.clone());
-    let mut builder = Builder { name: name.to_owned(), dice, stage, graph, nodes: 0 };
-    let mut last = START.to_owned();
-    for _ in 0..builder.dice.between(1, 4) {
-        last = builder.stage(&last);
-    }
-    builder.graph.edge(&last, END).build().unwrap()
+    Builder::new(seed, name, stage).build(4)
 }
 
 /// A graph for many runs on one thread: each says once that it is there and once that it is done, and acts between.
