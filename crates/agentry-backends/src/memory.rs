@@ -2,8 +2,8 @@
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use agentry_core::keys::Keys;
 use agentry_core::audit;
+use agentry_core::keys::Keys;
 use agentry_core::store::{Error, Log, Record};
 use async_trait::async_trait;
 

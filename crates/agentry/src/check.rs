@@ -26,7 +26,8 @@ pub(crate) fn run(cx: &Context) -> Result<Exit, Ended> {
     let graphs = match graphs::load(cx, &config) {
         Ok(graphs) => graphs,
         Err(graphs::Error::Wrong(wrong)) if cx.terminal.json => {
-            let problems: Vec<_> = wrong.iter().flat_map(agentry_notation::Problems::shown).collect();
+            let problems: Vec<_> =
+                wrong.iter().flat_map(agentry_notation::Problems::shown).collect();
             cx.terminal.object(&json!({ "ok": false, "problems": problems }));
             return Ok(Exit::Usage);
         }

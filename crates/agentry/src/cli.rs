@@ -9,7 +9,9 @@ use clap::{ArgAction, Parser, Subcommand};
 
 use crate::config::{self, Config};
 use crate::terminal::Terminal;
-use crate::{ask, check, demo, graphs, init, keys, logging, operate, run, runs, serve, storage, usage};
+use crate::{
+    ask, check, demo, graphs, init, keys, logging, operate, run, runs, serve, storage, usage,
+};
 
 #[derive(Debug, Parser)]
 #[command(
