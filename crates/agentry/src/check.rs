@@ -4,7 +4,7 @@ use serde_json::json;
 use tokio_util::task::TaskTracker;
 
 use crate::cli::{Context, Ended, Exit};
-use crate::config::{Error, Ledger, Source, Storage};
+use crate::config::{Config, Error, Ledger, Source, Storage};
 use crate::{graphs, wiring};
 
 pub(crate) fn run(cx: &Context) -> Result<Exit, Ended> {
@@ -33,7 +33,12 @@ pub(crate) fn run(cx: &Context) -> Result<Exit, Ended> {
         }
         Err(error) => return Err(error.into()),
     };
-    let graphs: Vec<&str> = graphs.names().collect();
+    tell(cx, &config, &graphs.names().collect::<Vec<_>>());
+    Ok(Exit::Done)
+}
+
+/// What a good configuration comes to.
+fn tell(cx: &Context, config: &Config, graphs: &[&str]) {
     let providers: Vec<&str> = config.providers.iter().map(|one| one.name.as_str()).collect();
     let models: Vec<&str> = config.models.iter().map(|one| one.name.as_str()).collect();
     let storage = match &config.storage {
@@ -45,7 +50,7 @@ pub(crate) fn run(cx: &Context) -> Result<Exit, Ended> {
         Ledger::Storage => storage.clone(),
         Ledger::Postgres { place, .. } => place.clone(),
     };
-    let sources = wiring::sources(&config).map(|(kind, source)| match source {
+    let sources = wiring::sources(config).map(|(kind, source)| match source {
         Source::Prometheus(url) => format!("{kind} from {url}"),
         Source::Folder(path) => format!("{kind} from {}", path.display()),
     });
@@ -62,7 +67,7 @@ pub(crate) fn run(cx: &Context) -> Result<Exit, Ended> {
             "graphs": graphs,
             "sources": sources.collect::<Vec<_>>(),
         }));
-        return Ok(Exit::Done);
+        return;
     }
     let list = |names: &[&str]| if names.is_empty() { "none".to_owned() } else { names.join(", ") };
     cx.terminal
@@ -73,10 +78,9 @@ pub(crate) fn run(cx: &Context) -> Result<Exit, Ended> {
     cx.terminal.data(format_args!("  providers  {}", list(&providers)));
     cx.terminal.data(format_args!("  models     {}", list(&models)));
     if !graphs.is_empty() {
-        cx.terminal.data(format_args!("  graphs     {}", list(&graphs)));
+        cx.terminal.data(format_args!("  graphs     {}", list(graphs)));
     }
     for source in sources {
         cx.terminal.data(format_args!("  incidents  {source}"));
     }
-    Ok(Exit::Done)
 }
