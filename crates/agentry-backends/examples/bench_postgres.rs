@@ -62,7 +62,8 @@ async fn connect(url: &str) -> Client {
 fn say(case: &str, name: &str, value: f64, unit: &str) {
     let value = (value * 1e3).round() / 1e3;
     let line = json!({ "case": case, "name": name, "value": value, "unit": unit });
-    writeln!(std::io::stdout(), "{line}").unwrap();
+    let mut out = std::io::stdout();
+    writeln!(out, "{line}").unwrap();
 }
 
 fn now() -> Timestamp {

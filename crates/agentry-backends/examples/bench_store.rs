@@ -52,7 +52,8 @@ fn main() {
 
 fn say(name: &str, value: f64, unit: &str) {
     let line = json!({ "name": name, "value": (value * 1e3).round() / 1e3, "unit": unit });
-    writeln!(std::io::stdout(), "{line}").unwrap();
+    let mut out = std::io::stdout();
+    writeln!(out, "{line}").unwrap();
 }
 
 fn now() -> Timestamp {

@@ -74,7 +74,9 @@ fn thread_id(name: &str) -> ThreadId {
     name.parse().unwrap_or_else(|_| {
         let digest = Sha256::digest(name.as_bytes());
         let mut bytes = [0; 16];
-        bytes.copy_from_slice(&digest[..16]);
+        for (to, from) in bytes.iter_mut().zip(digest.iter()) {
+            *to = *from;
+        }
         ThreadId::from_bytes(bytes)
     })
 }
@@ -200,7 +202,7 @@ impl Bridge {
         if let Some(entry) = decide(&[]) {
             for entry in self.threads.progress(thread, At::Seq(entry.parent)).await? {
                 known.extend(stored(&entry).iter().filter_map(|write| {
-                    Some((write["task"].as_str()?.to_owned(), write["index"].as_i64()?))
+                    Some((write.get("task")?.as_str()?.to_owned(), write.get("index")?.as_i64()?))
                 }));
             }
         }
@@ -263,7 +265,7 @@ impl Bridge {
         let line = self.threads.line(thread, At::Checkpoint(id), From::Snapshot).await?;
         let line = line.context("the checkpoint has gone")?;
         let body = line.entries.last().map(|entry| &entry.body);
-        let body = body.or(line.snapshot.as_ref().map(|snapshot| &snapshot.body)).cloned();
+        let body = body.or_else(|| line.snapshot.as_ref().map(|snapshot| &snapshot.body)).cloned();
         let mut writes = Vec::new();
         for entry in self.threads.progress(thread, At::Checkpoint(id)).await? {
             writes.extend(stored(&entry).iter().cloned());
@@ -274,7 +276,7 @@ impl Bridge {
             "id": id,
             "parent": found.checkpoint.parent,
             "metadata": found.checkpoint.metadata,
-            "checkpoint": body.unwrap_or_default()["checkpoint"],
+            "checkpoint": body.as_ref().and_then(|body| body.get("checkpoint")),
             "values": fold(line, &found.checkpoint.ns),
             "writes": writes,
         }))
@@ -290,7 +292,7 @@ impl Bridge {
 }
 
 fn stored(entry: &Entry) -> &[Value] {
-    entry.body["writes"].as_array().map_or(&[], Vec::as_slice)
+    entry.body.get("writes").and_then(Value::as_array).map_or(&[], Vec::as_slice)
 }
 
 /// The channels of one namespace.

@@ -1,5 +1,8 @@
 //! LangGraph's own suite for checkpointers, on our stores through `examples/checkpoints.rs`.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -20,7 +23,7 @@ fn the_sqlite_store_conforms() {
 #[test]
 fn the_postgres_store_conforms() {
     let Some(server) = std::env::var_os("AGENTRY_TEST_POSTGRES_URL") else {
-        return eprintln!("skipped: AGENTRY_TEST_POSTGRES_URL names no server");
+        return skipped("AGENTRY_TEST_POSTGRES_URL names no server");
     };
     let (server, process) = (server.into_string().unwrap(), std::process::id());
     check(&format!("{server}?connections=4&schema=langgraph_{process}"));
@@ -28,7 +31,7 @@ fn the_postgres_store_conforms() {
 
 fn check(store: &str) {
     let Some(python) = std::env::var_os(PYTHON) else {
-        return eprintln!("skipped: {PYTHON} names no Python");
+        return skipped(&format!("{PYTHON} names no Python"));
     };
     let saver = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/langgraph/saver.py");
     let run = Command::new(python).arg(saver).arg(bridge()).arg(store).output().unwrap();
@@ -42,4 +45,9 @@ fn check(store: &str) {
 fn bridge() -> PathBuf {
     let here = std::env::current_exe().unwrap();
     here.parent().and_then(Path::parent).unwrap().join("examples/checkpoints")
+}
+
+fn skipped(why: &str) {
+    let mut terminal = std::io::stderr();
+    writeln!(terminal, "skipped: {why}; `cargo xtask test` sets it").unwrap();
 }

@@ -14,9 +14,9 @@ use agentry_engine::{
 use serde_json::{Map, Value, json};
 
 /// How often each node was called.
-pub type Calls = Arc<Mutex<BTreeMap<String, u64>>>;
+pub(crate) type Calls = Arc<Mutex<BTreeMap<String, u64>>>;
 
-pub fn program(scenario: &Value, calls: &Calls) -> Result<Program, String> {
+pub(crate) fn program(scenario: &Value, calls: &Calls) -> Result<Program, String> {
     let name = scenario["name"].as_str().unwrap_or("graph");
     let mut builder = Graph::builder(name).open_ended();
     if let Some(limit) = scenario["recursion_limit"].as_u64() {
@@ -75,11 +75,10 @@ fn node(
     if spec["cache"] == true {
         settings = settings.cached(None);
     }
-    if spec.get("subgraph").is_some() {
+    if let Some(subgraph) = spec.get("subgraph") {
         // Calls inside are counted by nobody, as in the recordings.
-        let inner = program(&spec["subgraph"], &Calls::default())?;
-        let memory =
-            if spec["subgraph"]["checkpointer"] == true { Memory::Thread } else { Memory::Visit };
+        let inner = program(subgraph, &Calls::default())?;
+        let memory = if subgraph["checkpointer"] == true { Memory::Thread } else { Memory::Visit };
         return Ok(builder.subgraph_with(name, settings, (inner, memory, Returns::Whole)));
     }
     Ok(builder.node_with(name, settings, function(name, spec, calls)))
@@ -110,7 +109,8 @@ fn perform(
     let mut ways = Vec::new();
     let mut to_parent = false;
     for op in ops {
-        let key = || op["key"].as_str().or(op["into"].as_str()).unwrap_or_default().to_owned();
+        let key =
+            || op["key"].as_str().or_else(|| op["into"].as_str()).unwrap_or_default().to_owned();
         let to = || op["to"].as_str().unwrap_or_default().to_owned();
         match op["op"].as_str() {
             Some("write") => {
@@ -190,7 +190,7 @@ fn branch(spec: &Value, state: &Values) -> Result<Vec<Goto>, NodeError> {
         Some(Value::String(text)) => text.clone(),
         Some(other) => other.to_string(),
     };
-    let to = spec["map"][&key].as_str().ok_or_else(|| missing(&key))?;
+    let to = spec["map"].get(&key).and_then(Value::as_str).ok_or_else(|| missing(&key))?;
     Ok(vec![Goto::node(target(to))])
 }
 

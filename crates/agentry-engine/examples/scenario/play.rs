@@ -6,7 +6,7 @@ use agentry_core::{Clock, Timestamp};
 use agentry_engine::cache::InMemory;
 use agentry_engine::local::Local;
 use agentry_engine::machine::view::history;
-use agentry_engine::machine::{Machine, Record, Refused, Rests, Update};
+use agentry_engine::machine::{Machine, Refused, Rests, Update};
 use agentry_engine::stream::Reader;
 use agentry_engine::{Command, Goto, Program, Request, Resume};
 use serde_json::{Map, Value, json};
@@ -25,7 +25,7 @@ impl Clock for Wall {
     }
 }
 
-pub async fn play(scenario: &Value) -> Result<Value, String> {
+pub(crate) async fn play(scenario: &Value) -> Result<Value, String> {
     let calls = Calls::default();
     let program = program(scenario, &calls)?;
     let cache = Arc::new(InMemory::new(1_000));

@@ -6,7 +6,7 @@ use agentry_engine::machine::view::{Moment, View};
 use agentry_engine::stream::{Mode, Part};
 use serde_json::{Map, Value, json};
 
-pub fn error(code: &str) -> &'static str {
+pub(crate) fn error(code: &str) -> &'static str {
     match code {
         "graph_conflict" => "InvalidUpdateError",
         "graph_steps" => "GraphRecursionError",
@@ -15,7 +15,7 @@ pub fn error(code: &str) -> &'static str {
     }
 }
 
-pub fn state(view: &View, calls: &BTreeMap<String, u64>) -> Map<String, Value> {
+pub(crate) fn state(view: &View, calls: &BTreeMap<String, u64>) -> Map<String, Value> {
     let mut next = view.next.clone();
     next.sort();
     let mut interrupts: Vec<_> =
@@ -27,14 +27,14 @@ pub fn state(view: &View, calls: &BTreeMap<String, u64>) -> Map<String, Value> {
     told.as_object().cloned().unwrap_or_default()
 }
 
-pub fn moment(moment: &Moment) -> Value {
+pub(crate) fn moment(moment: &Moment) -> Value {
     let mut next = moment.view.next.clone();
     next.sort();
     let (step, source) = (moment.checkpoint.step, moment.checkpoint.source);
     json!({ "step": step, "source": source, "values": sorted(&json!(moment.view.values)), "next": next })
 }
 
-pub fn stream(parts: &[Part]) -> Value {
+pub(crate) fn stream(parts: &[Part]) -> Value {
     let of = |mode: Mode| -> Vec<Value> {
         let mine = parts.iter().filter(|part| part.mode == mode);
         mine.map(|part| json!([names(&part.ns), shown(mode, &part.data)])).collect()

@@ -1,5 +1,12 @@
 //! The machine beside recorded behaviour, and beside itself after a crash.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "a test fails by panicking"
+)]
+
 #[path = "../../examples/scenario/build.rs"]
 mod build;
 mod crash;
