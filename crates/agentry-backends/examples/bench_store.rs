@@ -167,7 +167,7 @@ fn cpu() -> Duration {
 fn percentile(waits: &mut [Duration], share: f64) -> f64 {
     waits.sort_unstable();
     let place = (waits.len() as f64 * share) as usize;
-    waits.get(place).or(waits.last()).unwrap().as_secs_f64() * 1e3
+    waits.get(place).or_else(|| waits.last()).unwrap().as_secs_f64() * 1e3
 }
 
 async fn steps(path: &Path, name: &str, producers: u64, bytes: usize) {
