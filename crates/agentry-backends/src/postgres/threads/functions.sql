@@ -758,8 +758,11 @@ BEGIN
     WHERE t.thread = known.thread;
     RETURN forget_run(known.thread, gone);
   END IF;
-  FOR of IN SELECT a.thread FROM authors a JOIN threads t ON t.thread = a.thread WHERE a.run = gone
-    ORDER BY a.thread FOR NO KEY UPDATE OF t LOOP
+  -- Nobody submitted it: only entries know of it. Looking through them all is slow, and nothing that an engine does asks for it.
+  FOR of IN SELECT t.thread FROM threads t
+    WHERE t.thread IN (SELECT a.thread FROM authors a WHERE a.run = gone
+                       UNION SELECT e.thread FROM entries e WHERE e.run = gone)
+    ORDER BY t.thread FOR NO KEY UPDATE OF t LOOP
     here := forget_run(of, gone) OR here;
   END LOOP;
   RETURN here;
