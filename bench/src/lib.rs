@@ -1,6 +1,6 @@
 //! End-to-end measurements of the real binary: what they share.
 //!
-//! It drives `agentry` from outside, over its command line and HTTP, and links none of its crates.
+//! It drives `agentry` from outside, over its command line and HTTP; only what steps of graphs cost is measured from inside.
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::TcpStream;
