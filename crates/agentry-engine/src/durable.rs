@@ -17,7 +17,6 @@ pub use handle::Handle;
 pub use hub::Heard;
 pub use inspect::Updated;
 pub use order::{Order, Wish};
-pub use upkeep::Retention;
 pub use wait::Follower;
 pub use worker::{Settings, Worker};
 

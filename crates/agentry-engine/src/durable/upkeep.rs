@@ -1,7 +1,5 @@
 //! Keeping the archive small: threads that were kept for long enough go, histories that nobody looks at are cut.
 
-use std::time::Duration;
-
 use agentry_core::ThreadId;
 use agentry_core::threads::Keep;
 
@@ -10,19 +8,6 @@ use crate::Error;
 
 /// How many threads are removed in one go.
 const SWEEP_MAX: usize = 500;
-
-/// What is kept for how long.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Retention {
-    /// How often it is looked for what has been kept for long enough.
-    pub every: Duration,
-}
-
-impl Default for Retention {
-    fn default() -> Self {
-        Self { every: Duration::from_secs(30) }
-    }
-}
 
 impl Handle {
     /// Removes threads that were kept for long enough; answers how many.
