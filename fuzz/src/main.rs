@@ -128,12 +128,15 @@ struct Finding {
 fn run(target: Target, input: &[u8]) -> Result<u64, Finding> {
     let began = Instant::now();
     let result = catch_unwind(|| target(input));
-    let took = began.elapsed();
+    let waited = began.elapsed();
     match result {
-        Ok(_) if took > SLOW => {
-            let text = format!("it took {:.1} s", took.as_secs_f64());
-            Err(Finding { kind: "slow".to_owned(), text })
-        }
+        Ok(shape) if waited > SLOW => match processor_time(target, input) {
+            took if took > SLOW => {
+                let text = format!("it took {:.1} s", took.as_secs_f64());
+                Err(Finding { kind: "slow".to_owned(), text })
+            }
+            _ => Ok(shape),
+        },
         Ok(shape) => Ok(shape),
         Err(panic) => {
             let text = panic.downcast_ref::<String>().cloned();
@@ -142,6 +145,20 @@ fn run(target: Target, input: &[u8]) -> Result<u64, Finding> {
             let kind = text.chars().take(40).collect();
             Err(Finding { kind, text: text.chars().take(2_000).collect() })
         }
+    }
+}
+
+/// What one more run takes of a processor, or by the clock where the system does not tell. A busy machine is not a finding.
+fn processor_time(target: Target, input: &[u8]) -> Duration {
+    let used = || {
+        let text = std::fs::read_to_string("/proc/thread-self/schedstat").ok()?;
+        text.split(' ').next()?.parse().ok().map(Duration::from_nanos)
+    };
+    let (before, began) = (used(), Instant::now());
+    let _ = catch_unwind(|| target(input));
+    match (before, used()) {
+        (Some(before), Some(after)) => after.saturating_sub(before),
+        _ => began.elapsed(),
     }
 }
 
