@@ -17,6 +17,7 @@ pub mod items;
 pub mod keys;
 pub mod ledger;
 pub mod listing;
+pub mod meter;
 pub mod model;
 pub mod money;
 pub mod outbound;

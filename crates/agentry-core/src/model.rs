@@ -10,6 +10,7 @@ use futures_util::{Stream, StreamExt as _};
 
 use crate::chat::{Assembly, ChatRequest, ChatResponse, Event};
 use crate::keys::Priority;
+use crate::meter::Meter;
 use crate::relay::{Dialect, Raw, RawAnswer};
 use crate::{Caller, Code, Failure, Fault, Retry, Trace};
 
@@ -31,6 +32,8 @@ pub struct CallContext {
     pub caching: Caching,
     /// The call's own span, when calls are traced. Whoever is asked is told of it.
     pub trace: Option<Trace>,
+    /// Hears what the call came to, when it is over.
+    pub meter: Option<Meter>,
 }
 
 /// Whether an answer may come from, and go to, the cache.
@@ -62,6 +65,7 @@ impl CallContext {
             run: None,
             caching: Caching::Allowed,
             trace: None,
+            meter: None,
         }
     }
 }

@@ -1,10 +1,11 @@
 //! What a node is told beside the state, and what it may do.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use agentry_core::meter::Meter;
 use agentry_core::run::Values;
 use agentry_core::{Clock, RunId, ThreadId, Timestamp};
 use serde::{Deserialize, Serialize};
@@ -77,6 +78,9 @@ pub struct NodeContext {
     open: Mutex<Option<Ask>>,
     told: Mutex<Vec<(String, Value)>>,
 }
+    meter: Meter,
+    pub(crate) trace: Option<Trace>,
+    calls: AtomicU64,
 
 impl NodeContext {
     pub(crate) fn new(place: Place, around: Surround, cancelled: CancellationToken) -> Self {
@@ -96,6 +100,9 @@ impl NodeContext {
             told: Mutex::new(Vec::new()),
         }
     }
+            meter: Meter::default(),
+            trace: None,
+            calls: AtomicU64::new(0),
 
     #[must_use]
     pub fn thread(&self) -> ThreadId {
@@ -155,6 +162,19 @@ impl NodeContext {
 
     /// Cancelled when the run is to end: the node then has a few seconds to clean up.
     #[must_use]
+    /// For calls to models: what they come to is kept with what the node has come to, also when it fails.
+    #[must_use]
+    pub fn meter(&self) -> &Meter {
+        &self.meter
+    }
+
+    /// A new span below this attempt, for one call; nothing when nobody traces it.
+    #[must_use]
+    pub fn call_trace(&self) -> Option<Trace> {
+        let number = self.calls.fetch_add(1, Ordering::Relaxed);
+        self.trace.map(|trace| trace.child(crate::observe::mixed(trace.span ^ (number + 1))))
+    }
+
     pub fn cancelled(&self) -> &CancellationToken {
         &self.cancelled
     }

@@ -13,6 +13,7 @@ pub mod local;
 pub mod machine;
 pub mod node;
 pub mod program;
+pub mod observe;
 pub mod stream;
 pub mod summary;
 pub mod typed;

@@ -124,7 +124,7 @@ impl Telling<'_> {
                 self.push(Mode::Checkpoints, ns, checkpoint);
             }
             "run.started" | "run.ended" | "run.rests" | "conflict" | "task.retried"
-            | "task.answered" | "message.refused" => {}
+            | "task.spent" | "task.answered" | "message.refused" => {}
             kind => {
                 let told = detail.get("detail").cloned().unwrap_or_default();
                 match kind {

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use agentry_core::chat::Usage;
 use agentry_core::ledger::{self, Tokens, UsageId, UsageRecord};
+use agentry_core::meter::Metered;
 use agentry_core::model::{CallContext, ModelError, Waiting};
 use agentry_core::{Code, Failure as _, MicroUsd};
 use agentry_guards::{Blocked, Report};
@@ -298,6 +299,15 @@ impl Settlement {
             }
         }
         let cost = self.record(status, latency);
+        if let Some(meter) = &self.cx.meter {
+            let tokens = self.usage.as_ref();
+            meter.add(Metered {
+                calls: 1,
+                input_tokens: tokens.map_or(0, |usage| usage.input_tokens),
+                output_tokens: tokens.map_or(0, |usage| usage.output_tokens),
+                cost: cost.unwrap_or(MicroUsd(0)),
+            });
+        }
         self.inner.observer.settled(&Settled {
             call: Call { model: &self.route.name, endpoint: self.cx.endpoint },
             status,

@@ -120,6 +120,8 @@ impl<'a> Visit<'a> {
         &self,
         name: &str,
         class: Class,
+            trace: self.cx.call_trace(),
+            meter: Some(self.cx.meter().clone()),
         f: F,
     ) -> Result<Value, NodeError>
     where

@@ -12,6 +12,7 @@ use agentry_core::threads::{At, Claimed, From, ThreadStore, Threads};
 use agentry_core::{CheckpointId, Clock, ThreadId};
 use tokio::sync::{Notify, watch};
 use tokio::task::{AbortHandle, JoinSet};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument as _, error, info_span, warn};
 
@@ -23,6 +24,7 @@ use crate::cache::NodeCache;
 use crate::context::{Live, Surround, Told};
 use crate::effect::Journal;
 use crate::lifeline::Lifeline;
+use crate::observe::{Came, End, Task, Watched};
 use crate::machine::{
     Action, Decision, Ended, Happened, Home, Key, LoadError, Machine, Record, Rests, Submission,
 };
@@ -43,6 +45,7 @@ pub(super) struct Surroundings {
     pub hub: Arc<Hub>,
     pub cache: Option<Arc<dyn NodeCache>>,
     pub lifeline: Lifeline,
+    pub watched: Arc<Watched>,
     /// No new tasks; leave when the running ones have ended.
     pub draining: CancellationToken,
     /// Something has come for this thread.
@@ -60,7 +63,7 @@ struct Drive {
     keeping: Keeping,
     desk: Desk,
     tasks: JoinSet<Ended>,
-    handles: HashMap<Key, (AbortHandle, CancellationToken)>,
+    handles: HashMap<Key, Handle>,
     /// Whether what was ready when the thread was loaded has been started. What has come meanwhile comes first: an answer
     /// beats an expiry.
     started: bool,
@@ -68,6 +71,14 @@ struct Drive {
 
 /// Whether this worker goes on with the thread.
 enum Then {
+/// A task that runs.
+struct Handle {
+    abort: AbortHandle,
+    cancelled: CancellationToken,
+    /// For whoever watches.
+    task: Option<Task>,
+}
+
     GoOn,
     LetGo,
 }
@@ -81,6 +92,7 @@ pub(super) async fn drive(program: Program, claimed: Claimed, around: Surroundin
     let keeper = InThread::new(Arc::clone(&around.store), (thread, fence), lifeline.clone());
     let journal = Journal::new(thread.to_string(), loaded.journal.clone(), Arc::new(keeper));
     let drive = Drive {
+    let keeper = keeper.watched(Arc::clone(&around.watched));
         around,
         program,
         thread,
@@ -173,6 +185,7 @@ impl Drive {
             self.publish(&commit);
         }
     }
+            self.around.watched.ends(End::Rests);
 
     /// What is to be decided because of what has come.
     fn look(&mut self, machine: &mut Machine) -> Option<Todo> {
@@ -276,6 +289,7 @@ impl Drive {
         let (committed, _) = self.around.lifeline.insist(call).await?;
         match committed {
             Committed::Applied { cancel, inbox } => {
+        let asked = Instant::now();
                 let news = inbox && self.desk.has_nothing();
                 if news || (cancel && !self.desk.knows_cancel()) {
                     self.around.mail.notify_one();
@@ -291,12 +305,17 @@ impl Drive {
         self.publish(&commit);
         self.desk.stored(&commit);
         if rolled_back {
+        self.around.watched.committed(&commit, asked.elapsed());
             return self.again(machine, commit.entry.seq.next()).await;
         }
         self.perform(actions);
         match commit.next {
             Next::Running => Some(Then::GoOn),
-            Next::Rest { .. } => Some(Then::LetGo),
+            Next::Rest { .. } => {
+                let draining = self.around.draining.is_cancelled();
+                self.around.watched.ends(if draining { End::GivenBack } else { End::Rests });
+                Some(Then::LetGo)
+            }
         }
     }
 
@@ -333,7 +352,9 @@ impl Drive {
     /// Starts from what is stored: this decision does not fit it any more, or was not meant to last.
     async fn again(&mut self, machine: &mut Machine, expected: Seq) -> Option<Then> {
         self.tasks = JoinSet::new();
-        self.handles.clear();
+        for handle in std::mem::take(&mut self.handles).into_values() {
+            self.ended(handle.task, Came::Aborted);
+        }
         let call = || self.around.store.load(self.thread);
         let (loaded, _) = self.around.lifeline.insist(call).await?;
         let loaded = loaded?;
@@ -369,14 +390,15 @@ impl Drive {
             match action {
                 Action::Start(start) => self.start(*start),
                 Action::Cancel(key) => {
-                    if let Some((_, token)) = self.handles.get(&key) {
-                        token.cancel();
+                    if let Some(handle) = self.handles.get(&key) {
+                        handle.cancelled.cancel();
                     }
                 }
                 Action::Abort(key) => {
-                    if let Some((task, token)) = self.handles.remove(&key) {
-                        token.cancel();
-                        task.abort();
+                    if let Some(handle) = self.handles.remove(&key) {
+                        handle.cancelled.cancel();
+                        handle.abort.abort();
+                        self.ended(handle.task, Came::Aborted);
                     }
                 }
             }
@@ -397,9 +419,16 @@ impl Drive {
         let key = start.key();
         let span = info_span!("node", node = start.node());
         let body = start.run(surround, cancelled.clone());
-        let task = self.tasks.spawn(body.instrument(span));
-        self.handles.insert(key, (task, cancelled));
+        let abort = self.tasks.spawn(body.instrument(span));
+        self.handles.insert(key, Handle { abort, cancelled, task });
     }
+
+    fn ended(&self, task: Option<Task>, came: Came<'_>) {
+        if let Some(task) = task {
+            self.around.watched.ended(&task, came);
+        }
+    }
+        let task = self.around.watched.begins(&mut start);
 
     fn live(&self) -> Option<Live> {
         let (hub, thread) = (Arc::clone(&self.around.hub), self.thread);
@@ -421,6 +450,7 @@ impl Drive {
             }
             let pause = machine
                 .wake_at()
+                self.around.watched.ends(End::GivenBack);
                 .map_or(WAIT_MAX, |moment| moment.since(self.around.clock.now()).min(WAIT_MAX));
             // In this order, so that a simulation can be repeated; tasks without end keep nothing from being heard.
             tokio::select! {
@@ -453,12 +483,13 @@ impl Drive {
         while let Some(joined) = next {
             // One that was aborted is not missed; a panic is an end like any other.
             if let Ok(one) = joined
-                && self.handles.remove(&one.key).is_some()
+                && let Some(handle) = self.handles.remove(&one.key)
             {
                 ended.push(one);
             }
             next = self.tasks.try_join_next();
         }
+                self.ended(handle.task, one.came.told());
         ended
     }
 }

@@ -9,6 +9,7 @@ use async_trait::async_trait;
 
 use crate::effect::Keeper;
 use crate::lifeline::Lifeline;
+use crate::observe::Watched;
 
 /// Beside the thread's commits.
 pub(super) struct InThread {
@@ -16,6 +17,7 @@ pub(super) struct InThread {
     thread: ThreadId,
     fence: Fence,
     lifeline: Lifeline,
+    watched: Option<Arc<Watched>>,
 }
 
 impl InThread {
@@ -24,7 +26,11 @@ impl InThread {
         (thread, fence): (ThreadId, Fence),
         lifeline: Lifeline,
     ) -> Self {
-        Self { store, thread, fence, lifeline }
+        Self { store, thread, fence, lifeline, watched: None }
+    }
+
+    pub(super) fn watched(self, watched: Arc<Watched>) -> Self {
+        Self { watched: Some(watched), ..self }
     }
 }
 
@@ -36,7 +42,12 @@ impl Keeper for InThread {
             return std::future::pending().await;
         };
         match committed {
-            Committed::Applied { .. } | Committed::Duplicate => true,
+            Committed::Applied { .. } | Committed::Duplicate => {
+                if let (Effect::Done { .. }, Some(watched)) = (effect, &self.watched) {
+                    watched.performed();
+                }
+                true
+            }
             // After an unconfirmed write, finding the entry there means that the write was ours.
             Committed::Stale => doubted,
             Committed::Fenced => {

@@ -19,6 +19,7 @@ use super::hub::Hub;
 use crate::Registry;
 use crate::cache::NodeCache;
 use crate::lifeline::Lifeline;
+use crate::observe::{Execution, Observer, Watched};
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Settings {
@@ -59,6 +60,7 @@ pub(super) struct Shared {
     pub registry: Registry,
     pub clock: Arc<dyn Clock>,
     pub cache: Option<Arc<dyn NodeCache>>,
+    pub observer: Option<Arc<dyn Observer>>,
     pub hub: Arc<Hub>,
     /// Of the worker, and so of everybody who takes a thread beside it.
     pub name: String,
@@ -92,12 +94,22 @@ impl Worker {
             registry: graphs,
             clock,
             cache: None,
+            observer: None,
             hub: Arc::new(Hub::new()),
             name: settings.name.clone(),
             lease: settings.lease,
             poll: settings.poll,
         };
         Self { shared: Arc::new(shared), settings }
+    }
+
+    /// Who hears what it does. To be said before anybody has a handle; afterwards it changes nothing.
+    #[must_use]
+    pub fn observed(mut self, observer: Arc<dyn Observer>) -> Self {
+        if let Some(shared) = Arc::get_mut(&mut self.shared) {
+            shared.observer = Some(observer);
+        }
+        self
     }
 
     #[must_use]
@@ -289,6 +301,10 @@ impl Shift {
             error!(thread_id = %thread, "no such program");
             return;
         };
+        let (observer, clock) = (self.shared.observer.clone(), Arc::clone(&self.shared.clock));
+        let graph = &program.graph().name;
+        let execution = Execution::of(claimed.fence, &claimed.loaded, graph, clock.now());
+        let watched = Arc::new(Watched::new(observer, execution, clock));
         let mail = Arc::new(Notify::new());
         self.shared.hub.drives_now(thread, Arc::clone(&mail));
         let around = Surroundings {
@@ -297,6 +313,7 @@ impl Shift {
             clock: Arc::clone(&self.shared.clock),
             hub: Arc::clone(&self.shared.hub),
             cache: self.shared.cache.clone(),
+            watched,
             lifeline: self.lifeline.for_run(),
             draining: self.draining.clone(),
             mail: Arc::clone(&mail),

@@ -4,8 +4,9 @@ use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
+use agentry_core::meter::Metered;
 use agentry_core::run::Values;
-use agentry_core::{RunId, ThreadId, Timestamp};
+use agentry_core::{RunId, ThreadId, Timestamp, Trace};
 use futures_util::FutureExt as _;
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
@@ -15,7 +16,8 @@ use super::scope::{Phase, Running, ScopeIx, Slot};
 use crate::cache::CacheKey;
 use crate::context::{NodeContext, Place, Surround, sent};
 use crate::ids::TaskId;
-use crate::node::{Again, Ask, Node, NodeError, NodeOutput};
+use crate::observe::Task;
+use crate::node::{Again, Ask, Node, NodeError, NodeOutput, Then};
 use crate::plan::Work;
 
 /// Names one start of one task.
@@ -53,6 +55,7 @@ pub struct Start {
     cache: Option<CacheKey>,
 }
 
+    trace: Option<Trace>,
 /// What became of a task that was started.
 #[derive(Debug)]
 pub struct Ended {
@@ -62,6 +65,23 @@ pub struct Ended {
     pub told: Vec<(String, Value)>,
 }
 
+    /// What the models took that it asked.
+    pub spent: Metered,
+}
+
+impl Came {
+    /// For whoever watches.
+    pub(crate) fn told(&self) -> crate::observe::Came<'_> {
+        use crate::observe::Came as Told;
+        match self {
+            Self::Output(NodeOutput { then: Then::Ask(_), .. }) | Self::Interrupted(_) => {
+                Told::Asks
+            }
+            Self::Output(_) => Told::Done,
+            Self::Cached(_) => Told::Cached,
+            Self::Failed(error) => Told::Failed(&error.message),
+        }
+    }
 #[derive(Debug)]
 pub enum Came {
     Output(NodeOutput),
@@ -90,6 +110,17 @@ impl Start {
 
     /// When this attempt is given up; whoever has the machine sees to it.
     #[must_use]
+    /// For whoever watches.
+    pub(crate) fn told(&self, (number, at): (u64, Timestamp)) -> Task {
+        let (ns, node) = (Arc::clone(&self.id.ns), Arc::clone(&self.id.node));
+        Task { run: self.run, ns, node, attempt: self.attempt, at, number, trace: None }
+    }
+
+    /// The span of this attempt.
+    pub(crate) fn traced(&mut self, trace: Option<Trace>) {
+        self.trace = trace;
+    }
+
     pub fn deadline(&self) -> Option<Timestamp> {
         self.deadline
     }
@@ -102,7 +133,12 @@ impl Start {
         if let Some((cache, cached)) = &cache
             && let Some(output) = cache.get(cached, around.clock.now())
         {
-            return Ended { key, came: Came::Cached(output), told: Vec::new() };
+            return Ended {
+                key,
+                came: Came::Cached(output),
+                told: Vec::new(),
+                spent: Metered::default(),
+            };
         }
         let (ns, name) = (Arc::clone(&id.ns), Arc::clone(&id.node));
         let step = id.step;
@@ -112,6 +148,7 @@ impl Start {
         cx.attempt = attempt;
         cx.deadline = deadline;
         cx.steps_left = steps_left;
+        cx.trace = self.trace;
         if let Some(more) = self.more {
             cx.answers = more.answers;
             cx.replies = more.replies;
@@ -133,7 +170,7 @@ impl Start {
         if let (Some((cache, cached)), Came::Output(output)) = (cache, &came) {
             cache.put(cached, output.clone(), clock.now());
         }
-        Ended { key, came, told: cx.take_told() }
+        Ended { key, came, told: cx.take_told(), spent: cx.meter().read() }
     }
 }
 
@@ -228,6 +265,7 @@ impl Machine {
     pub(super) fn tell_started(&mut self, (ix, slot): (ScopeIx, Slot)) {
         if !self.is_recorded() {
             return;
+            trace: None,
         }
         let id = self.scopes.get(ix).and_then(|scope| scope.task_id(slot));
         let id = id.map(|id| id.text());

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use agentry_core::meter::Metered;
 use agentry_core::run::{Closing, Event};
 use agentry_core::thread::Interrupt;
 use serde_json::{Value, json};
@@ -20,7 +21,7 @@ use crate::reducer::{Put, Reducer};
 
 impl Machine {
     pub(super) fn ended(&mut self, ended: Ended) {
-        let Ended { key: Key { scope, slot, turn }, came, told } = ended;
+        let Ended { key: Key { scope, slot, turn }, came, told, spent } = ended;
         let at = (scope, slot);
         let Some(task) = self.scopes.task_mut(scope, slot) else { return };
         // It was aborted, and its result crossed the decision.
@@ -31,6 +32,9 @@ impl Machine {
         }
         for (kind, detail) in told {
             self.say(at, kind, detail);
+        }
+        if spent != Metered::default() {
+            self.tell("task.spent", at, json!(spent));
         }
         match came {
             Came::Failed(error) => self.failed(at, &error),

@@ -85,7 +85,12 @@ impl Deliberate {
             Arc::new(gather::observe(&self.0, alerts, diagnosis.onset, diagnosis.at).await);
         let tools = tools::all(&Arc::new(diagnosis.clone()), &observed);
         let brief = brief(diagnosis, alerts);
-        let call = CallContext::new(cx.run().to_string(), "agent");
+        let call = CallContext {
+            run: Some(cx.run().to_string().into()),
+            trace: cx.call_trace(),
+            meter: Some(cx.meter().clone()),
+            ..CallContext::new(cx.run().to_string(), "agent")
+        };
         let (deliberation, call) = (deliberation.clone(), call);
         let said = cx
             .effect("deliberate", Class::Idempotent, |_| async move {

@@ -72,6 +72,8 @@ impl Node for Speaking {
             run: Some(cx.run().to_string().into()),
             session: Some(cx.thread().to_string().into()),
             priority: Priority::Normal,
+            trace: cx.call_trace(),
+            meter: Some(cx.meter().clone()),
             ..CallContext::of(caller, cx.run().to_string(), "agent")
         };
         let id = message_id(cx.run(), state_len(state));
