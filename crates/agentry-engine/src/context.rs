@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use agentry_core::meter::Meter;
 use agentry_core::run::Values;
-use agentry_core::{Clock, RunId, ThreadId, Timestamp};
+use agentry_core::{Clock, RunId, ThreadId, Timestamp, Trace};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
@@ -77,10 +77,10 @@ pub struct NodeContext {
     asked: AtomicUsize,
     open: Mutex<Option<Ask>>,
     told: Mutex<Vec<(String, Value)>>,
-}
     meter: Meter,
     pub(crate) trace: Option<Trace>,
     calls: AtomicU64,
+}
 
 impl NodeContext {
     pub(crate) fn new(place: Place, around: Surround, cancelled: CancellationToken) -> Self {
@@ -98,11 +98,11 @@ impl NodeContext {
             asked: AtomicUsize::new(0),
             open: Mutex::new(None),
             told: Mutex::new(Vec::new()),
-        }
-    }
             meter: Meter::default(),
             trace: None,
             calls: AtomicU64::new(0),
+        }
+    }
 
     #[must_use]
     pub fn thread(&self) -> ThreadId {
@@ -160,8 +160,6 @@ impl NodeContext {
         self.deadline.map(|deadline| deadline.since(self.now()))
     }
 
-    /// Cancelled when the run is to end: the node then has a few seconds to clean up.
-    #[must_use]
     /// For calls to models: what they come to is kept with what the node has come to, also when it fails.
     #[must_use]
     pub fn meter(&self) -> &Meter {
@@ -175,6 +173,8 @@ impl NodeContext {
         self.trace.map(|trace| trace.child(crate::observe::mixed(trace.span ^ (number + 1))))
     }
 
+    /// Cancelled when the run is to end: the node then has a few seconds to clean up.
+    #[must_use]
     pub fn cancelled(&self) -> &CancellationToken {
         &self.cancelled
     }

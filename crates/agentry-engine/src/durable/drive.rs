@@ -24,10 +24,10 @@ use crate::cache::NodeCache;
 use crate::context::{Live, Surround, Told};
 use crate::effect::Journal;
 use crate::lifeline::Lifeline;
-use crate::observe::{Came, End, Task, Watched};
 use crate::machine::{
     Action, Decision, Ended, Happened, Home, Key, LoadError, Machine, Record, Rests, Submission,
 };
+use crate::observe::{Came, End, Task, Watched};
 use crate::program::Program;
 
 mod desk;
@@ -44,8 +44,8 @@ pub(super) struct Surroundings {
     pub clock: Arc<dyn Clock>,
     pub hub: Arc<Hub>,
     pub cache: Option<Arc<dyn NodeCache>>,
-    pub lifeline: Lifeline,
     pub watched: Arc<Watched>,
+    pub lifeline: Lifeline,
     /// No new tasks; leave when the running ones have ended.
     pub draining: CancellationToken,
     /// Something has come for this thread.
@@ -69,8 +69,6 @@ struct Drive {
     started: bool,
 }
 
-/// Whether this worker goes on with the thread.
-enum Then {
 /// A task that runs.
 struct Handle {
     abort: AbortHandle,
@@ -79,6 +77,8 @@ struct Handle {
     task: Option<Task>,
 }
 
+/// Whether this worker goes on with the thread.
+enum Then {
     GoOn,
     LetGo,
 }
@@ -90,9 +90,9 @@ pub(super) async fn drive(program: Program, claimed: Claimed, around: Surroundin
     let span = info_span!("thread", thread_id = %thread);
     let Claimed { fence, loaded } = claimed;
     let keeper = InThread::new(Arc::clone(&around.store), (thread, fence), lifeline.clone());
+    let keeper = keeper.watched(Arc::clone(&around.watched));
     let journal = Journal::new(thread.to_string(), loaded.journal.clone(), Arc::new(keeper));
     let drive = Drive {
-    let keeper = keeper.watched(Arc::clone(&around.watched));
         around,
         program,
         thread,
@@ -182,10 +182,10 @@ impl Drive {
         commit.next = Next::Rest { status: Rest::Failed, wake_at: None };
         let call = || self.around.store.commit(commit.clone());
         if self.around.lifeline.insist(call).await.is_some() {
+            self.around.watched.ends(End::Rests);
             self.publish(&commit);
         }
     }
-            self.around.watched.ends(End::Rests);
 
     /// What is to be decided because of what has come.
     fn look(&mut self, machine: &mut Machine) -> Option<Todo> {
@@ -286,10 +286,10 @@ impl Drive {
         let rolled_back = self.take_back(&mut commit);
         self.adjust(machine, &mut commit);
         let call = || self.around.store.commit(commit.clone());
+        let asked = Instant::now();
         let (committed, _) = self.around.lifeline.insist(call).await?;
         match committed {
             Committed::Applied { cancel, inbox } => {
-        let asked = Instant::now();
                 let news = inbox && self.desk.has_nothing();
                 if news || (cancel && !self.desk.knows_cancel()) {
                     self.around.mail.notify_one();
@@ -302,10 +302,10 @@ impl Drive {
             }
             Committed::Stale => return self.again(machine, commit.entry.seq).await,
         }
+        self.around.watched.committed(&commit, asked.elapsed());
         self.publish(&commit);
         self.desk.stored(&commit);
         if rolled_back {
-        self.around.watched.committed(&commit, asked.elapsed());
             return self.again(machine, commit.entry.seq.next()).await;
         }
         self.perform(actions);
@@ -418,6 +418,7 @@ impl Drive {
         };
         let key = start.key();
         let span = info_span!("node", node = start.node());
+        let task = self.around.watched.begins(&mut start);
         let body = start.run(surround, cancelled.clone());
         let abort = self.tasks.spawn(body.instrument(span));
         self.handles.insert(key, Handle { abort, cancelled, task });
@@ -428,7 +429,6 @@ impl Drive {
             self.around.watched.ended(&task, came);
         }
     }
-        let task = self.around.watched.begins(&mut start);
 
     fn live(&self) -> Option<Live> {
         let (hub, thread) = (Arc::clone(&self.around.hub), self.thread);
@@ -446,11 +446,11 @@ impl Drive {
         loop {
             let draining = self.around.draining.is_cancelled();
             if draining && self.handles.is_empty() {
+                self.around.watched.ends(End::GivenBack);
                 return None;
             }
             let pause = machine
                 .wake_at()
-                self.around.watched.ends(End::GivenBack);
                 .map_or(WAIT_MAX, |moment| moment.since(self.around.clock.now()).min(WAIT_MAX));
             // In this order, so that a simulation can be repeated; tasks without end keep nothing from being heard.
             tokio::select! {
@@ -485,11 +485,11 @@ impl Drive {
             if let Ok(one) = joined
                 && let Some(handle) = self.handles.remove(&one.key)
             {
+                self.ended(handle.task, one.came.told());
                 ended.push(one);
             }
             next = self.tasks.try_join_next();
         }
-                self.ended(handle.task, one.came.told());
         ended
     }
 }

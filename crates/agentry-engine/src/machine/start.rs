@@ -16,8 +16,8 @@ use super::scope::{Phase, Running, ScopeIx, Slot};
 use crate::cache::CacheKey;
 use crate::context::{NodeContext, Place, Surround, sent};
 use crate::ids::TaskId;
-use crate::observe::Task;
 use crate::node::{Again, Ask, Node, NodeError, NodeOutput, Then};
+use crate::observe::Task;
 use crate::plan::Work;
 
 /// Names one start of one task.
@@ -53,9 +53,9 @@ pub struct Start {
     steps_left: i64,
     more: Option<Box<super::scope::More>>,
     cache: Option<CacheKey>,
+    trace: Option<Trace>,
 }
 
-    trace: Option<Trace>,
 /// What became of a task that was started.
 #[derive(Debug)]
 pub struct Ended {
@@ -63,8 +63,6 @@ pub struct Ended {
     pub came: Came,
     /// What it told while it ran.
     pub told: Vec<(String, Value)>,
-}
-
     /// What the models took that it asked.
     pub spent: Metered,
 }
@@ -82,6 +80,8 @@ impl Came {
             Self::Failed(error) => Told::Failed(&error.message),
         }
     }
+}
+
 #[derive(Debug)]
 pub enum Came {
     Output(NodeOutput),
@@ -108,8 +108,6 @@ impl Start {
         &self.id.node
     }
 
-    /// When this attempt is given up; whoever has the machine sees to it.
-    #[must_use]
     /// For whoever watches.
     pub(crate) fn told(&self, (number, at): (u64, Timestamp)) -> Task {
         let (ns, node) = (Arc::clone(&self.id.ns), Arc::clone(&self.id.node));
@@ -121,6 +119,8 @@ impl Start {
         self.trace = trace;
     }
 
+    /// When this attempt is given up; whoever has the machine sees to it.
+    #[must_use]
     pub fn deadline(&self) -> Option<Timestamp> {
         self.deadline
     }
@@ -146,9 +146,9 @@ impl Start {
         let clock = Arc::clone(&around.clock);
         let mut cx = NodeContext::new(place, around, cancelled);
         cx.attempt = attempt;
+        cx.trace = self.trace;
         cx.deadline = deadline;
         cx.steps_left = steps_left;
-        cx.trace = self.trace;
         if let Some(more) = self.more {
             cx.answers = more.answers;
             cx.replies = more.replies;
@@ -258,6 +258,7 @@ impl Machine {
             steps_left,
             more,
             cache,
+            trace: None,
         };
         self.actions.push(Action::Start(Box::new(start)));
     }
@@ -265,7 +266,6 @@ impl Machine {
     pub(super) fn tell_started(&mut self, (ix, slot): (ScopeIx, Slot)) {
         if !self.is_recorded() {
             return;
-            trace: None,
         }
         let id = self.scopes.get(ix).and_then(|scope| scope.task_id(slot));
         let id = id.map(|id| id.text());
