@@ -11,12 +11,11 @@ use agentry_engine::effect::{Forgetful, Journal};
 use agentry_engine::machine::{
     Action, Decision, Happened, Home, Machine, Record, Rests, Start, Submission,
 };
-use agentry_engine::{Command, Program, Request, Resume};
-use serde_json::json;
+use agentry_engine::{Program, Request};
 use tokio_util::sync::CancellationToken;
 
 use crate::build::{Calls, program};
-use crate::graphs::{Dice, scenario};
+use crate::graphs::{Dice, further, scenario};
 
 const NOW: Timestamp = Timestamp::from_seconds(1_700_000_000);
 const GRAPHS: u64 = 1_000;
@@ -129,21 +128,6 @@ impl World {
     }
 }
 
-/// What is done next to a thread that rests.
-fn further(world: &World, dice: &mut Dice) -> Request {
-    let view = world.machine.view("").unwrap();
-    let asked: Vec<_> = view.interrupts().into_iter().map(|asked| asked.id.clone()).collect();
-    if !asked.is_empty() && dice.chance(85) {
-        let each = asked.into_iter().filter(|_| dice.chance(70)).map(|id| (id, "yes".into()));
-        let resume = Some(Resume::Each(each.collect()));
-        return Request::Command(Command { resume, ..Command::default() });
-    }
-    match dice.below(3) {
-        0 => Request::Input(json!({ "log": ["more"] }).as_object().unwrap().clone()),
-        _ => Request::GoOn,
-    }
-}
-
 async fn play(
     seed: u64,
     compares: bool,
@@ -156,7 +140,9 @@ async fn play(
     world.begin(Request::Input(input), seed);
     for _ in 0..ROUNDS {
         world.go(seed, crashes).await;
-        let request = further(&world, &mut dice);
+        let view = world.machine.view("").unwrap();
+        let asked = view.interrupts().into_iter().map(|asked| asked.id.clone()).collect();
+        let request = further(asked, &mut dice);
         world.begin(request, seed);
     }
     world.go(seed, crashes).await;

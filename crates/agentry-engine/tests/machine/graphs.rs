@@ -1,5 +1,6 @@
-//! Graphs by seed: the same number makes the same graph.
+//! Graphs by seed: the same number makes the same graph, and asks the same of it.
 
+use agentry_engine::{Command, Request, Resume};
 use serde_json::{Map, Value, json};
 
 pub(crate) struct Dice(u64);
@@ -33,6 +34,19 @@ pub(crate) fn scenario(seed: u64) -> Value {
     graph["name"] = format!("seed {seed}").into();
     graph["runs"] = json!([{ "input": { "log": ["in"], "n": dice.below(3) } }]);
     graph
+}
+
+/// What is done next to a thread that rests, with these questions open.
+pub(crate) fn further(asked: Vec<String>, dice: &mut Dice) -> Request {
+    if !asked.is_empty() && dice.chance(85) {
+        let each = asked.into_iter().filter(|_| dice.chance(70)).map(|id| (id, "yes".into()));
+        let resume = Some(Resume::Each(each.collect()));
+        return Request::Command(Command { resume, ..Command::default() });
+    }
+    match dice.below(3) {
+        0 => Request::Input(json!({ "log": ["more"] }).as_object().unwrap().clone()),
+        _ => Request::GoOn,
+    }
 }
 
 fn graph(dice: &mut Dice, outer: bool) -> Value {
