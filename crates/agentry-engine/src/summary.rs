@@ -5,13 +5,17 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use agentry_core::Timestamp;
+use agentry_core::meter::Metered;
 use agentry_core::run::Event;
-use agentry_core::thread::{Entry, RunStatus};
-use agentry_core::{MicroUsd, Timestamp};
-use serde::Serialize;
+use agentry_core::thread::{Entry, RunStatus, Write};
+use serde::{Deserialize as _, Serialize};
 use serde_json::Value;
 
+use crate::machine::op::{Body, Op, Planned, TurnOp, Wrote};
+
 mod advice;
+mod read;
 mod spans;
 
 pub use advice::Advice;
@@ -52,6 +56,8 @@ impl From<RunStatus> for Standing {
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
 pub struct Summary {
     pub progress: Standing,
+    /// False when the run is so long that only its beginning is summed up.
+    pub is_whole: bool,
     pub began: Option<Timestamp>,
     pub ended: Option<Timestamp>,
     /// From the first event to the last.
@@ -62,14 +68,28 @@ pub struct Summary {
     pub waited_ms: u64,
     /// Work for each hundred parts of wall time; more than a hundred when tasks ran side by side.
     pub efficiency_percent: u64,
-    pub tasks_done: usize,
-    pub tasks_open: usize,
-    pub cost: MicroUsd,
+    pub tasks: Tasks,
+    /// What models took, as far as the log knows: an attempt that was cut off has not told.
+    pub spent: Metered,
     /// Those that took most first.
     pub nodes: Vec<Node>,
     /// The largest first.
     pub large_changes: Vec<Change>,
     pub advice: Vec<Advice>,
+}
+
+/// How far the work has come that is known by now; a graph may find more on its way.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct Tasks {
+    pub known: usize,
+    pub pending: usize,
+    pub in_progress: usize,
+    pub completed: usize,
+    pub failed: usize,
+    /// They wait for a person, or for a moment.
+    pub escalated: usize,
+    /// Completed ones of a hundred that are known.
+    pub done_percent: usize,
 }
 
 /// All visits of one node.
@@ -89,7 +109,9 @@ pub struct Node {
     /// Between a question and its answer.
     pub waited_ms: u64,
     pub written_bytes: usize,
-    pub cost: MicroUsd,
+    /// By channel: how many bytes it has written there.
+    pub written: BTreeMap<String, usize>,
+    pub spent: Metered,
     pub last_error: Option<String>,
 }
 
@@ -107,6 +129,12 @@ pub struct Summing {
     summary: Summary,
     nodes: BTreeMap<String, Node>,
     open: BTreeMap<Place, Open>,
+    /// Who was last in each place.
+    names: BTreeMap<Place, String>,
+    /// Tasks that were decided on, and those of them that began or were given up.
+    planned: usize,
+    begun: usize,
+    failed: usize,
     spans: Spans,
     last: Option<Timestamp>,
 }
@@ -145,27 +173,65 @@ impl Summing {
         }
     }
 
-    /// What an entry has changed.
+    /// What an entry has changed. To be told before its events: they name who stands in a place from then on.
     pub fn read(&mut self, entry: &Entry) {
         for write in &entry.writes {
-            let bytes = serde_json::to_vec(&write.delta).map_or(0, |text| text.len());
+            let bytes = size(write);
             if bytes >= LARGE {
                 let channel = write.channel.clone();
                 self.summary.large_changes.push(Change { entry: entry.seq.0, channel, bytes });
             }
         }
+        let Ok(Body::V1 { ops, .. }) = Body::deserialize(&entry.body) else { return };
+        let mut from = 0;
+        for op in ops {
+            match op {
+                Op::Wrote(Wrote { at, n, .. }) => {
+                    let place = Place { ns: at.ns.to_string(), slot: at.slot as u64 };
+                    let writes = entry.writes.iter().skip(from).take(n);
+                    self.wrote(&place, writes);
+                    from += n;
+                }
+                Op::Writes(n) => from += n,
+                Op::Turn(turn) => self.plans(&turn),
+                _ => {}
+            }
+        }
     }
 
-    /// What a node has written, where the reader knows it.
-    pub fn wrote(&mut self, ns: &str, node: &str, bytes: usize) {
-        self.node(&way(ns, node)).written_bytes += bytes;
+    fn wrote<'a>(&mut self, place: &Place, writes: impl Iterator<Item = &'a Write>) {
+        let Some(node) = self.names.get(place).cloned() else { return };
+        for write in writes {
+            let bytes = size(write);
+            let known = self.node(&node);
+            known.written_bytes += bytes;
+            *known.written.entry(write.channel.clone()).or_default() += bytes;
+        }
+    }
+
+    fn plans(&mut self, turn: &TurnOp) {
+        for task in &turn.tasks {
+            let (Planned::Node(node) | Planned::Sent { node, .. }) = task;
+            self.planned += 1;
+            self.node(&way(&turn.ns, node));
+        }
     }
 
     #[must_use]
     pub fn finish(mut self, now: Timestamp) -> Summary {
         let end = self.summary.ended.unwrap_or(now).max(self.last.unwrap_or(now));
-        for open in std::mem::take(&mut self.open).into_values() {
-            self.summary.tasks_open += 1;
+        let still_open = std::mem::take(&mut self.open);
+        let asking = still_open.values().filter(|open| open.asking).count();
+        let over = self.summary.ended.is_some();
+        let tasks = &mut self.summary.tasks;
+        tasks.failed = self.failed;
+        tasks.escalated = if over { 0 } else { asking };
+        tasks.in_progress = if over { 0 } else { still_open.len() - asking };
+        tasks.pending = if over { 0 } else { self.planned.saturating_sub(self.begun) };
+        tasks.known =
+            tasks.completed + tasks.failed + tasks.escalated + tasks.in_progress + tasks.pending;
+        tasks.done_percent = (tasks.completed * 100).checked_div(tasks.known).unwrap_or(0);
+        for open in still_open.into_values() {
             self.close(&open, end);
         }
         let Self { mut summary, nodes, spans, .. } = self;
@@ -177,7 +243,7 @@ impl Summing {
         summary.efficiency_percent = (work * 100)
             .checked_div(summary.wall_ms.saturating_sub(summary.waited_ms))
             .unwrap_or(100);
-        summary.cost = MicroUsd(nodes.values().map(|node| node.cost.0).sum());
+        nodes.values().for_each(|node| summary.spent.add(node.spent));
         summary.nodes = nodes.into_values().collect();
         summary.nodes.sort_by(|a, b| (b.work_ms, &a.node).cmp(&(a.work_ms, &b.node)));
         summary.large_changes.sort_by_key(|change| std::cmp::Reverse(change.bytes));
@@ -198,6 +264,8 @@ impl Summing {
     fn task(&mut self, place: Place, node: &str, event: &Event) {
         match event.kind.as_str() {
             "task.started" => {
+                self.begun += 1;
+                self.names.insert(place.clone(), node.to_owned());
                 let known = self.node(node);
                 known.visits += 1;
                 known.attempts += 1;
@@ -209,7 +277,7 @@ impl Summing {
                 let known = self.node(node);
                 known.cached += usize::from(cached);
                 known.progress = Standing::Completed;
-                self.summary.tasks_done += 1;
+                self.summary.tasks.completed += 1;
                 self.end(&place, event.at);
             }
             "task.retried" => {
@@ -220,6 +288,7 @@ impl Summing {
             }
             "task.failed" => {
                 self.fails(node, event);
+                self.failed += 1;
                 self.node(node).progress = Standing::Failed;
                 self.end(&place, event.at);
             }
@@ -237,9 +306,9 @@ impl Summing {
                 self.end(&place, event.at);
                 self.begin(place, node, event.at);
             }
-            "cost" => {
-                let told = event.detail.pointer("/detail/micro_usd").and_then(Value::as_i64);
-                self.node(node).cost.0 += told.unwrap_or_default();
+            "task.spent" => {
+                let spent = Metered::deserialize(&event.detail).unwrap_or_default();
+                self.node(node).spent.add(spent);
             }
             _ => {}
         }
@@ -280,6 +349,10 @@ impl Summing {
         let new = || Node { node: node.to_owned(), ..Node::default() };
         self.nodes.entry(node.to_owned()).or_insert_with(new)
     }
+}
+
+fn size(write: &Write) -> usize {
+    serde_json::to_vec(&write.delta).map_or(0, |text| text.len())
 }
 
 /// Names the node without the ids of the tasks around it.

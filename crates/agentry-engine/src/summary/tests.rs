@@ -11,7 +11,9 @@ fn check(events: &[(i64, &str, &str, u64)], expected: &Value) {
             "task.failed" | "task.retried" => {
                 json!({ "ns": "sub:1-2", "node": node, "slot": slot, "error": "boom" })
             }
-            "cost" => json!({ "ns": "", "node": node, "detail": { "micro_usd": slot } }),
+            "task.spent" => {
+                json!({ "ns": "", "node": node, "calls": 1, "input_tokens": 7, "output_tokens": 3, "micro_usd": slot })
+            }
             _ => json!({ "ns": "", "node": node, "slot": slot }),
         };
         summing.hear(&Event { at: Timestamp::from_millis(*ms), kind: (*kind).to_owned(), detail });
@@ -29,7 +31,7 @@ fn work_side_by_side_counts_for_each() {
         (0, "task.started", "a", 0),
         (0, "task.started", "b", 1),
         (300, "task.finished", "a", 0),
-        (300, "cost", "a", 40),
+        (300, "task.spent", "a", 40),
         (400, "task.finished", "b", 1),
         (400, "run.ended", "success", 0),
     ];
@@ -37,7 +39,12 @@ fn work_side_by_side_counts_for_each() {
         &events,
         &json!({
             "progress": "completed", "wall_ms": 400, "work_ms": 700, "waited_ms": 0,
-            "efficiency_percent": 175, "tasks_done": 2, "tasks_open": 0, "cost": 40,
+            "efficiency_percent": 175,
+            "tasks": {
+                "known": 2, "pending": 0, "in_progress": 0, "completed": 2, "failed": 0, "escalated": 0,
+                "done_percent": 100,
+            },
+            "spent": { "calls": 1, "input_tokens": 7, "output_tokens": 3, "micro_usd": 40 },
             "advice": [{ "kind": "bottleneck", "node": "b", "percent": 57 }],
         }),
     );
@@ -68,7 +75,11 @@ fn what_still_runs_is_counted_until_now() {
     check(
         &events,
         &json!({
-            "progress": "in_progress", "ended": null, "wall_ms": 1_000, "work_ms": 1_000, "tasks_open": 1,
+            "progress": "in_progress", "ended": null, "wall_ms": 1_000, "work_ms": 1_000,
+            "tasks": {
+                "known": 1, "pending": 0, "in_progress": 1, "completed": 0, "failed": 0, "escalated": 0,
+                "done_percent": 0,
+            },
         }),
     );
 }

@@ -15,4 +15,5 @@ mod flowing;
 mod inspecting;
 mod multitasking;
 mod stopping;
+mod watching;
 mod world;
