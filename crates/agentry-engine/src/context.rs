@@ -72,6 +72,7 @@ pub struct NodeContext {
     /// By order of asking.
     pub(crate) answers: Vec<Value>,
     pub(crate) arg: Option<Arc<Value>>,
+    pub(crate) above: Option<Arc<Values>>,
     pub(crate) failure: Option<NodeFailure>,
     pub(crate) steps_left: i64,
     asked: AtomicUsize,
@@ -93,6 +94,7 @@ impl NodeContext {
             replies: BTreeMap::new(),
             answers: Vec::new(),
             arg: None,
+            above: None,
             failure: None,
             steps_left: 0,
             asked: AtomicUsize::new(0),
@@ -183,6 +185,12 @@ impl NodeContext {
     #[must_use]
     pub fn arg(&self) -> Option<&Value> {
         self.arg.as_deref()
+    }
+
+    /// The state of the graph around its own, as it is for as long as its own runs.
+    #[must_use]
+    pub fn above(&self) -> Option<&Values> {
+        self.above.as_deref()
     }
 
     /// Why the node in whose place this one runs has failed.

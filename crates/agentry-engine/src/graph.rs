@@ -146,6 +146,8 @@ pub enum Returns {
     Added,
     /// The whole value: a list that was handed in is appended to itself.
     Whole,
+    /// What its [`Door`](crate::Door) says. Such a graph has its own limit of supersteps.
+    Mapped,
 }
 
 impl Default for NodeSettings {

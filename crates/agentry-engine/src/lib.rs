@@ -6,6 +6,7 @@
 
 pub mod cache;
 pub mod context;
+pub mod door;
 pub mod durable;
 pub mod effect;
 pub mod graph;
@@ -24,6 +25,7 @@ mod plan;
 pub mod reducer;
 
 pub use agentry_macros::State;
+pub use door::{Around, Door};
 pub use durable::{Handle, Settings, Worker};
 pub use effect::Class;
 pub use graph::{Condition, END, Graph, NodeSettings, Reducer, START};

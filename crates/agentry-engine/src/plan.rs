@@ -9,7 +9,7 @@ use serde_json::Value;
 use crate::Node;
 use crate::graph::{Condition, END, Edge, Graph, NodeSettings, Pace, Reducer, START, Siblings};
 use crate::node::{Goto, NodeError};
-use crate::program::{Program, Router};
+use crate::program::{Inner, Router};
 use crate::reducer::Folds;
 
 /// A node's number. They are numbered in the order of their names.
@@ -46,7 +46,7 @@ pub(crate) struct Step {
 
 pub(crate) enum Work {
     Node(Arc<dyn Node>),
-    Graph(Program),
+    Graph(Inner),
     /// Only where a graph was built without it, which [`GraphBuilder::build`](crate::GraphBuilder::build) refuses.
     Missing,
 }
@@ -87,7 +87,7 @@ pub(crate) struct Channel {
 pub(crate) struct Parts<'a> {
     pub nodes: &'a BTreeMap<String, Arc<dyn Node>>,
     pub routers: &'a BTreeMap<String, Router>,
-    pub subgraphs: &'a BTreeMap<String, Program>,
+    pub subgraphs: &'a BTreeMap<String, Inner>,
     pub folds: Folds,
 }
 
@@ -115,7 +115,7 @@ impl Plan {
         let steps =
             graph.nodes.iter().zip(&names).zip(0..).map(|(((name, settings), shared), ix)| {
                 let work = match (parts.nodes.get(name), parts.subgraphs.get(name)) {
-                    (_, Some(program)) => Work::Graph(program.clone()),
+                    (_, Some(inner)) => Work::Graph(inner.clone()),
                     (Some(node), None) => Work::Node(Arc::clone(node)),
                     (None, None) => Work::Missing,
                 };

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use agentry_core::run::Values;
 use serde_json::Value;
 
+use crate::door::Door;
 use crate::graph::{
     Condition, Edge, Graph, Memory, NodeSettings, Pace, Problem, Reducer, Returns, Siblings,
     Subgraph,
@@ -42,12 +43,19 @@ impl Program {
     }
 }
 
+/// A graph in a node.
+#[derive(Clone)]
+pub(crate) struct Inner {
+    pub program: Program,
+    pub door: Option<Arc<dyn Door>>,
+}
+
 /// Writes a [`Program`] down. Problems are collected and reported by [`build`](Self::build), all at once.
 pub struct GraphBuilder {
     graph: Graph,
     nodes: BTreeMap<String, Arc<dyn Node>>,
     routers: BTreeMap<String, Router>,
-    subgraphs: BTreeMap<String, Program>,
+    subgraphs: BTreeMap<String, Inner>,
     folds: Folds,
     problems: Vec<Problem>,
 }
@@ -173,8 +181,24 @@ impl GraphBuilder {
         if self.graph.nodes.insert(name.to_owned(), settings).is_some() {
             self.problems.push(Problem::DuplicateNode(name.to_owned()));
         }
-        self.subgraphs.insert(name.to_owned(), program);
+        self.subgraphs.insert(name.to_owned(), Inner { program, door: None });
         self
+    }
+
+    /// Runs `program` in a node, with a state of its own of which only `door` knows both sides.
+    #[must_use]
+    pub fn subgraph_through(
+        self,
+        name: &str,
+        settings: NodeSettings,
+        (program, door): (Program, impl Door + 'static),
+    ) -> Self {
+        let how = (program, Memory::Visit, Returns::Mapped);
+        let mut builder = self.subgraph_with(name, settings, how);
+        if let Some(inner) = builder.subgraphs.get_mut(name) {
+            inner.door = Some(Arc::new(door));
+        }
+        builder
     }
 
     #[must_use]

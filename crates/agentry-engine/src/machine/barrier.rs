@@ -162,7 +162,8 @@ impl Machine {
             Err(failed) => {
                 self.set_phase((ix, slot), Phase::Failed { message: failed.message.clone() });
                 self.note_task(ix, slot);
-                self.fail(failed);
+                let ns = self.ns(ix).to_string();
+                self.fail(Failed { ns, ..failed });
                 return self.settled(ix);
             }
         };
@@ -186,7 +187,8 @@ impl Machine {
         self.ready.extend((0..nodes).map(|number| (ix, first + number)));
         let Some(scope) = self.scopes.get(ix) else { return };
         if scope.step > scope.stop {
-            let failed = Failed::steps(self.limit());
+            let most = scope.steps_max(self.limit());
+            let failed = Failed { ns: scope.ns.to_string(), ..Failed::steps(most) };
             self.fail(failed);
             return self.halt(ix, Halt::Steps);
         }

@@ -8,20 +8,28 @@ use serde_json::{Value, json};
 
 use super::Machine;
 use super::op::{Op, OpenOp};
+use super::rest::Failed;
 use super::scope::{Done, Given, Halt, Inside, Phase, Scope, ScopeIx, Slot};
 use super::turn::Turn;
 use crate::context::NodeFailure;
+use crate::door::{Around, Door};
 use crate::graph::{Memory, NodeSettings, Returns};
 use crate::node::NodeError;
-use crate::program::Program;
+use crate::plan::Work;
+use crate::program::{Inner, Program};
 use crate::reducer::Put;
 
 impl Machine {
     pub(super) fn enter(
         &mut self,
         at: (ScopeIx, Slot),
-        (program, settings): (&Program, &NodeSettings),
+        (Inner { program, door }, settings): (&Inner, &NodeSettings),
     ) {
+        // Nothing is opened for what would not be let in.
+        let refused = door.as_ref().and_then(|door| door.enter(self.around(at)?).err());
+        if let Some(error) = refused {
+            return self.failed(at, &error);
+        }
         let memory = settings.subgraph.as_ref().map(|inner| inner.memory).unwrap_or_default();
         let Some(scope) = self.scopes.get(at.0) else { return };
         let Some(id) = scope.task_id(at.1) else { return };
@@ -72,7 +80,7 @@ impl Machine {
         scope.above = Some((ix, slot));
         let (memory, returns) = (settings.memory, settings.returns);
         scope.inside = Some(Inside { memory, returns, written: BTreeMap::new() });
-        scope.stop = scope.step + i64::from(self.limit()) + 1;
+        scope.stop = scope.step + i64::from(scope.steps_max(self.limit())) + 1;
         let child = self.scopes.add(scope);
         let task = self.scopes.task_mut(ix, slot)?;
         task.more().child = Some(child);
@@ -85,11 +93,15 @@ impl Machine {
         let Some((ix, slot)) = self.scopes.get(child).and_then(|scope| scope.above) else {
             return Ok(false);
         };
-        let Some(above) = self.scopes.get(ix) else { return Ok(false) };
-        let task = above.tasks.get(slot);
-        let given = match task.and_then(|task| task.sent.as_ref()) {
-            Some((_, arg)) => Arc::new(crate::context::sent(arg)),
-            None => Arc::clone(&above.values),
+        let given = match (self.door((ix, slot)), self.around((ix, slot))) {
+            (Some(door), Some(around)) => {
+                Arc::new(door.enter(around).map_err(|error| error.message)?)
+            }
+            (_, Some(Around { sent: Some(arg), .. })) => Arc::new(crate::context::sent(arg)),
+            (_, Some(_)) | (_, None) => {
+                let Some(above) = self.scopes.get(ix) else { return Ok(false) };
+                Arc::clone(&above.values)
+            }
         };
         let Some(scope) = self.scopes.get_mut(child) else { return Ok(false) };
         let plan = Arc::clone(&scope.plan);
@@ -113,10 +125,17 @@ impl Machine {
     pub(super) fn finished(&mut self, ix: ScopeIx) {
         let Some(scope) = self.scopes.get(ix) else { return };
         let Some(above) = scope.above else { return };
+        let left = self.door(above).zip(self.around(above));
+        let left = left.map(|(door, around)| door.leave(around, &scope.values));
         let puts = scope.given_back();
         let place = self.place(above.0, above.1);
         self.note(|| Op::Close(place));
         self.close_scope(above);
+        match left {
+            Some(Ok(puts)) => return self.finish(above, Done { puts, goto: Vec::new() }, false),
+            Some(Err(error)) => return self.failed(above, &error),
+            None => {}
+        }
         let Some(plan) = self.plan(above.0) else { return };
         let puts = puts.into_iter().filter(|(name, _)| plan.channels.contains_key(name)).collect();
         self.done(above, Done { puts, goto: Vec::new() }, Value::Null);
@@ -187,17 +206,17 @@ impl Machine {
             return;
         }
         let failure = self.failure_within(ix);
+        let mended = failure.as_ref().and_then(|message| self.mended(above, message));
+        if let Some(puts) = mended {
+            self.leave_failed(ix, above);
+            return self.done(above, Done { puts, goto: Vec::new() }, Value::Null);
+        }
         let handler = self.plan(above.0).and_then(|plan| {
             let node = plan.node(self.scopes.task(above.0, above.1)?.node)?;
             Some((node.handler?, node.name.to_string()))
         });
         if let (Some(message), Some((handler, node))) = (failure, handler) {
-            self.withdraw_within(ix);
-            let place = self.place(above.0, above.1);
-            self.note(|| Op::Close(place));
-            self.close_scope(above);
-            self.note(|| Op::Mended);
-            self.mend();
+            self.leave_failed(ix, above);
             return self.replace(above, handler, NodeFailure { node, message });
         }
         if self.asking.iter().any(|(scope, _)| self.is_within(*scope, ix)) {
@@ -207,14 +226,64 @@ impl Machine {
         self.settled(above.0);
     }
 
+    /// Closes a graph whose failure was made good. Another one that is left elsewhere counts then.
+    fn leave_failed(&mut self, ix: ScopeIx, above: (ScopeIx, Slot)) {
+        self.withdraw_within(ix);
+        let place = self.place(above.0, above.1);
+        self.note(|| Op::Close(place));
+        self.close_scope(above);
+        let failed = self.run.as_ref().and_then(|run| run.failed.as_ref());
+        if failed.is_none_or(|failed| self.scopes.find(&failed.ns).is_some()) {
+            return;
+        }
+        self.note(|| Op::Mended);
+        self.mend();
+        let other = self.scopes.all().find_map(|(_, scope)| scope.failed_node());
+        if let Some(failed) = other {
+            self.fail(failed);
+        }
+    }
+
     fn failure_within(&self, ix: ScopeIx) -> Option<String> {
-        let run = self.run.as_ref()?;
-        let failed = run.failed.as_ref()?;
         let scope = self.scopes.get(ix)?;
-        let broken =
-            |task: &super::scope::Task| matches!(task.phase, Phase::Failed { .. } | Phase::Stuck);
-        let halted = matches!(scope.halt, Some(Halt::Steps | Halt::Conflict));
-        (halted || scope.tasks.iter().any(broken)).then(|| failed.message.clone())
+        let reason = || self.run.as_ref()?.failed.as_ref().map(|failed| failed.message.clone());
+        if matches!(scope.halt, Some(Halt::Steps | Halt::Conflict)) {
+            return reason();
+        }
+        if let Some(failed) = scope.failed_node() {
+            return Some(failed.message);
+        }
+        scope
+            .tasks
+            .iter()
+            .filter_map(super::scope::Task::child)
+            .find_map(|inner| self.failure_within(inner))
+    }
+
+    /// What a task sees of the graphs that it is in.
+    fn around(&self, (ix, slot): (ScopeIx, Slot)) -> Option<Around<'_>> {
+        let scope = self.scopes.get(ix)?;
+        let above = scope.above.and_then(|(ix, _)| self.scopes.get(ix));
+        let sent = scope.tasks.get(slot)?.sent.as_ref();
+        Some(Around {
+            state: &scope.values,
+            above: above.map(|scope| &*scope.values),
+            sent: sent.map(|(_, arg)| &**arg),
+        })
+    }
+
+    fn door(&self, (ix, slot): (ScopeIx, Slot)) -> Option<Arc<dyn Door>> {
+        let scope = self.scopes.get(ix)?;
+        match &scope.plan.node(scope.tasks.get(slot)?.node)?.work {
+            Work::Graph(inner) => inner.door.clone(),
+            Work::Node(_) | Work::Missing => None,
+        }
+    }
+
+    /// What a failure of a graph in a node is to come to, if it is not to be one of the run.
+    pub(super) fn mended(&self, at: (ScopeIx, Slot), message: &str) -> Option<Vec<(String, Put)>> {
+        let door = self.door(at)?;
+        door.mend(self.around(at)?, message)
     }
 
     /// Something goes on in a graph: so does the node around it.
@@ -230,6 +299,16 @@ impl Machine {
 }
 
 impl Scope {
+    fn failed_node(&self) -> Option<Failed> {
+        self.tasks.iter().find_map(|task| match &task.phase {
+            Phase::Failed { message } => {
+                let ns = self.ns.to_string();
+                Some(Failed { ns, ..Failed::node(self.plan.name_of(task.node), message) })
+            }
+            _ => None,
+        })
+    }
+
     /// What a graph writes to the channels of the one around it.
     fn given_back(&self) -> Vec<(String, Put)> {
         let Some(inside) = &self.inside else { return Vec::new() };

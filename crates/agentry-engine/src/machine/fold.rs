@@ -230,7 +230,7 @@ impl Machine {
         let scope = self.scopes.get(ix)?;
         let node = scope.plan.node(scope.tasks.get(slot)?.node)?;
         match &node.work {
-            Work::Graph(program) => Some(program.clone()),
+            Work::Graph(inner) => Some(inner.program.clone()),
             Work::Node(_) | Work::Missing => None,
         }
     }

@@ -105,7 +105,8 @@ impl Machine {
     pub(super) fn launch(&mut self, ix: ScopeIx) {
         let Some(scope) = self.scopes.get(ix) else { return };
         if scope.step > scope.stop {
-            let failed = Failed::steps(self.limit());
+            let most = scope.steps_max(self.limit());
+            let failed = Failed { ns: scope.ns.to_string(), ..Failed::steps(most) };
             self.fail(failed);
             return self.halt(ix, Halt::Steps);
         }
@@ -164,7 +165,7 @@ impl Scope {
 
     /// A new run goes on past what held it up.
     pub(super) fn unhalt(&mut self, steps_max: u32) {
-        self.stop = self.step + i64::from(steps_max) + 1;
+        self.stop = self.step + i64::from(self.steps_max(steps_max)) + 1;
         self.passed = true;
         if self.halt.take().is_some() {
             self.active = self.tasks.iter().filter(|task| task.is_active()).count();

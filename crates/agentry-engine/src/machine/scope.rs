@@ -281,6 +281,14 @@ impl Scope {
         self.last = match task {
             Some(task) if task.node == START_IX => Last::Start,
             Some(task) => Last::Node(task.node),
+    /// How many supersteps a run may take in it, where it may take `run` in the thread's own graph.
+    pub(crate) fn steps_max(&self, run: u32) -> u32 {
+        match &self.inside {
+            Some(inside) if inside.returns == Returns::Mapped => self.plan.steps_max,
+            Some(_) | None => run,
+        }
+    }
+
             None => self.last,
         };
     }

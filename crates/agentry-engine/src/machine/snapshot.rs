@@ -172,7 +172,7 @@ impl Machine {
 
 fn inner_plan(work: &Work) -> Option<Arc<Plan>> {
     match work {
-        Work::Graph(program) => Some(Arc::clone(program.plan())),
+        Work::Graph(inner) => Some(Arc::clone(inner.program.plan())),
         Work::Node(_) | Work::Missing => None,
     }
 }

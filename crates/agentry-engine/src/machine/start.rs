@@ -47,6 +47,8 @@ pub struct Start {
     thread: ThreadId,
     run: RunId,
     id: TaskId,
+    /// The state of the graph around its own.
+    above: Option<Arc<Values>>,
     arg: Option<Arc<Value>>,
     attempt: u32,
     deadline: Option<Timestamp>,
@@ -127,8 +129,8 @@ impl Start {
 
     /// Runs the node. A panic is a failure of the node.
     pub async fn run(self, around: Surround, cancelled: CancellationToken) -> Ended {
-        let Self { key, node, values, thread, run, id, arg, attempt, deadline, steps_left, .. } =
-            self;
+        let Self { key, node, values, thread, run, id, above, arg, .. } = self;
+        let (attempt, deadline, steps_left) = (self.attempt, self.deadline, self.steps_left);
         let cache = around.cache.clone().zip(self.cache);
         if let Some((cache, cached)) = &cache
             && let Some(output) = cache.get(cached, around.clock.now())
@@ -156,6 +158,7 @@ impl Start {
         }
         let values = arg.as_ref().map_or(values, |arg| Arc::new(sent(arg)));
         cx.arg = arg;
+        cx.above = above;
         let result = AssertUnwindSafe(node.run(&cx, &values)).catch_unwind().await;
         drop(values);
         let came = match result {
@@ -208,7 +211,7 @@ impl Machine {
             self.tell_started((ix, slot));
         }
         match &node.work {
-            Work::Graph(program) => self.enter((ix, slot), (program, &node.settings)),
+            Work::Graph(inner) => self.enter((ix, slot), (inner, &node.settings)),
             Work::Node(work) => self.start_node((ix, slot), work, &node.settings),
             Work::Missing => self.failed((ix, slot), &NodeError::fatal("it has no function")),
         }
@@ -229,6 +232,7 @@ impl Machine {
         let values = Arc::clone(&scope.values);
         let steps_left = scope.stop - scope.step;
         let cache = settings.cache.as_ref();
+        let above = scope.above.map(|(ix, _)| ix);
         let Some(task) = scope.tasks.get_mut(slot) else { return };
         let arg = task.sent.as_ref().map(|(_, arg)| Arc::clone(arg));
         let cache = cache.map(|caching| {
@@ -244,6 +248,8 @@ impl Machine {
         }
         let key = Key { scope: ix, slot, turn };
         let thread = self.home.thread;
+        let above = above.and_then(|ix| self.scopes.get(ix));
+        let above = above.map(|scope| Arc::clone(&scope.values));
         let node = Arc::clone(node);
         let start = Start {
             key,
@@ -252,6 +258,7 @@ impl Machine {
             thread,
             run,
             id,
+            above,
             arg,
             attempt,
             deadline,

@@ -163,6 +163,9 @@ impl Machine {
             let until = now.plus(pause);
             return self.came_to((ix, slot), Phase::Backoff { until });
         }
+        if let Some(puts) = self.mended((ix, slot), &error.message) {
+            return self.done((ix, slot), Done { puts, goto: Vec::new() }, Value::Null);
+        }
         self.tell("task.failed", (ix, slot), detail);
         self.close((ix, slot), Closing::Withdrawn);
         if let Some(handler) = plan.node(node).and_then(|node| node.handler) {
