@@ -13,8 +13,8 @@ pub mod graph;
 pub mod local;
 pub mod machine;
 pub mod node;
-pub mod program;
 pub mod observe;
+pub mod program;
 pub mod stream;
 pub mod summary;
 pub mod typed;
@@ -31,7 +31,9 @@ pub use effect::Class;
 pub use graph::{Condition, END, Graph, NodeSettings, Reducer, START};
 pub use local::Local;
 pub use machine::{Command, Machine, Request, Rests, Resume, Submission};
-pub use node::{Ask, Goto, Node, NodeContext, NodeError, NodeOutput, Put, Reply};
+pub use node::{
+    Ask, AtEnd, Escalation, Goto, Node, NodeContext, NodeError, NodeOutput, Put, Reply,
+};
 pub use program::{GraphBuilder, Program, Registry};
 
 /// What can go wrong between a caller and the engine.

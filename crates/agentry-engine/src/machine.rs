@@ -19,6 +19,7 @@ mod answer;
 mod barrier;
 mod begin;
 mod child;
+mod expire;
 pub(crate) mod fold;
 mod moves;
 pub(crate) mod op;

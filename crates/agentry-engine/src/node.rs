@@ -4,14 +4,17 @@ use std::fmt::Display;
 use std::sync::Arc;
 
 use agentry_core::run::{Delta, Values};
-use agentry_core::{Failure, Retry, Timestamp, audit};
+use agentry_core::{Failure, Retry, audit};
 use async_trait::async_trait;
 use futures_util::future::BoxFuture;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+mod ask;
+
 pub use crate::context::NodeContext;
 pub use crate::reducer::Put;
+pub use ask::{Ask, AtEnd, Escalation, OnMessage, Reply};
 
 /// A function of a graph. It may run more than once: what must not be repeated goes through [`NodeContext::effect`].
 #[async_trait]
@@ -175,108 +178,6 @@ impl NodeOutput {
     pub fn audit(mut self, entry: audit::Entry) -> Self {
         self.audit.push(entry);
         self
-    }
-}
-
-/// Parks a task until an answer, a moment or a message.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Ask {
-    /// What [`NodeContext::answer`] finds it by.
-    pub id: String,
-    /// What a person is shown; without one nobody can answer.
-    pub question: Option<Value>,
-    pub deadline: Option<Timestamp>,
-    /// The answer that counts when the deadline passes first.
-    pub on_timeout: Value,
-    pub on_message: OnMessage,
-    /// JSON Schema that an answer must meet.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub schema: Option<Value>,
-}
-
-/// What a parked task does when a message has been folded into the run's state.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum OnMessage {
-    /// It goes on waiting.
-    Wait,
-    /// It runs again and may ask the same, ask anew or be done.
-    Rerun,
-}
-
-impl Ask {
-    /// Waits for a moment.
-    #[must_use]
-    pub fn until(id: &str, moment: Timestamp) -> Self {
-        Self {
-            id: id.to_owned(),
-            question: None,
-            deadline: Some(moment),
-            on_timeout: Value::Null,
-            on_message: OnMessage::Wait,
-            schema: None,
-        }
-    }
-
-    /// Waits for a person.
-    #[must_use]
-    pub fn question(id: &str, question: impl Into<Value>) -> Self {
-        Self {
-            id: id.to_owned(),
-            question: Some(question.into()),
-            deadline: None,
-            on_timeout: Value::Null,
-            on_message: OnMessage::Wait,
-            schema: None,
-        }
-    }
-
-    /// Waits for the next message.
-    #[must_use]
-    pub fn message(id: &str) -> Self {
-        Self {
-            id: id.to_owned(),
-            question: None,
-            deadline: None,
-            on_timeout: Value::Null,
-            on_message: OnMessage::Rerun,
-            schema: None,
-        }
-    }
-
-    #[must_use]
-    pub fn deadline(mut self, deadline: Timestamp, on_timeout: impl Into<Value>) -> Self {
-        self.deadline = Some(deadline);
-        self.on_timeout = on_timeout.into();
-        self
-    }
-
-    #[must_use]
-    pub fn schema(mut self, schema: Value) -> Self {
-        self.schema = Some(schema);
-        self
-    }
-
-    #[must_use]
-    pub fn wake_on_message(mut self) -> Self {
-        self.on_message = OnMessage::Rerun;
-        self
-    }
-}
-
-/// What came of an [`Ask`].
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Reply {
-    pub value: Value,
-    /// Who answered; `None` when the deadline passed.
-    pub actor: Option<String>,
-    pub at: Timestamp,
-}
-
-impl Reply {
-    #[must_use]
-    pub fn expired(&self) -> bool {
-        self.actor.is_none()
     }
 }
 

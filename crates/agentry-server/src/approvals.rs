@@ -226,6 +226,7 @@ fn view(question: &Interrupt) -> Value {
         "opened": question.opened,
         "deadline": question.deadline,
         "on_timeout": question.on_timeout,
+        "escalations": question.escalations,
         "question": question.question,
         "answer": question.answer,
     })

@@ -30,6 +30,7 @@ use crate::machine::{
 use crate::observe::{Came, End, Task, Watched};
 use crate::program::Program;
 
+mod audited;
 mod desk;
 
 use desk::Desk;
@@ -58,6 +59,7 @@ struct Drive {
     around: Surroundings,
     program: Program,
     thread: ThreadId,
+    tenant: String,
     fence: Fence,
     journal: Arc<Journal>,
     keeping: Keeping,
@@ -96,6 +98,7 @@ pub(super) async fn drive(program: Program, claimed: Claimed, around: Surroundin
         around,
         program,
         thread,
+        tenant: loaded.thread.tenant.clone(),
         fence,
         journal: Arc::new(journal),
         keeping: Keeping::default(),
@@ -328,6 +331,7 @@ impl Drive {
         if succeeded {
             commit.forgotten = self.journal.forget();
         }
+        audited::audit(commit, &self.tenant);
         self.keeping.add(&commit.entry);
         if self.keeping.is_due() && !commit.entry.writes.is_empty() {
             let snapshot = machine.snapshot();
@@ -405,7 +409,7 @@ impl Drive {
         }
     }
 
-    fn start(&mut self, start: crate::machine::Start) {
+    fn start(&mut self, mut start: crate::machine::Start) {
         if self.around.draining.is_cancelled() {
             return;
         }

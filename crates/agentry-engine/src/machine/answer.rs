@@ -125,11 +125,7 @@ impl Machine {
         }
         match &task.phase {
             Phase::Backoff { .. } => self.again(at),
-            Phase::Asking => {
-                let Some(open) = task.question() else { return };
-                let value = open.ask.on_timeout.clone();
-                self.reply(at, Reply { value, actor: None, at: now }, Closing::Expired);
-            }
+            Phase::Asking => self.expired(at),
             Phase::Ready
             | Phase::Inside
             | Phase::Stuck

@@ -179,6 +179,10 @@ impl Machine {
             }
             Op::Task(TaskOp { at, phase, more }) => {
                 let place = self.locate(&at)?;
+                if self.scopes.task(place.0, place.1).is_some_and(|it| it.question().is_some()) {
+                    // Its deadline may be another one from now on.
+                    self.set_phase(place, Phase::Ready);
+                }
                 if let Some(task) = self.scopes.task_mut(place.0, place.1) {
                     let child = task.child();
                     task.more = more.map(Box::new);

@@ -146,7 +146,7 @@ fn counted(count: usize, before: bool, after: bool) -> usize {
 fn due(phase: &Phase, more: Option<&More>) -> Option<Timestamp> {
     match phase {
         Phase::Backoff { until } => Some(*until),
-        Phase::Asking => more?.open.as_ref()?.ask.deadline,
+        Phase::Asking => more?.open.as_ref()?.deadline(),
         Phase::Ready
         | Phase::Inside
         | Phase::Stuck

@@ -58,9 +58,9 @@ impl Machine {
                 question: open.ask.question.clone(),
                 schema: open.ask.schema.clone(),
                 opened: now,
-                deadline: open.ask.deadline,
+                deadline: open.deadline(),
                 on_timeout: open.ask.on_timeout.clone(),
-                escalations: 0,
+                escalations: open.escalations,
                 answer: None,
             })
         });

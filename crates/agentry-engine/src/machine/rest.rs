@@ -245,6 +245,7 @@ impl Machine {
         if let Some(open) = task.more().open.take() {
             // One that this very decision asks is not stored yet, and a commit closes before it opens.
             self.trace.opened.retain(|interrupt| interrupt.id != open.interrupt);
+            self.trace.postponed.retain(|(id, _)| *id != open.interrupt);
             self.trace.closed.push((open.interrupt, closing));
         }
     }

@@ -167,6 +167,28 @@ pub(crate) struct Open {
     /// The answer is found by the order of asking, not by the ask's id.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub by_order: bool,
+    /// How often the question was handed on.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub escalations: u32,
+    /// The deadline of whoever has it now, when it was handed on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub until: Option<Timestamp>,
+}
+
+impl Open {
+    pub(crate) fn new(interrupt: String, ask: Ask, by_order: bool) -> Self {
+        Self { interrupt, ask, by_order, escalations: 0, until: None }
+    }
+
+    pub(crate) fn deadline(&self) -> Option<Timestamp> {
+        self.until.or(self.ask.deadline)
+    }
+
+    /// Whom it was handed on to.
+    pub(crate) fn to(&self) -> Option<&str> {
+        let last = usize::try_from(self.escalations.checked_sub(1)?).ok()?;
+        self.ask.escalate.get(last).map(|link| link.to.as_str())
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -259,6 +281,14 @@ impl Scope {
         })
     }
 
+    /// How many supersteps a run may take in it, where it may take `run` in the thread's own graph.
+    pub(crate) fn steps_max(&self, run: u32) -> u32 {
+        match &self.inside {
+            Some(inside) if inside.returns == Returns::Mapped => self.plan.steps_max,
+            Some(_) | None => run,
+        }
+    }
+
     /// The tasks of a new superstep.
     pub(crate) fn set_tasks(&mut self, tasks: Vec<Task>) {
         self.active = tasks.len();
@@ -281,14 +311,6 @@ impl Scope {
         self.last = match task {
             Some(task) if task.node == START_IX => Last::Start,
             Some(task) => Last::Node(task.node),
-    /// How many supersteps a run may take in it, where it may take `run` in the thread's own graph.
-    pub(crate) fn steps_max(&self, run: u32) -> u32 {
-        match &self.inside {
-            Some(inside) if inside.returns == Returns::Mapped => self.plan.steps_max,
-            Some(_) | None => run,
-        }
-    }
-
             None => self.last,
         };
     }

@@ -9,7 +9,7 @@ use agentry_core::thread::Interrupt;
 use serde_json::{Value, json};
 
 use super::rest::{Failed, Rests};
-use super::scope::{Done, More, Open, Phase, Running, ScopeIx, Slot, Task};
+use super::scope::{Done, Open, Phase, Running, ScopeIx, Slot, Task};
 use super::start::{Action, Came, Ended, Key};
 use super::turn::Turn;
 use super::{Ending, GRACE, Machine};
@@ -216,9 +216,10 @@ impl Machine {
 
     fn asks(&mut self, at: (ScopeIx, Slot), (ask, by_order): (Ask, bool), running: &Running) {
         let folded = self.folded;
+        let leads = self.leads_on(at.0, &ask);
         let Some(task) = self.scopes.task_mut(at.0, at.1) else { return };
         let more = task.more();
-        if let Err(problem) = acceptable(more, (&ask, by_order), running) {
+        if let Err(problem) = leads.and_then(|()| more.accepts(running, (&ask, by_order))) {
             return self.failed(at, &NodeError::fatal(problem));
         }
         // The answer may have come, or a message been folded in, while the task ran without seeing it.
@@ -254,8 +255,8 @@ impl Machine {
         let more = task.more();
         let interrupt = id.question(more.asked);
         more.asked += 1;
-        more.open = Some(Open { interrupt: interrupt.clone(), ask: ask.clone(), by_order });
-        let Ask { id: _, question, deadline, on_timeout, on_message: _, schema } = ask;
+        more.open = Some(Open::new(interrupt.clone(), ask.clone(), by_order));
+        let Ask { question, deadline, on_timeout, schema, .. } = ask;
         if self.is_recorded() {
             self.trace.opened.push(Interrupt {
                 thread: self.home.thread,
@@ -324,19 +325,6 @@ impl Machine {
         let start = self.scopes.task(ix, slot).is_some_and(|task| task.node == START_IX);
         if start { self.barrier(ix) } else { self.pass_one(ix, slot) }
     }
-}
-
-fn acceptable(more: &More, (ask, by_order): (&Ask, bool), running: &Running) -> Result<(), String> {
-    let Ask { id, question, deadline, on_timeout: _, on_message, schema: _ } = ask;
-    if question.is_none() && deadline.is_none() && *on_message == OnMessage::Wait {
-        return Err(format!(
-            "it asked `{id}` without a question, a deadline or messages to wait for"
-        ));
-    }
-    if !by_order && more.replies.contains_key(id) && running.replies >= more.heard() {
-        return Err(format!("it asked `{id}` again after it was answered; use another id"));
-    }
-    Ok(())
 }
 
 /// Messages without an id get one, which stays theirs.

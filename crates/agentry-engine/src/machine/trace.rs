@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use agentry_core::audit;
 use agentry_core::run::{Closing, Delta, Event, Seq};
 use agentry_core::thread::{Checkpoint, Commit, Entry, Interrupt, RunChange, Write};
+use agentry_core::{Timestamp, audit};
 use serde_json::{Value, json};
 
 use super::op::{At, Body, Op, Wrote};
@@ -20,6 +20,8 @@ pub(crate) struct Trace {
     pub runs: Vec<RunChange>,
     pub opened: Vec<Interrupt>,
     pub closed: Vec<(String, Closing)>,
+    /// Questions that were handed on, with their new deadlines.
+    pub postponed: Vec<(String, Option<Timestamp>)>,
     pub consumed: Vec<String>,
     pub events: Vec<Event>,
     pub audit: Vec<audit::Entry>,
@@ -30,9 +32,11 @@ pub(crate) struct Trace {
 impl Trace {
     /// Events are stored with the next commit; on their own they do not cause one.
     fn is_empty(&self) -> bool {
-        let Self { ops, writes, checkpoints, runs, opened, closed, consumed, audit, .. } = self;
+        let Self {
+            ops, writes, checkpoints, runs, opened, closed, postponed, consumed, audit, ..
+        } = self;
         let changes = [ops.len(), writes.len(), checkpoints.len(), runs.len(), opened.len()];
-        let others = [closed.len(), consumed.len(), audit.len()];
+        let others = [closed.len(), postponed.len(), consumed.len(), audit.len()];
         changes.iter().chain(&others).all(|count| *count == 0)
     }
 }
@@ -104,7 +108,17 @@ impl Machine {
         let parent = self.at;
         self.advance_seq();
         let Trace {
-            ops, writes, checkpoints, runs, opened, closed, consumed, events, audit, ..
+            ops,
+            writes,
+            checkpoints,
+            runs,
+            opened,
+            closed,
+            postponed,
+            consumed,
+            events,
+            audit,
+            ..
         } = trace;
         let body = serde_json::to_value(Body::V1 { back_to: self.back_to.take(), ops })
             .unwrap_or_default();
@@ -119,12 +133,13 @@ impl Machine {
             runs,
             opened,
             closed,
-            postponed: Vec::new(),
+            postponed,
             consumed,
             forgotten: Vec::new(),
             events,
             snapshot: None,
             audit,
+            program: None,
         }
     }
 

@@ -45,6 +45,17 @@ pub struct Question {
     pub schema: Option<Value>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub deadline: Option<Timestamp>,
+    /// How often nobody answered in time and it was handed on.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub escalations: u32,
+    /// Whom it was handed on to.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub to: Option<String>,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it with a reference")]
+fn is_zero(number: &u32) -> bool {
+    *number == 0
 }
 
 impl View {
@@ -126,7 +137,9 @@ impl Machine {
             value: open.ask.question.clone().unwrap_or_default(),
             ns: scope.ns.to_string(),
             schema: open.ask.schema.clone(),
-            deadline: open.ask.deadline,
+            deadline: open.deadline(),
+            escalations: open.escalations,
+            to: open.to().map(str::to_owned),
         });
         question.into_iter().collect()
     }

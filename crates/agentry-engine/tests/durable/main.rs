@@ -10,6 +10,7 @@
 
 mod asking;
 mod crashing;
+mod escalating;
 mod failing;
 mod flowing;
 mod inspecting;

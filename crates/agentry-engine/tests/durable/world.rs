@@ -41,18 +41,22 @@ pub(crate) struct World {
 impl World {
     pub(crate) fn new(backend: Backend) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let (disk, archive): (Arc<dyn ThreadStore>, Arc<dyn Threads>) = match backend {
-            Backend::Memory => {
-                let store = Arc::new(MemoryStore::new());
-                (Arc::clone(&store) as _, store)
-            }
+        match backend {
+            Backend::Memory => Self::over(folder, Arc::new(MemoryStore::new())),
             Backend::Sqlite => {
                 let store = SqliteStore::open(folder.path().join("a.db")).unwrap();
-                let store = Arc::new(store);
-                (Arc::clone(&store) as _, store)
+                Self::over(folder, Arc::new(store))
             }
-        };
-        Self { clock: Arc::default(), disk, archive, _folder: Arc::new(folder) }
+        }
+    }
+
+    /// Whatever the test wants to look into beside this.
+    pub(crate) fn over<S: ThreadStore + Threads + 'static>(
+        folder: tempfile::TempDir,
+        store: Arc<S>,
+    ) -> Self {
+        let disk: Arc<dyn ThreadStore> = Arc::<S>::clone(&store);
+        Self { clock: Arc::default(), disk, archive: store, _folder: Arc::new(folder) }
     }
 
     pub(crate) fn start(&self, program: &Program) -> Process {

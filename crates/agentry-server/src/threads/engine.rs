@@ -44,6 +44,9 @@ pub trait Engine: Send + Sync {
     ) -> Result<Vec<StateView>, Refusal>;
     /// Writes to a thread's state as if one of its nodes had.
     async fn update(&self, thread: ThreadId, update: Update) -> Result<CheckpointRef, Refusal>;
+    /// What a run was like: where its time went, what its nodes wrote and spent, what could be better. `None` when there is no
+    /// such run.
+    async fn summary(&self, run: RunId) -> Result<Option<Value>, Refusal>;
     /// Leaves nothing of a thread's history but where it stands; says how many entries went.
     async fn compact(&self, thread: ThreadId) -> Result<u64, Refusal>;
     /// What happened after `after`, then what happens: of one run to its end, of a thread until nobody listens.
@@ -282,12 +285,18 @@ pub struct TaskView {
 }
 
 /// A question, as people are shown it.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct InterruptView {
     pub id: String,
     pub value: Value,
     /// JSON Schema that an answer must meet.
     pub schema: Option<Value>,
+    /// Until when whoever has it may answer.
+    pub deadline: Option<Timestamp>,
+    /// How often nobody answered in time and it was handed on.
+    pub escalations: u32,
+    /// Whom it was handed on to.
+    pub to: Option<String>,
 }
 
 /// One thing that happened.

@@ -54,11 +54,17 @@ pub(crate) fn interrupts(asked: &[InterruptView]) -> Value {
 }
 
 fn interrupt(asked: &InterruptView) -> Value {
-    let InterruptView { id, value, schema } = asked;
-    match schema {
-        None => json!({ "id": id, "value": value }),
-        Some(schema) => json!({ "id": id, "value": value, "response_schema": schema }),
-    }
+    let InterruptView { id, value, schema, deadline, escalations, to } = asked;
+    let mut shown =
+        Map::from_iter([("id".to_owned(), json!(id)), ("value".to_owned(), value.clone())]);
+    let more = [
+        ("response_schema", schema.clone()),
+        ("deadline", deadline.map(|deadline| json!(deadline))),
+        ("escalations", (*escalations > 0).then(|| json!(escalations))),
+        ("escalated_to", to.as_ref().map(|to| json!(to))),
+    ];
+    shown.extend(more.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))));
+    shown.into()
 }
 
 pub(crate) fn run(run: &Run) -> Value {

@@ -80,7 +80,7 @@ pub(super) fn open(state: Option<&StateView>) -> Vec<Question> {
     let tasks = state.into_iter().flat_map(|state| &state.tasks);
     tasks
         .flat_map(|task| {
-            task.interrupts.iter().map(|InterruptView { id, value, schema: _ }| Question {
+            task.interrupts.iter().map(|InterruptView { id, value, .. }| Question {
                 id: id.clone(),
                 node: task.name.clone(),
                 value: value.clone(),

@@ -320,6 +320,7 @@ fn interrupt(asked: &Value) -> InterruptView {
         id: asked.get("id").and_then(Value::as_str).unwrap_or_default().to_owned(),
         value: asked.get("value").cloned().unwrap_or_default(),
         schema: asked.get("schema").cloned(),
+        ..InterruptView::default()
     }
 }
 

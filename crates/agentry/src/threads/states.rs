@@ -173,6 +173,6 @@ fn task(task: Task) -> TaskView {
 }
 
 fn question(question: Question) -> InterruptView {
-    let Question { id, value, ns: _, schema, deadline: _ } = question;
-    InterruptView { id, value, schema }
+    let Question { id, value, ns: _, schema, deadline, escalations, to } = question;
+    InterruptView { id, value, schema, deadline, escalations, to }
 }

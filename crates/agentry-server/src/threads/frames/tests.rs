@@ -36,7 +36,7 @@ fn check(names: &[&str], what: What, expected: &[(&str, Value)]) {
 }
 
 fn question() -> InterruptView {
-    InterruptView { id: "q1".to_owned(), value: json!("go on?"), schema: None }
+    InterruptView { id: "q1".to_owned(), value: json!("go on?"), ..InterruptView::default() }
 }
 
 #[test]

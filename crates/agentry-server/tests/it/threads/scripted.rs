@@ -105,6 +105,7 @@ impl Scripted {
                 events,
                 snapshot: None,
                 audit: Vec::new(),
+                program: None,
             };
             self.store.commit(commit).await.unwrap();
             self.news.send_modify(|count| *count += 1);
@@ -157,6 +158,10 @@ impl Scripted {
 
 #[async_trait]
 impl Engine for Scripted {
+    async fn summary(&self, _: agentry_core::RunId) -> Result<Option<Value>, Refusal> {
+        Ok(Some(json!({ "progress": "completed", "nodes": [] })))
+    }
+
     fn graphs(&self) -> Vec<Arc<GraphInfo>> {
         vec![Arc::new(GraphInfo {
             name: "agent".to_owned(),
@@ -237,7 +242,7 @@ impl Engine for Scripted {
             .map(|open| InterruptView {
                 id: open.id,
                 value: open.question.unwrap_or_default(),
-                schema: None,
+                ..InterruptView::default()
             })
             .collect();
         let task = TaskView {
