@@ -23,6 +23,7 @@ pub mod money;
 pub mod outbound;
 pub mod relay;
 pub mod run;
+pub mod schema;
 pub mod shared;
 pub mod store;
 pub mod telemetry;

@@ -1,4 +1,4 @@
-//! The port to what an agent can do.
+//! The port to what an agent can do, and the box that such tools are kept in.
 
 use std::time::Instant;
 
@@ -8,6 +8,10 @@ use serde_json::Value;
 
 use crate::chat::ToolDefinition;
 use crate::{Code, Failure, Fault, Retry};
+
+mod toolbox;
+
+pub use toolbox::Toolbox;
 
 /// What calling a tool again would do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -117,6 +121,7 @@ impl Failure for ToolError {
 pub trait Tool: Send + Sync {
     fn spec(&self) -> &ToolSpec;
 
-    /// `arguments` is a JSON object; that it follows the schema is for the tool to check.
+    /// `arguments` is a JSON object. A [`Toolbox`] has held it against the schema; what that cannot say is for the tool to
+    /// check.
     async fn call(&self, cx: &ToolContext, arguments: Value) -> Result<ToolOutput, ToolError>;
 }

@@ -170,9 +170,7 @@ impl Check<'_> {
             let message = format!("the tool `{}` needs `{name}`", tool.value);
             self.report_with(&arguments.place, message, format!("add {name} = ..."));
         }
-        // A schema that is not understood is the tool's own business.
-        let Ok(schema) = crate::schema::Schema::parse(spec.parameters.clone()) else { return };
-        let Type::Object(wanted) = schema.type_of() else { return };
+        let Type::Object(wanted) = Type::of_schema(&spec.parameters) else { return };
         for (name, of) in &given.known {
             match wanted.known.get(name) {
                 Some(wanted) if of.is_never(wanted) => {
@@ -317,9 +315,10 @@ impl Check<'_> {
     /// What a node comes to, as far as its definition tells.
     fn result(&self, node: &Node, depth: usize) -> Type {
         let result = match &node.kind {
-            Kind::Prompt(prompt) => {
-                prompt.schema.as_ref().map_or(Type::Text, |schema| schema.value.type_of())
-            }
+            Kind::Prompt(prompt) => prompt
+                .schema
+                .as_ref()
+                .map_or(Type::Text, |schema| Type::of_schema(schema.value.source())),
             Kind::Agent(_) | Kind::Tool(_) | Kind::Set(_) => Type::Any,
             Kind::Http(_) => {
                 let known = [("status", Type::Integer), ("body", Type::Any)];
@@ -371,7 +370,9 @@ impl Check<'_> {
             return self.report_with(&key.place, message, help);
         };
         let wanted = match (&channel.reducer, &channel.of) {
-            (Reducer::Append, Type::List(item)) => item.as_ref(),
+            // A text is a message too, and so are several of them at once.
+            (Reducer::Messages, _) if matches!(of, Type::Text | Type::List(_)) => return,
+            (Reducer::Append | Reducer::Messages, Type::List(item)) => item.as_ref(),
             _ => &channel.of,
         };
         if of.is_never(wanted) {

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use agentry_core::run::{Delta, Values};
+use agentry_core::run::Values;
+use agentry_engine::graph::Pace;
 use agentry_engine::node::Goto;
 use agentry_engine::{
     END, Graph, GraphBuilder, Node, NodeContext, NodeError, NodeOutput, NodeSettings, Program,
@@ -16,55 +17,42 @@ use sha2::{Digest as _, Sha256};
 
 use crate::Error;
 use crate::check::{DEPTH_MAX, inner_graphs};
-use crate::definition::{self, Definition, Field, Kind, Spot};
+use crate::definition::{self, Definition, Field, Kind, Map, Policy, Spot};
+use crate::doors::{self, ToGraph, ToItems};
+use crate::ending::{Ending, ITEMS, RESULTS, STARTED, To};
 use crate::expression::Expression;
 use crate::ports::Ports;
 use crate::routes::Routes;
-use crate::step::{Outcome, Step, Write};
+use crate::step::{Outcome, Step};
 use crate::types::Type;
-use crate::view::{ERRORS, INPUT, Shape, View};
+use crate::view::{ANSWER, ERRORS, INPUT, Shape, View};
 use crate::work::{
-    AgentWork, GraphWork, HttpWork, HumanWork, MapWork, PromptWork, SetWork, ToolWork, Visit, Work,
-    fatal,
+    AgentWork, HttpWork, HumanWork, PromptWork, SetWork, ToolWork, Visit, Work, fatal,
 };
 
 /// How long a node may go on after its time, to come to terms with that.
 const GRACE: Duration = Duration::from_secs(5);
+/// The node of a map's own graph.
+const ITEM: &str = "item";
 
-/// Everything that running a graph takes, but for the outside.
+/// What a graph is beside its nodes.
 pub(crate) struct Body {
     pub(crate) name: String,
-    pub(crate) shape: Shape,
-    pub(crate) steps: BTreeMap<String, Arc<Step>>,
+    pub(crate) shape: Arc<Shape>,
     pub(crate) routes: Routes,
-    pub(crate) starts: Vec<String>,
-    pub(crate) steps_max: u32,
     input: Option<BTreeMap<String, Field>>,
     output: Option<Spot<Expression>>,
 }
 
 impl Body {
-    pub(crate) fn new(
-        definition: &Definition,
-        graphs: &BTreeMap<String, Definition>,
-        depth: usize,
-    ) -> Result<Self, Error> {
-        let shape = Shape::of(definition);
-        let mut steps = BTreeMap::new();
-        for (name, node) in &definition.nodes {
-            let step = step(name, node, &shape, &Inner { graphs, depth })?;
-            steps.insert(name.clone(), Arc::new(step));
-        }
-        Ok(Self {
+    pub(crate) fn new(definition: &Definition) -> Self {
+        Self {
             name: definition.name.value.clone(),
-            shape,
-            steps,
+            shape: Arc::new(Shape::of(definition)),
             routes: Routes::of(definition),
-            starts: definition.starts(),
-            steps_max: definition.steps_max,
             input: definition.input.clone(),
             output: definition.output.clone(),
-        })
+        }
     }
 
     /// What of the state a run is given, or why that is not good enough. What keys hold initially is not in it.
@@ -118,114 +106,204 @@ impl Body {
     }
 }
 
-struct Inner<'a> {
+pub(crate) fn program(
+    definition: &Definition,
+    graphs: &BTreeMap<String, Definition>,
+    ports: &Arc<Ports>,
+) -> Result<Program, Error> {
+    Compiler { graphs, ports, depth: 0 }.program(definition).map(|(_, program)| program)
+}
+
+struct Compiler<'a> {
     graphs: &'a BTreeMap<String, Definition>,
+    ports: &'a Arc<Ports>,
+    /// How many graphs are around this one.
     depth: usize,
 }
 
-fn step(
-    name: &str,
-    node: &definition::Node,
-    shape: &Shape,
-    inner: &Inner<'_>,
-) -> Result<Step, Error> {
-    let human = matches!(node.kind, Kind::Human(_)).then(|| crate::view::ANSWER.to_owned());
-    let into = node.into.as_ref().map(|into| into.value.clone()).or(human);
-    let appends = |key: &String| {
-        shape.keys.get(key).is_some_and(|channel| channel.reducer == Reducer::Append)
-    };
-    let spreads = matches!(node.kind, Kind::Map(_)) && into.as_ref().is_some_and(appends);
-    let work = work(name, &node.kind, shape, inner)?;
-    Ok(Step { name: name.to_owned(), work, into, spreads, policy: node.policy.clone() })
+/// A node on its way into a graph.
+#[derive(Clone, Copy)]
+struct Placed<'a> {
+    name: &'a str,
+    node: &'a definition::Node,
+    shape: &'a Arc<Shape>,
+    /// What the item is called, inside of a map.
+    item: Option<&'a str>,
 }
 
-fn work(name: &str, kind: &Kind, shape: &Shape, inner: &Inner<'_>) -> Result<Box<dyn Work>, Error> {
-    Ok(match kind {
-        Kind::Prompt(prompt) => {
-            Box::new(PromptWork { prompt: prompt.clone(), node: name.to_owned() })
+impl Compiler<'_> {
+    fn program(&self, definition: &Definition) -> Result<(Arc<Body>, Program), Error> {
+        let body = Arc::new(Body::new(definition));
+        let mut builder = Graph::builder(&body.name)
+            .revision(revision(definition, self.graphs))
+            .steps_max(definition.steps_max)
+            .channel(INPUT, Reducer::Last);
+        for (name, channel) in &body.shape.keys {
+            builder = match channel.initial.clone() {
+                Some(initial) => builder.channel_from(name, channel.reducer.clone(), initial),
+                None => builder.channel(name, channel.reducer.clone()),
+            };
         }
-        Kind::Agent(agent) => Box::new(AgentWork { agent: agent.clone() }),
-        Kind::Tool(tool) => Box::new(ToolWork { tool: tool.clone() }),
-        Kind::Http(http) => Box::new(HttpWork { http: http.clone() }),
-        Kind::Human(human) => Box::new(HumanWork { human: human.clone() }),
-        Kind::Map(map) => Box::new(MapWork {
-            over: map.over.clone(),
-            item: map.item.clone(),
-            step: Arc::new(step(name, &map.node, shape, inner)?),
-            concurrency: map.concurrency,
-            items_max: map.items_max,
-        }),
-        Kind::Graph(graph) => {
-            let name = &graph.graph.value;
-            let definition = inner.graphs.get(name);
-            let definition = definition.ok_or_else(|| Error::Unknown(name.clone()))?;
-            if inner.depth >= DEPTH_MAX {
-                return Err(Error::Deep(name.clone()));
+        for (name, node) in &definition.nodes {
+            let placed = Placed { name, node, shape: &body.shape, item: None };
+            builder = self.node(builder, name, placed)?;
+        }
+        let program = edges(builder, &body, &definition.starts()).build()?;
+        Ok((body, program))
+    }
+
+    fn node(
+        &self,
+        builder: GraphBuilder,
+        called: &str,
+        placed: Placed<'_>,
+    ) -> Result<GraphBuilder, Error> {
+        let Placed { name, node, shape, item } = placed;
+        let work: Box<dyn Work> = match &node.kind {
+            Kind::Map(map) => return self.map(builder, map, placed),
+            Kind::Graph(graph) => {
+                let (inner, program) = self.inner(&graph.graph.value)?;
+                let (shape, ending) = (Arc::clone(shape), placed.ending());
+                let (input, item) = (graph.input.clone(), item.map(str::to_owned));
+                let door = ToGraph { inner, shape, input, item, ending };
+                let settings = NodeSettings::default();
+                return Ok(builder.subgraph_through(called, settings, (program, door)));
             }
-            let body = Arc::new(Body::new(definition, inner.graphs, inner.depth + 1)?);
-            Box::new(GraphWork { body, input: graph.input.clone() })
+            Kind::Prompt(prompt) => {
+                Box::new(PromptWork { prompt: prompt.clone(), node: name.to_owned() })
+            }
+            Kind::Agent(agent) => Box::new(AgentWork { agent: agent.clone() }),
+            Kind::Tool(tool) => Box::new(ToolWork { tool: tool.clone() }),
+            Kind::Http(http) => Box::new(HttpWork { http: http.clone() }),
+            Kind::Human(human) => Box::new(HumanWork { human: human.clone() }),
+            Kind::Set(values) => {
+                let values = values.iter().map(|(key, value)| (key.value.clone(), value.clone()));
+                Box::new(SetWork { values: values.collect() })
+            }
+        };
+        let step = Step { work, ending: placed.ending(), policy: node.policy.clone() };
+        let visited = Visited {
+            step,
+            shape: Arc::clone(shape),
+            ports: Arc::clone(self.ports),
+            item: item.map(str::to_owned),
+        };
+        Ok(builder.node_with(called, settings(&node.policy), visited))
+    }
+
+    fn inner(&self, name: &str) -> Result<(Arc<Body>, Program), Error> {
+        let definition = self.graphs.get(name).ok_or_else(|| Error::Unknown(name.to_owned()))?;
+        if self.depth >= DEPTH_MAX {
+            return Err(Error::Deep(name.to_owned()));
         }
-        Kind::Set(values) => {
-            let values = values.iter().map(|(key, value)| (key.value.clone(), value.clone()));
-            Box::new(SetWork { values: values.collect() })
+        Self { depth: self.depth + 1, ..*self }.program(definition)
+    }
+
+    /// A graph of its own, in which an item begins as soon as another one is done.
+    fn map(
+        &self,
+        builder: GraphBuilder,
+        map: &Map,
+        placed: Placed<'_>,
+    ) -> Result<GraphBuilder, Error> {
+        let Map { over, item, node, concurrency, items_max } = map;
+        let steps = u32::try_from(*items_max).unwrap_or(u32::MAX).saturating_add(2);
+        let inner = Graph::builder(placed.name)
+            .steps_max(steps)
+            .pace(Pace::Free)
+            .channel(ITEMS, Reducer::Last)
+            .channel(STARTED, Reducer::Sum)
+            .channel(RESULTS, Reducer::Append);
+        let one = Placed { name: placed.name, node, shape: placed.shape, item: Some(item) };
+        let inner = self.node(inner, ITEM, one)?;
+        let inner = inner
+            .branch(START, "the first items", [ITEM, END], |values| {
+                let (items, started) = progress(values);
+                let first = items.iter().take(started).enumerate();
+                Ok(first.map(|(index, item)| send(item, index)).collect())
+            })
+            .branch(ITEM, "the next item", [ITEM, END], |values| {
+                let (items, started) = progress(values);
+                let next =
+                    started.checked_sub(1).and_then(|index| Some((items.get(index)?, index)));
+                Ok(next.map(|(item, index)| send(item, index)).into_iter().collect())
+            });
+        let door = ToItems {
+            over: over.clone(),
+            shape: Arc::clone(placed.shape),
+            concurrency: *concurrency,
+            items_max: *items_max,
+            ending: placed.ending(),
+        };
+        let (name, settings) = (placed.name, NodeSettings::default());
+        Ok(builder.subgraph_through(name, settings, (inner.build()?, door)))
+    }
+}
+
+/// The items of a map, and how many of them have begun.
+fn progress(values: &Values) -> (&[Value], usize) {
+    let items = values.get(ITEMS).and_then(Value::as_array);
+    let started = values.get(STARTED).and_then(Value::as_u64);
+    let started = started.and_then(|started| usize::try_from(started).ok());
+    (items.map(Vec::as_slice).unwrap_or_default(), started.unwrap_or_default())
+}
+
+fn send(item: &Value, index: usize) -> Goto {
+    Goto::send(ITEM, doors::sent(item, index))
+}
+
+impl Placed<'_> {
+    fn ending(&self) -> Ending {
+        let Self { name, node, shape, item } = self;
+        let human = matches!(node.kind, Kind::Human(_)).then(|| ANSWER.to_owned());
+        let into = node.into.as_ref().map(|into| into.value.clone()).or(human);
+        let appends = |key: &String| {
+            shape.keys.get(key).is_some_and(|channel| channel.reducer == Reducer::Append)
+        };
+        let spreads = matches!(node.kind, Kind::Map(_)) && into.as_ref().is_some_and(appends);
+        Ending {
+            name: (*name).to_owned(),
+            to: if item.is_some() { To::Results } else { To::State { into, spreads } },
+            speaks: matches!(node.kind, Kind::Prompt(_) | Kind::Agent(_)),
+            on_error: node.policy.on_error.clone(),
         }
-    })
+    }
+}
+
+fn settings(policy: &Policy) -> NodeSettings {
+    let mut settings = NodeSettings::default()
+        .deadline(policy.timeout.saturating_add(GRACE))
+        .attempts(policy.attempts, policy.backoff);
+    settings.backoff_max_ms = u64::try_from(policy.backoff_max.as_millis()).unwrap_or(u64::MAX);
+    settings
 }
 
 /// A node of the engine.
 struct Visited {
-    step: Arc<Step>,
-    body: Arc<Body>,
+    step: Step,
+    /// Of the graph that it is written in.
+    shape: Arc<Shape>,
     ports: Arc<Ports>,
+    item: Option<String>,
 }
 
 #[async_trait]
 impl Node for Visited {
     async fn run(&self, cx: &NodeContext, state: &Values) -> Result<NodeOutput, NodeError> {
         let visit = Visit::new(cx, &self.ports, self.step.policy.timeout);
-        let view = View::new(&self.body.shape, state);
+        let item = (self.item.as_deref(), cx.arg());
+        let view = doors::view(&self.shape, (state, cx.above()), item);
         Ok(match self.step.visit(&visit, &view).await? {
             Outcome::Asks(ask) => NodeOutput::ask(*ask),
-            Outcome::Writes(writes) => {
-                writes.into_iter().fold(NodeOutput::done(), |output, (key, write)| match write {
-                    Write::Value(value) => output.set(&key, value),
-                    Write::Items(items) => output.write(&key, Delta::Append(items)),
-                })
-            }
+            Outcome::Writes(puts) => puts
+                .into_iter()
+                .fold(NodeOutput::done(), |output, (key, put)| output.put(&key, put)),
         })
     }
 }
 
-pub(crate) fn program(
-    definition: &Definition,
-    graphs: &BTreeMap<String, Definition>,
-    ports: &Arc<Ports>,
-) -> Result<Program, Error> {
-    let body = Arc::new(Body::new(definition, graphs, 0)?);
-    let mut builder = Graph::builder(&body.name)
-        .revision(revision(definition, graphs))
-        .steps_max(body.steps_max)
-        .channel(INPUT, Reducer::Last);
-    for (name, channel) in &body.shape.keys {
-        builder = match channel.initial.clone() {
-            Some(initial) => builder.channel_from(name, channel.reducer.clone(), initial),
-            None => builder.channel(name, channel.reducer.clone()),
-        };
-    }
-    for (name, step) in &body.steps {
-        let policy = &step.policy;
-        let mut settings = NodeSettings::default()
-            .deadline(policy.timeout.saturating_add(GRACE))
-            .attempts(policy.attempts, policy.backoff);
-        settings.backoff_max_ms = u64::try_from(policy.backoff_max.as_millis()).unwrap_or(u64::MAX);
-        let (step, body, ports) = (Arc::clone(step), Arc::clone(&body), Arc::clone(ports));
-        builder = builder.node_with(name, settings, Visited { step, body, ports });
-    }
-    Ok(edges(builder, &body).build()?)
-}
-
-fn edges(mut builder: GraphBuilder, body: &Arc<Body>) -> GraphBuilder {
-    for start in &body.starts {
+fn edges(mut builder: GraphBuilder, body: &Arc<Body>, starts: &[String]) -> GraphBuilder {
+    for start in starts {
         builder = builder.edge(START, start);
     }
     for (from, to) in &body.routes.joins {
@@ -239,7 +317,8 @@ fn edges(mut builder: GraphBuilder, body: &Arc<Body>) -> GraphBuilder {
         if !way.is_plain() {
             let (inner, node) = (Arc::clone(body), name.clone());
             let all = targets.iter().copied().chain([END]);
-            builder = builder.branch(name, &way.shown(), all, move |values| {
+            let router = format!("{name}: {}", way.shown());
+            builder = builder.branch(name, &router, all, move |values| {
                 let view = View::new(&inner.shape, values);
                 let next = inner.routes.after(&node, &view).map_err(fatal)?;
                 Ok(next.iter().map(|next| Goto::node(next)).collect())

@@ -21,20 +21,21 @@ pub mod argument;
 pub mod definition;
 pub mod expression;
 pub mod ports;
-pub mod schema;
 pub mod template;
 pub mod types;
 
 mod check;
 mod compile;
 mod describe;
+mod doors;
 mod draw;
-mod inner;
+mod ending;
 mod routes;
 mod step;
 mod view;
 mod work;
 
+pub use agentry_core::schema;
 pub use definition::Definition;
 pub use describe::Schemas;
 pub use draw::mermaid;
@@ -150,15 +151,13 @@ impl Graphs {
     /// state.
     pub fn begin(&self, name: &str, input: Value) -> Result<Values, Error> {
         let definition = self.get(name).ok_or_else(|| Error::Unknown(name.to_owned()))?;
-        let body = compile::Body::new(definition, &self.definitions, 0)?;
-        body.begin(input).map_err(Error::Input)
+        compile::Body::new(definition).begin(input).map_err(Error::Input)
     }
 
     /// What a finished run has come to: its `output`, or else its whole state.
     pub fn output(&self, name: &str, values: &Values) -> Result<Value, Error> {
         let definition = self.get(name).ok_or_else(|| Error::Unknown(name.to_owned()))?;
-        let body = compile::Body::new(definition, &self.definitions, 0)?;
-        body.output(values).map_err(Error::Input)
+        compile::Body::new(definition).output(values).map_err(Error::Input)
     }
 }
 

@@ -56,32 +56,6 @@ impl Routes {
     pub(crate) fn after(&self, node: &str, view: &View<'_>) -> Result<Vec<String>, String> {
         self.ways.get(node).map_or(Ok(Vec::new()), |way| way.follow(node, view))
     }
-
-    /// What follows now that `node` has come to the joins that wait for it.
-    pub(crate) fn arrive(
-        &self,
-        node: &str,
-        arrived: &mut BTreeMap<usize, BTreeSet<String>>,
-    ) -> Vec<String> {
-        let mut next = Vec::new();
-        for (number, (from, to)) in self.joins.iter().enumerate() {
-            if !from.iter().any(|source| source == node) {
-                continue;
-            }
-            let here = arrived.entry(number).or_default();
-            here.insert(node.to_owned());
-            if from.iter().all(|source| here.contains(source)) {
-                arrived.remove(&number);
-                next.extend(to.iter().cloned());
-            }
-        }
-        next
-    }
-
-    /// What a join leads to.
-    pub(crate) fn joined(&self, number: usize) -> Option<&str> {
-        self.joins.get(number).and_then(|(_, to)| to.first()).map(String::as_str)
-    }
 }
 
 impl Way {

@@ -78,6 +78,36 @@ impl Type {
         }
     }
 
+    /// What a JSON Schema says of its values, as far as it is simple.
+    #[must_use]
+    pub fn of_schema(schema: &Value) -> Self {
+        match schema.get("type") {
+            Some(Value::String(name)) => match name.as_str() {
+                "null" => Self::Null,
+                "boolean" => Self::Bool,
+                "integer" => Self::Integer,
+                "number" => Self::Number,
+                "string" => Self::Text,
+                "array" => Self::list(schema.get("items").map(Self::of_schema).unwrap_or_default()),
+                "object" => {
+                    let fields = schema.get("properties").and_then(Value::as_object);
+                    let known = fields.into_iter().flatten();
+                    let known = known.map(|(name, of)| (name.clone(), Self::of_schema(of)));
+                    let open = schema.get("additionalProperties") != Some(&Value::Bool(false));
+                    Self::Object(Fields { known: known.collect(), open })
+                }
+                _ => Self::Any,
+            },
+            Some(_) => Self::Any,
+            None => {
+                let one = schema.get("const").into_iter();
+                let values =
+                    one.chain(schema.get("enum").and_then(Value::as_array).into_iter().flatten());
+                values.map(Self::of).reduce(Self::join).unwrap_or_default()
+            }
+        }
+    }
+
     /// What is both of one type and of the other.
     #[must_use]
     pub fn join(self, other: Self) -> Self {
@@ -140,5 +170,29 @@ impl fmt::Display for Type {
             Self::List(of) => write!(f, "a list of which each item is {of}"),
             Self::Object(_) => f.write_str("an object"),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_schema_tells_the_type() {
+        let check = |schema: Value, expected: Type| {
+            assert_eq!(Type::of_schema(&schema), expected, "{schema}");
+        };
+        check(json!({ "type": "integer" }), Type::Integer);
+        check(json!({ "enum": ["a", "b"] }), Type::Text);
+        check(json!({ "const": 1 }), Type::Integer);
+        check(json!({ "type": "array", "items": { "type": "number" } }), Type::list(Type::Number));
+        check(json!({ "type": ["string", "null"] }), Type::Any);
+        let known = BTreeMap::from([("a".to_owned(), Type::Bool)]);
+        check(
+            json!({ "type": "object", "properties": { "a": { "type": "boolean" } }, "additionalProperties": false }),
+            Type::Object(Fields { known, open: false }),
+        );
     }
 }

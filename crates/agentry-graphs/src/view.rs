@@ -41,7 +41,7 @@ impl Shape {
         let mut keys: BTreeMap<String, Channel> = BTreeMap::new();
         for (name, key) in &definition.state {
             let of = match key.reducer {
-                Reducer::Append => Type::list(key.of.clone()),
+                Reducer::Append | Reducer::Messages => Type::list(key.of.clone()),
                 _ => key.of.clone(),
             };
             let initial = key.default.clone();
@@ -70,12 +70,6 @@ impl Shape {
             Type::Object(Fields { known: known.collect(), open: false })
         });
         Self { keys, input, given }
-    }
-
-    /// What is there before anything was written.
-    pub(crate) fn initial(&self) -> Values {
-        let keys = self.keys.iter();
-        keys.filter_map(|(name, channel)| Some((name.clone(), channel.initial.clone()?))).collect()
     }
 
     /// Every name that there is, with its type.
@@ -111,7 +105,7 @@ impl<'a> View<'a> {
         let channel = self.shape.keys.get(name)?;
         let value = self.values.get(name).or(channel.initial.as_ref()).cloned();
         value.or_else(|| match channel.reducer {
-            Reducer::Append => Some(Value::Array(Vec::new())),
+            Reducer::Append | Reducer::Messages => Some(Value::Array(Vec::new())),
             Reducer::Sum => Some(0.into()),
             Reducer::Merge => Some(Value::Object(Map::new())),
             _ => None,

@@ -16,19 +16,15 @@ use crate::ports::Ports;
 use crate::view::View;
 
 mod agent;
-mod graph;
 mod http;
 pub(crate) mod human;
-mod map;
 mod prompt;
 mod set;
 mod tool;
 
 pub(crate) use agent::AgentWork;
-pub(crate) use graph::GraphWork;
 pub(crate) use http::HttpWork;
 pub(crate) use human::HumanWork;
-pub(crate) use map::MapWork;
 pub(crate) use prompt::PromptWork;
 pub(crate) use set::SetWork;
 pub(crate) use tool::ToolWork;
@@ -55,36 +51,17 @@ pub(crate) enum Came {
     Asks(Box<Ask>),
 }
 
-/// One visit of a node: of the run's own graph, of a graph inside of it, or for an item of a list.
+/// One attempt at a node, or at a node for an item of a list.
 pub(crate) struct Visit<'a> {
     cx: &'a NodeContext,
     pub(crate) ports: &'a Ports,
-    /// Sets inner visits apart; empty for a node of the run's own graph.
-    path: String,
     /// When this attempt is given up.
     until: Instant,
 }
 
 impl<'a> Visit<'a> {
     pub(crate) fn new(cx: &'a NodeContext, ports: &'a Ports, within: Duration) -> Self {
-        Self { cx, ports, path: String::new(), until: Instant::now() + within }
-    }
-
-    /// A visit inside of this one.
-    pub(crate) fn inner(&self, step: &str) -> Self {
-        let path = format!("{}{step}/", self.path);
-        Visit { cx: self.cx, ports: self.ports, path, until: self.until }
-    }
-
-    /// Gives up sooner.
-    pub(crate) fn within(&self, span: Duration) -> Self {
-        let until = self.until.min(Instant::now() + span);
-        Visit { cx: self.cx, ports: self.ports, path: self.path.clone(), until }
-    }
-
-    /// Whether the engine knows nothing of this visit: it is neither retried nor stored by itself.
-    pub(crate) fn is_inner(&self) -> bool {
-        !self.path.is_empty()
+        Self { cx, ports, until: Instant::now() + within }
     }
 
     pub(crate) fn attempt(&self) -> u32 {
@@ -107,21 +84,16 @@ impl<'a> Visit<'a> {
         self.cx.tell(kind, detail);
     }
 
-    /// What an ask or an effect of this visit is known by.
-    pub(crate) fn key(&self, name: &str) -> String {
-        format!("{}{name}", self.path)
-    }
-
+    /// What came of the question of this name.
     pub(crate) fn answer(&self, name: &str) -> Option<&Reply> {
-        self.cx.answer(&self.key(name))
+        self.cx.answer(name)
     }
 
+    /// Remembered under its name: what is done is not done again, whatever becomes of this attempt.
     pub(crate) async fn effect<F, Done, E>(
         &self,
         name: &str,
         class: Class,
-            trace: self.cx.call_trace(),
-            meter: Some(self.cx.meter().clone()),
         f: F,
     ) -> Result<Value, NodeError>
     where
@@ -129,7 +101,7 @@ impl<'a> Visit<'a> {
         Done: Future<Output = Result<Value, E>> + Send,
         E: Into<effect::Undone>,
     {
-        Ok(self.cx.effect(&self.key(name), class, f).await?)
+        Ok(self.cx.effect(name, class, f).await?)
     }
 
     /// For whom it is.
@@ -143,11 +115,13 @@ impl<'a> Visit<'a> {
 
     pub(crate) fn call_context(&self, caller: Arc<Caller>) -> CallContext {
         let run: Arc<str> = self.cx.run().to_string().into();
-        let call = format!("{run}/{}/{}", self.cx.node(), self.path);
+        let call = format!("{run}/{}", self.cx.node());
         CallContext {
             deadline: Some(self.until.into_std()),
             run: Some(run),
             caching: Caching::Allowed,
+            trace: self.cx.call_trace(),
+            meter: Some(self.cx.meter().clone()),
             ..CallContext::of(caller, call, "graph")
         }
     }

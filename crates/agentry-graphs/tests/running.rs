@@ -10,7 +10,7 @@ use std::time::Duration;
 use agentry_backends::memory::MemoryShared;
 use agentry_core::model::ChatModel;
 use agentry_core::tool::{Effect, Risks, Tool, ToolContext, ToolError, ToolOutput, ToolSpec};
-use agentry_core::{Caller, RunId, outbound};
+use agentry_core::{Caller, Clock, RunId, Timestamp, outbound};
 use agentry_engine::machine::Mail;
 use agentry_engine::{self as engine, Command, Local, Rests, Resume};
 use agentry_graphs::{
@@ -79,12 +79,26 @@ impl Http for Probe {
     }
 }
 
+/// Somewhat later each time that somebody looks, so that what pauses goes on.
+#[derive(Default)]
+struct Moving {
+    clock: FakeClock,
+    looks: AtomicUsize,
+}
+
+impl Clock for Moving {
+    fn now(&self) -> Timestamp {
+        let looks = self.looks.fetch_add(1, Ordering::SeqCst);
+        self.clock.now().plus(Duration::from_millis(looks.try_into().unwrap()))
+    }
+}
+
 /// A project of graphs and everything around it.
 struct World {
     graphs: Graphs,
     ports: Arc<Ports>,
     probe: Arc<Probe>,
-    clock: Arc<FakeClock>,
+    clock: Arc<Moving>,
 }
 
 impl World {
@@ -108,7 +122,7 @@ impl World {
             ports = ports.tool(Arc::new(ProbeTool { spec, probe: Arc::clone(&probe) }));
         }
         ports.http = Some(Arc::clone(&probe) as _);
-        let clock: Arc<FakeClock> = Arc::default();
+        let clock: Arc<Moving> = Arc::default();
         ports.cache = Some(Arc::new(MemoryShared::new(Arc::clone(&clock) as _, 1 << 20)));
         Self { graphs, ports: Arc::new(ports), probe, clock }
     }
@@ -137,7 +151,7 @@ impl World {
                                 .map_err(|it| it.to_string())?;
                         }
                         Some(Say::Wait(span)) => {
-                            self.clock.advance(span);
+                            self.clock.clock.advance(span);
                             thread.tell(Mail::default()).await;
                         }
                         None => return Err("it asks and nobody answers".to_owned()),

@@ -51,7 +51,7 @@ pub(super) fn read(mut table: Reader<'_>, source: &Source<'_>, outer: Outer) -> 
         "tool" => tool(&mut table, source).map(Kind::Tool),
         "http" => http(&mut table, source).map(Kind::Http),
         "map" => map(&mut table, source, outer).map(|map| Kind::Map(Box::new(map))),
-        "human" => human(&mut table, source, outer).map(Kind::Human),
+        "human" => human(&mut table, source).map(Kind::Human),
         "graph" => graph(&mut table, source).map(Kind::Graph),
         _ => set(&mut table, source, outer).map(Kind::Set),
     };
@@ -77,7 +77,6 @@ fn policy(table: &mut Reader<'_>, kind: &str, outer: Outer) -> Policy {
     let usual = Duration::from_secs(match kind {
         "prompt" => 120,
         "agent" => 300,
-        "map" | "graph" => 900,
         "human" | "set" => 10,
         _ => 60,
     });
@@ -92,7 +91,9 @@ fn policy(table: &mut Reader<'_>, kind: &str, outer: Outer) -> Policy {
     if kind == "set" {
         return policy;
     }
-    if kind != "human" {
+    if ["map", "graph"].contains(&kind) {
+        refuse_time(table, kind);
+    } else if kind != "human" {
         policy.timeout = table.or("timeout", usual, value::duration);
         if let Some(mut retry) = table.table("retry") {
             policy.attempts = retry.or("attempts", 3, |value| match value::at_least_one(value)? {
@@ -122,6 +123,20 @@ fn policy(table: &mut Reader<'_>, kind: &str, outer: Outer) -> Policy {
         (None, _) => OnError::Fail,
     };
     policy
+}
+
+/// What runs inside of a node has its own time and its own attempts.
+fn refuse_time(table: &mut Reader<'_>, kind: &str) {
+    let notes = table.notes();
+    for key in ["timeout", "retry"] {
+        let Some(at) = table.read(key, |value| Ok(value.clone())) else { continue };
+        let help = match kind {
+            "map" => format!("write `{key}` inside of its `node`, for each item"),
+            _ => format!("give `{key}` to the nodes of that graph"),
+        };
+        let message = format!("a node of kind `{kind}` has no `{key}` of its own");
+        notes.report(Problem::new(at.place, message).help(help));
+    }
 }
 
 fn on_error(table: &mut Reader<'_>, outer: Outer) -> Option<OnError> {
@@ -329,11 +344,8 @@ fn up_to(most: u32) -> impl Fn(&Written) -> Result<u32, Unreadable> {
     }
 }
 
-fn human(table: &mut Reader<'_>, source: &Source<'_>, outer: Outer) -> Option<Human> {
+fn human(table: &mut Reader<'_>, source: &Source<'_>) -> Option<Human> {
     let notes = table.notes();
-    if outer == Outer::Map {
-        table.report("nobody can be asked inside of a map: ask before it or after it");
-    }
     needs(table, "question", "\"Publish this?\"");
     let question = template(table, source, "question");
     let options = table.list("options", value::text).map(|all| all.value).unwrap_or_default();

@@ -246,7 +246,7 @@ fn keys(table: Reader<'_>) -> BTreeMap<String, Key> {
             }
             let of = of.map_or_else(|| usual_type(&reducer), |at| at.value);
             let whole = match reducer {
-                Reducer::Append => Type::list(of.clone()),
+                Reducer::Append | Reducer::Messages => Type::list(of.clone()),
                 _ => of.clone(),
             };
             check_default(notes, default.as_ref(), &whole);
@@ -263,7 +263,7 @@ fn keys(table: Reader<'_>) -> BTreeMap<String, Key> {
 
 /// The words of the engine, but for reducers that are functions.
 fn reducer(written: &Written) -> Result<Reducer, Unreadable> {
-    let names = ["last", "append", "sum", "max", "merge"];
+    let names = ["last", "append", "sum", "max", "merge", "messages"];
     let name = value::text(written)?;
     Ok(match name.as_str() {
         "last" => Reducer::Last,
@@ -271,6 +271,7 @@ fn reducer(written: &Written) -> Result<Reducer, Unreadable> {
         "sum" => Reducer::Sum,
         "max" => Reducer::Max,
         "merge" => Reducer::Merge,
+        "messages" => Reducer::Messages,
         other => {
             let help = match nearest(other, &names) {
                 Some(near) => format!("did you mean `{near}`?"),
@@ -284,7 +285,7 @@ fn reducer(written: &Written) -> Result<Reducer, Unreadable> {
 fn usual_type(reducer: &Reducer) -> Type {
     match reducer {
         Reducer::Sum | Reducer::Max => Type::Number,
-        Reducer::Merge => Type::object(),
+        Reducer::Merge | Reducer::Messages => Type::object(),
         _ => Type::Any,
     }
 }
@@ -294,6 +295,7 @@ fn check_reducer(notes: &Notes<'_>, reducer: &Reducer, of: &At<Type>) {
         Reducer::Sum => ("sum", Type::Number),
         Reducer::Max => ("max", Type::Number),
         Reducer::Merge => ("merge", Type::object()),
+        Reducer::Messages => ("messages", Type::object()),
         _ => return,
     };
     if of.value.is_never(&wanted) || of.value == Type::Any {

@@ -30,7 +30,7 @@ pub(crate) fn answer_type(human: &Human) -> Type {
     if !human.options.is_empty() {
         known.insert("decision".to_owned(), Type::Text);
     }
-    match human.schema.as_ref().map(|schema| schema.value.type_of()) {
+    match human.schema.as_ref().map(|schema| Type::of_schema(schema.value.source())) {
         Some(Type::Object(fields)) => known.extend(fields.known),
         Some(other) => {
             known.insert("value".to_owned(), other);
@@ -42,13 +42,7 @@ pub(crate) fn answer_type(human: &Human) -> Type {
 }
 
 impl HumanWork {
-    fn ask(
-        &self,
-        visit: &Visit<'_>,
-        view: &View<'_>,
-        number: u32,
-        wrong: Option<String>,
-    ) -> Result<Ask, String> {
+    fn ask(&self, view: &View<'_>, number: u32, wrong: Option<String>) -> Result<Ask, String> {
         let Human { question, options, show, schema, deadline: _, on_timeout: _ } = &self.human;
         let mut shown = Map::new();
         shown.insert("question".to_owned(), view.render(question)?.into());
@@ -65,7 +59,7 @@ impl HumanWork {
         if let Some(wrong) = wrong {
             shown.insert("problem".to_owned(), wrong.into());
         }
-        let ask = Ask::question(&visit.key(&name(number)), Value::Object(shown));
+        let ask = Ask::question(&name(number), Value::Object(shown));
         Ok(match schema {
             Some(schema) if options.is_empty() => ask.schema(schema.value.source().clone()),
             _ => ask,
@@ -129,7 +123,7 @@ impl Work for HumanWork {
         let mut wrong = None;
         for number in 0..ANSWERS_MAX {
             let Some(reply) = visit.answer(&name(number)) else {
-                let ask = self.ask(visit, view, number, wrong).map_err(fatal)?;
+                let ask = self.ask(view, number, wrong).map_err(fatal)?;
                 let ask = match (&self.human.deadline, &self.human.on_timeout) {
                     (Some(span), Some(on_timeout)) => {
                         let deadline = self.deadline(visit, span.value).await?;

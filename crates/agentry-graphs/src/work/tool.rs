@@ -42,12 +42,12 @@ impl Work for ToolWork {
             deadline: cx.deadline,
         };
         let class = match tool.spec().effect {
-            // What only reads is read again rather than remembered, as long as the node is stored as a whole.
-            Effect::Read if !visit.is_inner() => {
-                let output = tool.call(&context(visit.key("tool")), arguments).await?;
+            // What only reads is read again rather than remembered: the node is stored as a whole.
+            Effect::Read => {
+                let output = tool.call(&context("tool".to_owned()), arguments).await?;
                 return Ok(Came::To(output.0));
             }
-            Effect::Read | Effect::Idempotent => Class::Idempotent,
+            Effect::Idempotent => Class::Idempotent,
             Effect::Once => Class::Once,
         };
         let value = visit.effect("tool", class, |key| async {

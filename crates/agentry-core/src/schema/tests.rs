@@ -51,14 +51,3 @@ fn what_is_not_understood_is_said() {
         &["the schema requires `a`, which it refuses as well"],
     );
 }
-
-#[test]
-fn a_schema_tells_the_type() {
-    let check = |schema: Value, expected: Type| {
-        assert_eq!(Schema::parse(schema.clone()).unwrap().type_of(), expected, "{schema}");
-    };
-    check(json!({ "type": "integer" }), Type::Integer);
-    check(json!({ "enum": ["a", "b"] }), Type::Text);
-    check(json!({ "type": "array", "items": { "type": "number" } }), Type::list(Type::Number));
-    check(json!({ "type": ["string", "null"] }), Type::Any);
-}

@@ -1,4 +1,4 @@
-//! The part of JSON Schema that answers of models and people are held to.
+//! The part of JSON Schema that answers of models and people, and arguments of tools, are held to.
 //!
 //! What a schema says and this does not understand is a problem of the definition, never silently ignored.
 
@@ -6,8 +6,6 @@ use std::collections::BTreeMap;
 
 use regex::Regex;
 use serde_json::{Map, Value};
-
-use crate::types::{Fields, Type};
 
 const DEPTH_MAX: usize = 32;
 /// More complaints about one value help nobody.
@@ -123,11 +121,6 @@ impl Schema {
         self.root.check(value, "", &mut complaints);
         complaints.truncate(COMPLAINTS_MAX);
         complaints
-    }
-
-    #[must_use]
-    pub fn type_of(&self) -> Type {
-        self.root.type_of()
     }
 }
 
@@ -324,29 +317,6 @@ impl Rule {
                 }
                 (None, Others::Free) => {}
             }
-        }
-    }
-
-    fn type_of(&self) -> Type {
-        match self.types.as_slice() {
-            [Kind::Null] => Type::Null,
-            [Kind::Bool] => Type::Bool,
-            [Kind::Integer] => Type::Integer,
-            [Kind::Number] => Type::Number,
-            [Kind::Text] => Type::Text,
-            [Kind::List] => {
-                Type::list(self.items.as_ref().map_or(Type::Any, |rule| rule.type_of()))
-            }
-            [Kind::Object] => {
-                let known = self.fields.iter().map(|(name, rule)| (name.clone(), rule.type_of()));
-                let open = !matches!(self.others, Others::Refused);
-                Type::Object(Fields { known: known.collect(), open })
-            }
-            [] => {
-                let values = self.one_of.iter().flatten().map(Type::of);
-                values.reduce(Type::join).unwrap_or_default()
-            }
-            _ => Type::Any,
         }
     }
 }
