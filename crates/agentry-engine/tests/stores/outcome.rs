@@ -122,6 +122,8 @@ fn once(told: Vec<Told>) -> (Vec<Told>, usize) {
                 continue;
             }
             "task.started" => {}
+            // It starts again what waited in the run before.
+            "run.started" => begun.clear(),
             _ => drop(begun.remove(&task)),
         }
         kept.push(one);
