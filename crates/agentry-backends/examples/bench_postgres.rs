@@ -147,6 +147,7 @@ fn step(thread: ThreadId, fence: Fence, seq: u64, text: &str) -> Commit {
         events: vec![Event { at: now(), kind: "node.finished".to_owned(), detail: Value::Null }],
         snapshot: None,
         audit: Vec::new(),
+        program: None,
     }
 }
 

@@ -141,6 +141,7 @@ fn step(thread: ThreadId, fence: Fence, seq: u64, text: &str) -> Commit {
         }],
         snapshot: None,
         audit: Vec::new(),
+        program: None,
     }
 }
 

@@ -225,6 +225,7 @@ impl Bridge {
             events: Vec::new(),
             snapshot: None,
             audit: Vec::new(),
+            program: None,
         };
         match self.store.commit(commit).await? {
             Committed::Applied { .. } | Committed::Duplicate => Ok(Value::Null),

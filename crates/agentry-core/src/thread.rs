@@ -365,6 +365,8 @@ pub struct Commit {
     pub events: Vec<Event>,
     pub snapshot: Option<Snapshot>,
     pub audit: Vec<audit::Entry>,
+    /// From here on the thread is of this program, and with it its runs that are not over or that wait for a person.
+    pub program: Option<Pinned>,
 }
 
 /// Where an event is in its thread's log: what a reader has seen, to go on from.

@@ -118,6 +118,15 @@ pub enum From {
     Root,
 }
 
+/// The name under which one life of a worker claims. What a former life has sent, and what arrives late, is not of this one.
+#[must_use]
+pub fn life(name: &str, nonce: &str) -> String {
+    format!("{name}{LIFE}{nonce}")
+}
+
+/// What comes between the name of a worker and that of its life.
+pub const LIFE: char = '~';
+
 /// The work: what engines and doors do with threads.
 ///
 /// What one process writes is decided in the order in which it was sent, also when the caller has given up waiting: an
@@ -159,6 +168,9 @@ pub trait ThreadStore: Send + Sync {
     async fn mail(&self, worker: &str) -> Result<Vec<ThreadId>, Error>;
     /// Gives the claims of `worker` back at once.
     async fn release(&self, worker: &str) -> Result<(), Error>;
+    /// Gives back at once what `name` and its [lives](life) have claimed, but for those whose name begins with `worker`: its
+    /// life of today, and whoever takes threads beside it.
+    async fn succeed(&self, name: &str, worker: &str) -> Result<(), Error>;
     /// [`Committed::Duplicate`] when the entry of that number was stored with this fence. [`Committed::Fenced`] when the thread
     /// is no longer this worker's, or is gone. [`Committed::Stale`] when the last entry is not the one before this one, or an
     /// interrupt that was to expire, be replaced or be postponed has been answered. Refused when it names a run or a parent that

@@ -141,6 +141,11 @@ impl ThreadStore for CrashStore {
         self.inner.release(worker).await
     }
 
+    async fn succeed(&self, name: &str, worker: &str) -> Result<(), Error> {
+        self.alive()?;
+        self.inner.succeed(name, worker).await
+    }
+
     async fn commit(&self, commit: Commit) -> Result<Committed, Error> {
         self.write(self.inner.commit(commit)).await
     }

@@ -19,6 +19,7 @@ pub mod items;
 pub mod keys;
 pub mod kind;
 pub mod ledger;
+pub mod nemesis;
 pub mod shared;
 pub mod threads;
 pub mod vendor;

@@ -29,15 +29,16 @@ pub use answering::{
     of_many_answers_one_counts, questions_are_found_until_answered,
 };
 pub use claiming::{
-    a_lease_that_is_over_lets_others_in, a_thread_at_rest_is_taken_by_one,
-    a_thread_wakes_when_its_moment_comes, claims_are_released_at_once, tenants_take_turns,
-    threads_are_claimed_once_by_priority_and_time, threads_go_to_workers_that_have_their_program,
+    a_lease_that_is_over_lets_others_in, a_life_succeeds_its_former_ones,
+    a_thread_at_rest_is_taken_by_one, a_thread_wakes_when_its_moment_comes,
+    claims_are_released_at_once, tenants_take_turns, threads_are_claimed_once_by_priority_and_time,
+    threads_go_to_workers_that_have_their_program,
 };
 pub use committing::{
-    a_commit_is_applied_once_and_in_order, a_rest_ends_when_something_came,
-    a_run_that_waits_its_turn_disturbs_nobody, cancellations_are_told_until_they_are_done,
-    effects_are_remembered_until_they_are_forgotten, mail_names_the_threads_to_look_at,
-    runs_that_are_over_are_left_alone, what_is_gone_is_fenced,
+    a_commit_is_applied_once_and_in_order, a_commit_moves_a_thread_to_another_program,
+    a_rest_ends_when_something_came, a_run_that_waits_its_turn_disturbs_nobody,
+    cancellations_are_told_until_they_are_done, effects_are_remembered_until_they_are_forgotten,
+    mail_names_the_threads_to_look_at, runs_that_are_over_are_left_alone, what_is_gone_is_fenced,
 };
 pub use managing::{
     a_copy_has_the_history_and_no_runs, a_deleted_run_leaves_what_others_build_on,
@@ -66,11 +67,13 @@ macro_rules! for_each_thread_test {
     ($each:ident) => {
         $each! { threads:
             a_commit_is_applied_once_and_in_order
+            a_commit_moves_a_thread_to_another_program
             a_copy_has_the_history_and_no_runs
             a_delayed_run_begins_when_it_may
             a_deleted_run_leaves_what_others_build_on
             a_deleted_thread_leaves_nothing
             a_lease_that_is_over_lets_others_in
+            a_life_succeeds_its_former_ones
             a_line_follows_the_parents
             a_line_may_begin_at_a_snapshot
             a_question_is_handed_on
@@ -231,6 +234,7 @@ fn commit(claimed: &Claimed, seq: u64) -> Commit {
         events: Vec::new(),
         snapshot: None,
         audit: Vec::new(),
+        program: None,
     }
 }
 

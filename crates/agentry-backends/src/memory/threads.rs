@@ -54,6 +54,11 @@ impl ThreadStore for MemoryStore {
         Ok(())
     }
 
+    async fn succeed(&self, name: &str, worker: &str) -> Result<(), Error> {
+        self.world().threads.succeed(name, worker);
+        Ok(())
+    }
+
     async fn commit(&self, commit: Commit) -> Result<Committed, Error> {
         let World { log, threads } = &mut *self.world();
         threads.commit(commit, log)

@@ -44,7 +44,10 @@ mod writer;
 
 pub(super) const MIGRATIONS: migrate::List = migrate::List {
     name: "threads",
-    steps: &[concat!(include_str!("threads/1.sql"), include_str!("threads/functions.sql"))],
+    steps: &[
+        concat!(include_str!("threads/1.sql"), include_str!("threads/functions.sql")),
+        include_str!("threads/2.sql"),
+    ],
 };
 
 /// How far behind the clock of an instance may be without its work being found late.
@@ -165,6 +168,11 @@ impl ThreadStore for PostgresStore {
 
     async fn release(&self, worker: &str) -> Result<(), Error> {
         self.steer(Control::Release { worker: worker.to_owned() }).await.map(drop)
+    }
+
+    async fn succeed(&self, name: &str, worker: &str) -> Result<(), Error> {
+        let (name, worker) = (name.to_owned(), worker.to_owned());
+        self.steer(Control::Succeed { name, worker }).await.map(drop)
     }
 
     async fn commit(&self, commit: Commit) -> Result<Committed, Error> {

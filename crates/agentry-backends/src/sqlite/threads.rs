@@ -129,6 +129,11 @@ impl ThreadStore for SqliteStore {
         self.tell(Threading::Release { worker: worker.to_owned() }).await.map(drop)
     }
 
+    async fn succeed(&self, name: &str, worker: &str) -> Result<(), Error> {
+        let (name, worker) = (name.to_owned(), worker.to_owned());
+        self.tell(Threading::Succeed { name, worker }).await.map(drop)
+    }
+
     async fn commit(&self, commit: Commit) -> Result<Committed, Error> {
         let Threaded::Committed(committed) = self.tell(Threading::commit(commit)?).await? else {
             return Err(mismatch());

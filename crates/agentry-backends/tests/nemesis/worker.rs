@@ -174,6 +174,7 @@ fn decision((thread, fence): (ThreadId, Fence), run: RunId, step: u64) -> Commit
         events: Vec::new(),
         snapshot: None,
         audit: Vec::new(),
+        program: None,
     }
 }
 

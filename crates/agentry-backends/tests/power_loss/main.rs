@@ -94,6 +94,7 @@ fn commit(claimed: &agentry_core::threads::Claimed, seq: u64) -> Commit {
         events: Vec::new(),
         snapshot,
         audit: Vec::new(),
+        program: None,
     }
 }
 

@@ -53,6 +53,10 @@ impl ThreadStore for Noting {
         self.inner.release(worker).await
     }
 
+    async fn succeed(&self, name: &str, worker: &str) -> Result<(), Error> {
+        self.inner.succeed(name, worker).await
+    }
+
     async fn commit(&self, commit: Commit) -> Result<Committed, Error> {
         let (thread, seq) = (commit.thread, commit.entry.seq.0);
         let committed = self.inner.commit(commit).await?;

@@ -283,6 +283,10 @@ impl ThreadStore for Wire {
         self.write(|| format!("release {worker}"), || self.inner.release(worker)).await
     }
 
+    async fn succeed(&self, name: &str, worker: &str) -> Result<(), Error> {
+        self.write(|| format!("succeed {worker}"), || self.inner.succeed(name, worker)).await
+    }
+
     async fn commit(&self, commit: Commit) -> Result<Committed, Error> {
         let call = || async {
             let committed = self.inner.commit(commit.clone()).await?;

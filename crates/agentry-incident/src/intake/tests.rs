@@ -72,6 +72,10 @@ impl ThreadStore for Stalling {
         ThreadStore::release(&self.inner, worker).await
     }
 
+    async fn succeed(&self, name: &str, worker: &str) -> Result<(), store::Error> {
+        ThreadStore::succeed(&self.inner, name, worker).await
+    }
+
     async fn commit(&self, commit: Commit) -> Result<Committed, store::Error> {
         ThreadStore::commit(&self.inner, commit).await
     }

@@ -2,7 +2,9 @@
 
 use agentry_core::run::{Committed, Fence, Seq};
 use agentry_core::thread::{Commit, NewRun, Priority, Rest, RunStatus, Status};
-use agentry_core::threads::{Claim, Signal, Signalled, Taken, ThreadStore as _, Threads as _};
+use agentry_core::threads::{
+    Claim, Signal, Signalled, Taken, ThreadStore as _, Threads as _, life,
+};
 
 use super::{
     Store, applied, asking, at, begun, check_signal, claim, claim_ids, claimed, commit, ends,
@@ -72,6 +74,34 @@ pub async fn claims_are_released_at_once(kind: &impl Kind<Store: Store>) {
     store.release("w").await.unwrap();
     assert_eq!(store.commit(commit(&first, 1)).await, Ok(Committed::Fenced));
     assert_eq!(claim_ids(&store, claim("v", 100)).await, [thread_id(1)]);
+}
+
+/// What a process that is gone has sent may arrive when its successor works already.
+pub async fn a_life_succeeds_its_former_ones(kind: &impl Kind<Store: Store>) {
+    let store = kind.fresh().await;
+    let (former, today) = (life("w", "1"), life("w", "2"));
+    for number in 1..=5 {
+        submit(&store, new_run(number)).await;
+    }
+    let one = |worker: &str, now| Claim { threads_max: 1, ..claim(worker, now) };
+    assert_eq!(claim_ids(&store, one(&former, 100)).await, [thread_id(1)]);
+    assert_eq!(claim_ids(&store, one("w", 100)).await, [thread_id(2)]);
+    assert_eq!(claim_ids(&store, one(&life("w2", "1"), 100)).await, [thread_id(3)]);
+    assert_eq!(claim_ids(&store, one(&format!("{today}/door"), 100)).await, [thread_id(4)]);
+    store.succeed("w", &today).await.unwrap();
+    let mine = store.claim(Claim { threads_max: 2, ..claim(&today, 101) }).await.unwrap();
+    let ids: Vec<_> = mine.iter().map(|claimed| claimed.loaded.thread.id).collect();
+    assert_eq!(ids, [1, 2].map(thread_id), "at once, and only those of its former lives");
+
+    // A claim of the life before arrives late: nobody drives it, and its lease is over though the successor lives.
+    assert_eq!(claim_ids(&store, one(&former, 102)).await, [thread_id(5)]);
+    store.renew(&today, at(111), at(121)).await.unwrap();
+    let others = claim_ids(&store, claim(&today, 111)).await;
+    assert_eq!(others, [3, 4].map(thread_id), "the lease of the late claim is not over yet");
+    assert_eq!(claim_ids(&store, claim(&today, 112)).await, [thread_id(5)]);
+    // A release that arrives late gives back nothing of the successor's.
+    store.release(&former).await.unwrap();
+    assert_eq!(store.commit(commit(&mine[0], 1)).await, Ok(applied(false, false)));
 }
 
 pub async fn a_thread_wakes_when_its_moment_comes(kind: &impl Kind<Store: Store>) {

@@ -2,13 +2,15 @@
 
 use agentry_core::run::{Committed, Effect, Seq};
 use agentry_core::thread::{Commit, Multitask, NewRun, Rest, RunStatus, Status};
-use agentry_core::threads::{Error, Signal, Signalled, ThreadStore as _, Threads as _};
+use agentry_core::threads::{
+    Claim, Error, Signal, Signalled, Taken, ThreadStore as _, Threads as _,
+};
 use serde_json::json;
 
 use super::{
     Store, answers, append, applied, asking, at, begun, cancel, cancels, check_signal, claim,
-    claim_ids, claimed, commit, ends, message, question, reclaimed, rest, run_id, run_on, states,
-    submit, thread_id,
+    claim_ids, claimed, commit, ends, message, pinned, question, reclaimed, rest, run_id, run_on,
+    states, submit, thread_id,
 };
 use crate::kind::Kind;
 
@@ -66,6 +68,52 @@ pub async fn what_is_gone_is_fenced(kind: &impl Kind<Store: Store>) {
     // A thread that is made again under the same id is another one.
     submit(&store, super::new_run(1)).await;
     assert_eq!(store.commit(commit(&run, 1)).await, Ok(Committed::Fenced));
+}
+
+pub async fn a_commit_moves_a_thread_to_another_program(kind: &impl Kind<Store: Store>) {
+    let store = kind.fresh().await;
+    let to = Some(pinned("g", "2"));
+    let first = claimed(&store, 1).await;
+    submit(&store, run_on(1, 2)).await;
+    let begin = Commit { runs: vec![super::begins(1, 0)], ..commit(&first, 1) };
+    assert!(matches!(store.commit(begin).await, Ok(Committed::Applied { .. })));
+    let moves = Commit { program: to.clone(), ..commit(&first, 2) };
+    assert_eq!(store.commit(moves.clone()).await, Ok(applied(false, false)));
+    assert_eq!(store.commit(moves).await, Ok(Committed::Duplicate));
+    let program = async || store.thread(thread_id(1)).await.unwrap().unwrap().program;
+    assert_eq!(program().await, to);
+    let done = Commit {
+        runs: vec![ends(1, RunStatus::Success)],
+        next: rest(Rest::Idle, None),
+        ..commit(&first, 3)
+    };
+    assert!(matches!(store.commit(done).await, Ok(Committed::Applied { .. })));
+    assert_eq!(program().await, to, "the run that waited its turn has moved too");
+    assert_eq!(claim_ids(&store, claim("v", 104)).await, []);
+    let new = |now| Claim { programs: to.iter().cloned().collect(), ..claim("v", now) };
+    let second = store.claim(new(105)).await.unwrap().remove(0);
+    let over = store.run(run_id(1)).await.unwrap().unwrap();
+    assert_eq!(over.program, pinned("g", "2"), "it was running then");
+
+    // One that waits for a person, moved while it rests.
+    let asks = Commit {
+        runs: vec![super::begins(2, 3), ends(2, RunStatus::Interrupted)],
+        next: rest(Rest::Interrupted, None),
+        ..commit(&second, 4)
+    };
+    assert_eq!(store.commit(asks).await, Ok(applied(false, false)));
+    let Ok(Taken::Yours(taken)) = store.take(thread_id(1), claim("door", 200)).await else {
+        panic!("it rests");
+    };
+    let back = Commit {
+        program: Some(pinned("g", "3")),
+        next: rest(Rest::Interrupted, None),
+        ..commit(&taken, 5)
+    };
+    assert_eq!(store.commit(back).await, Ok(applied(false, false)));
+    assert_eq!(program().await, Some(pinned("g", "3")));
+    let status = async |run| store.run(run_id(run)).await.unwrap().unwrap().program.version;
+    assert_eq!((status(1).await.as_str(), status(2).await.as_str()), ("2", "3"));
 }
 
 pub async fn a_rest_ends_when_something_came(kind: &impl Kind<Store: Store>) {

@@ -81,6 +81,7 @@ enum Command {
     Take(ThreadId, Claim),
     Renew(&'static str, u64),
     Release(&'static str),
+    Succeed(&'static str, &'static str),
     Commit(Box<Commit>),
     Journal(ThreadId, Fence, String, Effect),
     Signal(ThreadId, Signal),
@@ -113,7 +114,14 @@ impl World {
             7..=10 => Command::Claim(claim(self.random.of(&WORKERS), self.now)),
             11 => Command::Take(thread, claim(self.random.of(&WORKERS), self.now)),
             12 => Command::Renew(self.random.of(&WORKERS), self.now),
-            13 if self.random.one_in(3) => Command::Release(self.random.of(&WORKERS)),
+            13 if self.random.one_in(3) => {
+                let worker = self.random.of(&WORKERS);
+                let others = WORKERS.into_iter().find(|it| *it != worker);
+                match others.filter(|_| self.now.is_multiple_of(2)) {
+                    Some(other) => Command::Succeed(worker, other),
+                    None => Command::Release(worker),
+                }
+            }
             14..=17 => self.signal(thread),
             18..=19 => self.journal(thread),
             20 if self.random.one_in(2) => Command::Create(NewThread {
@@ -250,6 +258,9 @@ impl World {
         let consumed = consumed.map(|message| message.id.clone()).collect();
         let forgotten = loaded.journal.keys().filter(|_| self.random.one_in(6)).cloned().collect();
         let snapshot = self.snapshot(&loaded, &entry, head);
+        let moves = self.now.is_multiple_of(10);
+        let program =
+            moves.then(|| pinned("g", if self.now.is_multiple_of(20) { "1" } else { "2" }));
         Command::Commit(Box::new(Commit {
             thread,
             fence: self.fence(thread),
@@ -264,6 +275,7 @@ impl World {
             snapshot,
             entry,
             audit: Vec::new(),
+            program,
         }))
     }
 
@@ -367,6 +379,7 @@ async fn perform(store: &impl Store, command: &Command) -> (String, Fences) {
         },
         Command::Renew(worker, now) => say(store.renew(worker, at(now), at(now + 10)).await),
         Command::Release(worker) => say(store.release(worker).await),
+        Command::Succeed(name, worker) => say(store.succeed(name, worker).await),
         Command::Commit(commit) => say(store.commit(*commit).await),
         Command::Journal(thread, fence, key, effect) => {
             say(store.journal(thread, fence, &key, effect).await)

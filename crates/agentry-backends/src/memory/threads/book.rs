@@ -1,12 +1,12 @@
 //! All threads, and what the commands on them mean.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use agentry_core::run::{Committed, Effect, Fence};
 use agentry_core::thread::{Absent, Commit, Interrupt, NewRun, NewThread, Run, Status, Thread};
 use agentry_core::threads::{
-    Claim, Claimed, Created, Error, Intake, Order, RunQuery, Signal, Signalled, Submitted, Taken,
-    ThreadQuery,
+    Claim, Claimed, Created, Error, Intake, LIFE, Order, RunQuery, Signal, Signalled, Submitted,
+    Taken, ThreadQuery,
 };
 use agentry_core::{RunId, ThreadId, Timestamp};
 use serde_json::{Map, Value};
@@ -230,6 +230,16 @@ impl Book {
         self.leases.remove(worker);
         for held in self.threads.values_mut() {
             held.worker.take_if(|of| of == worker);
+        }
+    }
+
+    pub(super) fn succeed(&mut self, name: &str, worker: &str) {
+        let lives = format!("{name}{LIFE}");
+        let of = |it: &str| (it == name || it.starts_with(&lives)) && !it.starts_with(worker);
+        let held = self.threads.values().filter_map(|held| held.worker.as_ref());
+        let former: BTreeSet<_> = self.leases.keys().chain(held).filter(|it| of(it)).collect();
+        for worker in former.into_iter().cloned().collect::<Vec<_>>() {
+            self.release(&worker);
         }
     }
 

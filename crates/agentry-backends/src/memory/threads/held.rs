@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use agentry_core::run::{Answer, Closing, Committed, Effect, Event, Fence, Message, Seq};
 use agentry_core::thread::{
     Cancel, Commit, EPHEMERAL_KEPT_FOR, Entry, EventId, Interrupt, Loaded, NewRun, NewThread, Next,
-    Priority, Rest, Run, RunChange, RunStatus, Snapshot, Status, Thread,
+    Pinned, Priority, Rest, Run, RunChange, RunStatus, Snapshot, Status, Thread,
 };
 use agentry_core::threads::{Error, Signalled, Submitted};
 use agentry_core::{RunId, Timestamp};
@@ -353,9 +353,21 @@ impl Held {
         }
         self.inbox.retain(|message| !commit.consumed.contains(&message.id));
         self.journal.retain(|key, _| !commit.forgotten.contains(key));
+        if let Some(program) = commit.program {
+            self.move_to(program);
+        }
         self.follow_runs();
         let ready_again = self.go_on(next, at);
         self.applied(ready_again)
+    }
+
+    fn move_to(&mut self, program: Pinned) {
+        let goes_on =
+            |run: &&mut Run| !run.status.is_over() || run.status == RunStatus::Interrupted;
+        for run in self.runs.iter_mut().filter(goes_on) {
+            run.program = program.clone();
+        }
+        self.thread.program = Some(program);
     }
 
     /// Whether the thread was to rest and is ready.

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use agentry_core::run::{Closing, Committed, Effect, Fence, Message};
 use agentry_core::store::NewRecord;
 use agentry_core::thread::{
-    Cancel, Commit, Interrupt, Multitask, NewRun, Next, Priority, Rest, RunChange,
+    Cancel, Commit, Interrupt, Multitask, NewRun, Next, Pinned, Priority, Rest, RunChange,
 };
 use agentry_core::threads::{Error, Intake, Signal};
 use agentry_core::{ThreadId, Timestamp, audit};
@@ -143,6 +143,7 @@ impl Decision {
 fn detail(commit: &Commit, pieces: &[Hole]) -> Result<Option<String>, Error> {
     let Commit { runs, opened, closed, postponed, consumed, forgotten, snapshot, audit, .. } =
         commit;
+    let program = &commit.program;
     let mut out = Map::new();
     let mut put = |name: &str, items: Vec<Value>| {
         if !items.is_empty() {
@@ -165,6 +166,10 @@ fn detail(commit: &Commit, pieces: &[Hole]) -> Result<Option<String>, Error> {
     put("consumed", consumed.iter().map(|id| id.as_str().into()).collect());
     put("forgotten", forgotten.iter().map(|key| key.as_str().into()).collect());
     put("audit", entries(audit)?);
+    if let Some(program) = program {
+        let Pinned { graph, version } = program;
+        out.insert("program".to_owned(), json!({ "graph": graph, "version": version }));
+    }
     let mut pieces: BTreeMap<_, _> =
         pieces.iter().map(|it| (it.digest, it.value.clone())).collect();
     if let Some(snapshot) = snapshot {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use agentry_core::run::Committed;
-use agentry_core::threads::Error;
+use agentry_core::threads::{Error, life};
 use serde_json::Value;
 use tokio::time::{Instant, sleep};
 use tokio_postgres::Row;
@@ -44,7 +44,10 @@ impl Batch {
     /// Whether others may have something to do now.
     fn stirs(&self, rows: &[Row]) -> bool {
         match self.commands.first() {
-            Some(Command::Deed(..) | Command::Control(Control::Release { .. }, _)) => true,
+            Some(
+                Command::Deed(..)
+                | Command::Control(Control::Release { .. } | Control::Succeed { .. }, _),
+            ) => true,
             // Some thread has news, and perhaps no worker any more.
             Some(Command::Commit(..)) => rows.iter().any(|row| row.get(3)),
             Some(Command::Journal(..) | Command::Control(..)) | None => false,
@@ -57,7 +60,10 @@ impl Batch {
             Command::Commit(..) => true,
             // An intention that finds itself would look like somebody else's.
             Command::Journal(note, _) => note.result.is_some(),
-            Command::Control(Control::Renew { .. } | Control::Release { .. }, _) => true,
+            Command::Control(
+                Control::Renew { .. } | Control::Release { .. } | Control::Succeed { .. },
+                _,
+            ) => true,
             Command::Deed(..) | Command::Control(..) => false,
         })
     }
@@ -274,6 +280,9 @@ async fn steer(
             connection.query(sql::RENEW, &[worker, &judged_by(*now), span]).await
         }
         Control::Release { worker } => connection.query(sql::RELEASE, &[worker]).await,
+        Control::Succeed { name, worker } => {
+            connection.query(sql::SUCCEED, &[name, &life(name, ""), worker]).await
+        }
     }
 }
 

@@ -22,6 +22,10 @@ pub(super) const RENEW: &str = "SELECT lease($1, coalesce($2, moment()), $3)";
 
 pub(super) const RELEASE: &str = "SELECT give_back($1)";
 
+pub(super) const SUCCEED: &str = "
+SELECT give_back(w.worker) FROM (SELECT worker FROM workers ORDER BY worker) AS w
+WHERE (w.worker = $1 OR starts_with(w.worker, $2)) AND NOT starts_with(w.worker, $3)";
+
 pub(super) const MAIL: &str = "
 SELECT t.id FROM threads t CROSS JOIN LATERAL (SELECT * FROM facts(t.thread, 0) OFFSET 0) AS f
 WHERE t.worker = $1 AND t.news AND (f.fresh AND NOT f.running OR f.answered OR f.cancel OR f.unread)

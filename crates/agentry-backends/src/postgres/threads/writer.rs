@@ -64,6 +64,10 @@ pub(super) enum Control {
     Release {
         worker: String,
     },
+    Succeed {
+        name: String,
+        worker: String,
+    },
 }
 
 /// A thread that was asked for; `state` says whether it was given.
@@ -113,7 +117,7 @@ impl Command {
 
     /// It is decided after everything that was sent before it, and before everything after it.
     fn is_barrier(&self) -> bool {
-        matches!(self, Self::Control(Control::Release { .. }, _))
+        matches!(self, Self::Control(Control::Release { .. } | Control::Succeed { .. }, _))
     }
 
     pub(super) fn refuse(self, problem: Error) {

@@ -4,7 +4,8 @@ use agentry_core::audit;
 use agentry_core::run::{Closing, Committed, Effect, Fence, Message};
 use agentry_core::store::{Error, NewRecord};
 use agentry_core::thread::{
-    Cancel, Checkpoint, Commit, Entry, Interrupt, NewRun, NewThread, Next, RunChange, Snapshot,
+    Cancel, Checkpoint, Commit, Entry, Interrupt, NewRun, NewThread, Next, Pinned, RunChange,
+    Snapshot,
 };
 use agentry_core::threads::{Claim, Intake, Keep, Signal, Signalled, Submitted};
 use agentry_core::{CheckpointId, RunId, ThreadId, Timestamp, run};
@@ -21,6 +22,7 @@ pub(in super::super) enum Threading {
     Take { thread: ThreadId, claim: Claim },
     Renew { worker: String, until: Timestamp },
     Release { worker: String },
+    Succeed { name: String, worker: String },
     Commit(Box<Decision>),
     Journal { thread: ThreadId, fence: Fence, key: String, value: Option<String> },
     Message { thread: ThreadId, message: Letter },
@@ -112,6 +114,7 @@ pub(in super::super) struct Decision {
     pub forgotten: Vec<String>,
     pub snapshot: Option<Box<Whole>>,
     pub audit: Vec<audit::Entry>,
+    pub program: Option<Pinned>,
 }
 
 /// A snapshot.
@@ -210,6 +213,7 @@ impl Decision {
             events,
             snapshot,
             audit,
+            program,
         } = commit;
         let Entry { seq, parent, run, at, checkpoints, writes, body } = entry;
         let marks = checkpoints.iter().map(|it: &Checkpoint| it.id).collect();
@@ -234,6 +238,7 @@ impl Decision {
             forgotten,
             snapshot: snapshot.as_ref().map(Whole::new).transpose()?.map(Box::new),
             audit,
+            program,
         })
     }
 
@@ -306,6 +311,7 @@ impl Threading {
             | Self::Take { .. }
             | Self::Renew { .. }
             | Self::Release { .. }
+            | Self::Succeed { .. }
             | Self::Answer { .. }
             | Self::Cancel { .. }
             | Self::Describe { .. }

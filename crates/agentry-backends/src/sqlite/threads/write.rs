@@ -60,6 +60,7 @@ impl Work<'_> {
             Threading::Take { thread, claim } => self.take(*thread, claim).map(Threaded::Taken),
             Threading::Renew { worker, until } => self.renew(worker, *until),
             Threading::Release { worker } => self.release(worker),
+            Threading::Succeed { name, worker } => self.succeed(name, worker),
             Threading::Commit(decision) => self.commit(decision),
             Threading::Journal { thread, fence, key, value } => {
                 self.journal((*thread, *fence), key, value.as_deref()).map(Threaded::Committed)

@@ -75,6 +75,7 @@ async fn filled(path: &Path) -> SqliteStore {
             events: Vec::new(),
             snapshot: None,
             audit: Vec::new(),
+            program: None,
         };
         ThreadStore::commit(&store, commit).await.unwrap();
     }

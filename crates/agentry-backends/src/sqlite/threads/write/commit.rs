@@ -331,6 +331,14 @@ impl Work<'_> {
     fn go_on(&mut self, head: &Head, decision: &Decision) -> Result<bool> {
         let Some(mut row) = self.row(decision.thread)? else { return Ok(false) };
         let before = (row.program, row.priority);
+        if let Some(program) = &decision.program {
+            let program = self.desk.program(self.connection, program)?;
+            self.execute(
+                "UPDATE thread_runs SET program = ?2 WHERE thread = ?1 AND status <= 2",
+                [row.thread, program],
+            )?;
+            row.program = Some(program);
+        }
         self.follow_runs(&mut row)?;
         let Next::Rest { status, wake_at } = decision.next else {
             if before != (row.program, row.priority) {
@@ -415,5 +423,6 @@ impl Decision {
             && self.consumed.is_empty()
             && self.forgotten.is_empty()
             && self.audit.is_empty()
+            && self.program.is_none()
     }
 }

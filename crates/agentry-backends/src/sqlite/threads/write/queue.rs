@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use agentry_core::run::Fence;
-use agentry_core::threads::Claim;
+use agentry_core::threads::{Claim, life};
 use agentry_core::{ThreadId, Timestamp};
 use rusqlite::{OptionalExtension as _, Result, params};
 
@@ -235,6 +235,23 @@ impl Work<'_> {
              ON CONFLICT (worker) DO UPDATE SET until = excluded.until",
             params![worker, until.as_micros()],
         )?;
+        Ok(Threaded::Stored)
+    }
+
+    pub(super) fn succeed(&mut self, name: &str, worker: &str) -> Result<Threaded> {
+        let former: Vec<String> = {
+            let mut found = self.connection.prepare_cached(
+                "SELECT worker FROM (SELECT worker FROM threads WHERE worker IS NOT NULL
+                                     UNION SELECT worker FROM leases)
+                 WHERE (worker = ?1 OR substr(worker, 1, length(?2)) = ?2)
+                   AND substr(worker, 1, length(?3)) <> ?3",
+            )?;
+            let found = found.query_map([name, &life(name, ""), worker], |row| row.get(0))?;
+            found.collect::<Result<_>>()?
+        };
+        for worker in former {
+            self.release(&worker)?;
+        }
         Ok(Threaded::Stored)
     }
 
