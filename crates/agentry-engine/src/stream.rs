@@ -124,7 +124,10 @@ impl Telling<'_> {
                 self.push(Mode::Checkpoints, ns, checkpoint);
             }
             "run.started" | "run.ended" | "run.rests" | "conflict" | "task.retried"
-            | "task.spent" | "task.answered" | "message.refused" => {}
+            | "task.spent" | "task.answered" | "message.refused" | "interrupt.expired" => {}
+            "interrupt.escalated" => {
+                self.push(Mode::Custom, ns, json!({ "kind": event.kind, "detail": detail }));
+            }
             kind => {
                 let told = detail.get("detail").cloned().unwrap_or_default();
                 match kind {

@@ -224,7 +224,16 @@ pub struct Human {
     pub show: Vec<At<String>>,
     pub schema: Option<At<Schema>>,
     pub deadline: Option<At<Duration>>,
+    /// Who is asked when nobody has answered by then, one after the other.
+    pub escalate: Vec<Escalation>,
     pub on_timeout: Option<At<Value>>,
+}
+
+#[derive(Debug, Clone)]
+pub struct Escalation {
+    pub to: String,
+    /// How long that one has.
+    pub within: Duration,
 }
 
 #[derive(Debug, Clone)]

@@ -256,6 +256,26 @@ arguments = { said = "${answer.value}" }
 }
 
 #[tokio::test]
+async fn a_question_is_handed_on_before_it_expires() {
+    let graph = r#"
+name = "main"
+output = "[answer.value, answer.expired]"
+[nodes.ask]
+kind = "human"
+question = "ok?"
+deadline = "1h"
+escalate = [{ to = "ops-lead", within = "2h" }]
+on_timeout = "no"
+"#;
+    let world = World::new(&[graph]);
+    let hour = Duration::from_secs(3_601);
+    let says = vec![Say::Wait(hour), Say::Answer(json!("yes"))];
+    assert_eq!(world.run(json!({}), says).await, Ok(json!(["yes", false])));
+    let says = vec![Say::Wait(hour), Say::Wait(hour * 2)];
+    assert_eq!(world.run(json!({}), says).await, Ok(json!(["no", true])));
+}
+
+#[tokio::test]
 async fn a_service_is_called_as_the_definition_says() {
     let graph = r#"
 name = "main"

@@ -269,6 +269,7 @@ deadline = "1h"
 kind = "human"
 question = "ok?"
 on_timeout = "no"
+escalate = [{ to = "lead", in = "1h" }]
 [nodes.d]
 kind = "set"
 values = { b = "1 +" }
@@ -292,12 +293,15 @@ from = "a"
             "5:1 unknown key `colour` in `nodes.a` (there are kind, into, model, system, prompt, temperature, tokens_max, schema, timeout, retry, cache, required, on_error)",
             "8:19 unexpected end of block",
             "9:12 the deadline passes, and then? `on_timeout` is missing (add the answer that counts then, as in on_timeout = \"reject\")",
+            "10:8 `escalate` never happens: `deadline` is missing (add a deadline, as in deadline = \"1h\")",
             "13:14 `on_timeout` never counts: `deadline` is missing (add a deadline, as in deadline = \"1h\")",
-            "16:19 the expression ends too soon",
-            "22:14 `yse` is none of the options (there are yes, no)",
-            "23:8 `bad name` cannot name a node (letters, digits, `_` and `-`, at most 64, the first one a letter)",
-            "28:1 `in` means something else already (choose another name)",
-            "29:1 this edge needs `to`",
+            "14:13 `nodes.c.escalate[0]` needs `within` (add within = \"1h\")",
+            "14:28 unknown key `in` in `nodes.c.escalate[0]` (there are to, within)",
+            "17:19 the expression ends too soon",
+            "23:14 `yse` is none of the options (there are yes, no)",
+            "24:8 `bad name` cannot name a node (letters, digits, `_` and `-`, at most 64, the first one a letter)",
+            "29:1 `in` means something else already (choose another name)",
+            "30:1 this edge needs `to`",
         ],
     );
 }

@@ -8,8 +8,8 @@ use agentry_notation::{At, Place, Problem, Reader, Unreadable, value};
 
 use super::read::{Source, argument, check_key, json, names, template};
 use super::{
-    Agent, Given, Graph, Header, Http, Human, Kind, Map, Node, OnError, Policy, Prompt, Secret,
-    Spot, Tool,
+    Agent, Escalation, Given, Graph, Header, Http, Human, Kind, Map, Node, OnError, Policy, Prompt,
+    Secret, Spot, Tool,
 };
 use crate::argument::Argument;
 use crate::expression::Expression;
@@ -352,6 +352,7 @@ fn human(table: &mut Reader<'_>, source: &Source<'_>) -> Option<Human> {
     let show = names(table, "show").unwrap_or_default();
     let schema = schema(table);
     let deadline = table.read("deadline", value::duration);
+    let escalate = escalate(table, deadline.is_some());
     let on_timeout = table.read("on_timeout", json);
     match (&deadline, &on_timeout) {
         (Some(at), None) => {
@@ -367,7 +368,23 @@ fn human(table: &mut Reader<'_>, source: &Source<'_>) -> Option<Human> {
         (Some(_), Some(_)) | (None, None) => {}
     }
     let options = options.into_iter().map(|option| option.value).collect();
-    Some(Human { question: question?, options, show, schema, deadline, on_timeout })
+    Some(Human { question: question?, options, show, schema, deadline, escalate, on_timeout })
+}
+
+fn escalate(table: &mut Reader<'_>, timed: bool) -> Vec<Escalation> {
+    let place = table.place().clone();
+    let links = table.each("escalate");
+    if !timed && !links.is_empty() {
+        let problem = Problem::new(place, "`escalate` never happens: `deadline` is missing");
+        table.notes().report(problem.help("add a deadline, as in deadline = \"1h\""));
+    }
+    let link = |mut link: Reader<'_>| {
+        let to = link.required("to", "\"ops-lead\"", value::text);
+        let within = link.required("within", "\"1h\"", value::duration);
+        link.finish();
+        Some(Escalation { to: to?.value, within: within?.value })
+    };
+    links.into_iter().filter_map(link).collect()
 }
 
 fn graph(table: &mut Reader<'_>, source: &Source<'_>) -> Option<Graph> {

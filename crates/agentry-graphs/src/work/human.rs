@@ -43,7 +43,8 @@ pub(crate) fn answer_type(human: &Human) -> Type {
 
 impl HumanWork {
     fn ask(&self, view: &View<'_>, number: u32, wrong: Option<String>) -> Result<Ask, String> {
-        let Human { question, options, show, schema, deadline: _, on_timeout: _ } = &self.human;
+        let Human { question, options, show, schema, deadline: _, escalate: _, on_timeout: _ } =
+            &self.human;
         let mut shown = Map::new();
         shown.insert("question".to_owned(), view.render(question)?.into());
         if !options.is_empty() {
@@ -127,7 +128,9 @@ impl Work for HumanWork {
                 let ask = match (&self.human.deadline, &self.human.on_timeout) {
                     (Some(span), Some(on_timeout)) => {
                         let deadline = self.deadline(visit, span.value).await?;
-                        ask.deadline(deadline, on_timeout.value.clone())
+                        let ask = ask.deadline(deadline, on_timeout.value.clone());
+                        let next = self.human.escalate.iter();
+                        next.fold(ask, |ask, next| ask.escalate(&next.to, next.within))
                     }
                     _ => ask,
                 };
