@@ -12,7 +12,8 @@ use tokio::time::{Instant, sleep, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
-use crate::record::Record;
+use crate::otlp::Span;
+use crate::record::Noted;
 use crate::{Settings, genai, otlp};
 
 /// Owns what is not sent yet.
@@ -20,9 +21,9 @@ pub struct Exporter {
     pub(crate) settings: Settings,
     pub(crate) url: Uri,
     pub(crate) client: Client,
-    pub(crate) incoming: mpsc::Receiver<Record>,
+    pub(crate) incoming: mpsc::Receiver<Noted>,
     /// The batch that is being collected.
-    pub(crate) pending: Vec<Record>,
+    pub(crate) pending: Vec<Noted>,
     /// How many calls had no room.
     pub(crate) dropped: Arc<AtomicU64>,
 }
@@ -98,16 +99,22 @@ impl Exporter {
         }
     }
 
-    fn written(&self, batch: &[Record]) -> Bytes {
-        let mut spans = Vec::with_capacity(batch.len());
-        for record in batch {
-            genai::spans(record, &self.settings.providers, &mut spans);
+    fn written(&self, batch: &[Noted]) -> Bytes {
+        let (mut calls, mut spans): (Vec<Span>, Vec<&Span>) = (Vec::new(), Vec::new());
+        for noted in batch {
+            match noted {
+                Noted::Call(record) => {
+                    genai::spans(record, &self.settings.providers, &mut calls);
+                }
+                Noted::Span(span) => spans.push(span),
+            }
         }
+        spans.extend(&calls);
         otlp::request(&self.settings, &spans).to_string().into()
     }
 
     /// Says what was wrong with the last try, if none went well.
-    async fn deliver(&self, batch: &[Record]) -> Option<String> {
+    async fn deliver(&self, batch: &[Noted]) -> Option<String> {
         let body = self.written(batch);
         let mut wait = WAIT_FIRST;
         for attempt in 0..=RETRIES {

@@ -1,5 +1,6 @@
 //! From a call to its spans, in the words of OpenTelemetry's conventions for generative AI.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::time::Duration;
 
@@ -11,32 +12,40 @@ use crate::record::{Record, Tokens};
 use crate::tracer::mixed;
 
 /// All names that we use: those of the conventions first, then our own.
-mod names {
-    pub(super) const OPERATION: &str = "gen_ai.operation.name";
-    pub(super) const PROVIDER: &str = "gen_ai.provider.name";
-    pub(super) const REQUEST_MODEL: &str = "gen_ai.request.model";
-    pub(super) const RESPONSE_MODEL: &str = "gen_ai.response.model";
-    pub(super) const INPUT_TOKENS: &str = "gen_ai.usage.input_tokens";
-    pub(super) const CACHED_INPUT_TOKENS: &str = "gen_ai.usage.cache_read.input_tokens";
-    pub(super) const OUTPUT_TOKENS: &str = "gen_ai.usage.output_tokens";
-    pub(super) const CONVERSATION: &str = "gen_ai.conversation.id";
-    pub(super) const SERVER_ADDRESS: &str = "server.address";
-    pub(super) const SERVER_PORT: &str = "server.port";
-    pub(super) const ERROR_TYPE: &str = "error.type";
+pub(crate) mod names {
+    pub(crate) const OPERATION: &str = "gen_ai.operation.name";
+    pub(crate) const PROVIDER: &str = "gen_ai.provider.name";
+    pub(crate) const REQUEST_MODEL: &str = "gen_ai.request.model";
+    pub(crate) const RESPONSE_MODEL: &str = "gen_ai.response.model";
+    pub(crate) const INPUT_TOKENS: &str = "gen_ai.usage.input_tokens";
+    pub(crate) const CACHED_INPUT_TOKENS: &str = "gen_ai.usage.cache_read.input_tokens";
+    pub(crate) const OUTPUT_TOKENS: &str = "gen_ai.usage.output_tokens";
+    pub(crate) const CONVERSATION: &str = "gen_ai.conversation.id";
+    pub(crate) const SERVER_ADDRESS: &str = "server.address";
+    pub(crate) const SERVER_PORT: &str = "server.port";
+    pub(crate) const ERROR_TYPE: &str = "error.type";
 
-    pub(super) const CALL_ID: &str = "agentry.call_id";
-    pub(super) const ENDPOINT: &str = "agentry.endpoint";
-    pub(super) const TENANT: &str = "agentry.tenant";
-    pub(super) const KEY: &str = "agentry.key";
-    pub(super) const TEAM: &str = "agentry.team";
-    pub(super) const RUN: &str = "agentry.run";
-    pub(super) const TARGET: &str = "agentry.target";
-    pub(super) const STATUS: &str = "agentry.status";
-    pub(super) const CACHE: &str = "agentry.cache";
-    pub(super) const COST: &str = "agentry.cost_usd";
-    pub(super) const ATTEMPTS: &str = "agentry.attempts";
-    pub(super) const FALLBACKS: &str = "agentry.fallbacks";
-    pub(super) const FIRST_TOKEN: &str = "agentry.first_token";
+    pub(crate) const CALL_ID: &str = "agentry.call_id";
+    pub(crate) const ENDPOINT: &str = "agentry.endpoint";
+    pub(crate) const TENANT: &str = "agentry.tenant";
+    pub(crate) const KEY: &str = "agentry.key";
+    pub(crate) const TEAM: &str = "agentry.team";
+    pub(crate) const RUN: &str = "agentry.run";
+    pub(crate) const TARGET: &str = "agentry.target";
+    pub(crate) const STATUS: &str = "agentry.status";
+    pub(crate) const CACHE: &str = "agentry.cache";
+    pub(crate) const COST: &str = "agentry.cost_usd";
+    pub(crate) const ATTEMPTS: &str = "agentry.attempts";
+    pub(crate) const FALLBACKS: &str = "agentry.fallbacks";
+    pub(crate) const FIRST_TOKEN: &str = "agentry.first_token";
+
+    pub(crate) const WORKFLOW: &str = "gen_ai.workflow.name";
+    pub(crate) const EXECUTION: &str = "agentry.execution";
+    pub(crate) const END: &str = "agentry.end";
+    pub(crate) const COMMITS: &str = "agentry.commits";
+    pub(crate) const NODE: &str = "agentry.node";
+    pub(crate) const NAMESPACE: &str = "agentry.namespace";
+    pub(crate) const ATTEMPT: &str = "agentry.attempt";
 }
 
 /// The call's own span, and one below it for each attempt when there was more than one.
@@ -81,7 +90,8 @@ pub(crate) fn spans(record: &Record, providers: &HashMap<String, Provider>, into
         end: record.ended,
         attributes,
         events: told.into_iter().collect(),
-        error,
+        links: Vec::new(),
+        error: error.map(Cow::Borrowed),
     });
     if !record.failed.is_empty() && record.attempts > 1 {
         attempts(record, providers, into);
@@ -105,7 +115,8 @@ fn attempts(record: &Record, providers: &HashMap<String, Provider>, into: &mut V
                 end: start.plus(ended),
                 attributes,
                 events: Vec::new(),
-                error,
+                links: Vec::new(),
+                error: error.map(Cow::Borrowed),
             });
         };
     for Failed { target, began, ended, code } in &record.failed {

@@ -1,6 +1,6 @@
-//! Spans of model calls, sent to a collector of OpenTelemetry as OTLP over HTTP, in its JSON form.
+//! Spans of model calls and of executions of graphs, sent to a collector of OpenTelemetry as OTLP over HTTP, in its JSON form.
 //!
-//! [`Tracer`] hears of calls on their way: it notes each one in a bounded queue and never waits. [`Exporter`] owns the way
+//! [`Tracer`] hears of calls and of what workers do on their way: it notes each one in a bounded queue and never waits. [`Exporter`] owns the way
 //! out: it writes batches down and sends them. What cannot be sent in time is dropped and counted, for a trace is less than
 //! a call. Prompts and answers are in no span. It decides nothing about calls, and reads no clock of its own.
 
@@ -20,6 +20,7 @@ mod genai;
 mod otlp;
 mod record;
 mod tracer;
+mod workflow;
 
 pub use export::Exporter;
 pub use tracer::Tracer;

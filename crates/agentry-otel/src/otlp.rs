@@ -1,5 +1,7 @@
 //! The JSON form of OTLP: ids as hexadecimal digits, whole numbers of 64 bits as text.
 
+use std::borrow::Cow;
+
 use agentry_core::{Timestamp, Trace};
 use serde_json::{Value as Json, json};
 
@@ -13,11 +15,14 @@ pub(crate) struct Span {
     pub(crate) end: Timestamp,
     pub(crate) attributes: Vec<(&'static str, Value)>,
     pub(crate) events: Vec<Event>,
-    pub(crate) error: Option<&'static str>,
+    /// Spans of other traces that this one goes on from.
+    pub(crate) links: Vec<Trace>,
+    pub(crate) error: Option<Cow<'static, str>>,
 }
 
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Kind {
+    Internal = 1,
     Client = 3,
 }
 
@@ -48,7 +53,7 @@ impl From<u64> for Value {
 /// What collectors call a status that says that something went wrong.
 const STATUS_ERROR: u8 = 2;
 
-pub(crate) fn request(settings: &Settings, spans: &[Span]) -> Json {
+pub(crate) fn request(settings: &Settings, spans: &[&Span]) -> Json {
     let Settings { service, version, instance, .. } = settings;
     let mut resource = vec![
         attribute("service.name", &Value::from(service.as_str())),
@@ -62,14 +67,14 @@ pub(crate) fn request(settings: &Settings, spans: &[Span]) -> Json {
             "resource": { "attributes": resource },
             "scopeSpans": [{
                 "scope": { "name": "agentry", "version": version },
-                "spans": spans.iter().map(span).collect::<Vec<_>>(),
+                "spans": spans.iter().copied().map(span).collect::<Vec<_>>(),
             }],
         }],
     })
 }
 
 fn span(span: &Span) -> Json {
-    let Span { trace, name, kind, start, end, attributes, events, error } = span;
+    let Span { trace, name, kind, start, end, attributes, events, links, error } = span;
     let Trace { id, span, parent, is_sampled } = trace;
     let mut shown = json!({
         "traceId": format!("{id:032x}"),
@@ -94,6 +99,16 @@ fn span(span: &Span) -> Json {
         let events =
             events.map(|event| json!({ "name": event.name, "timeUnixNano": nanos(event.at) }));
         set("events", events.collect());
+    }
+    if !links.is_empty() {
+        let links = links.iter().map(|Trace { id, span, is_sampled, .. }| {
+            json!({
+                "traceId": format!("{id:032x}"),
+                "spanId": format!("{span:016x}"),
+                "flags": u8::from(*is_sampled),
+            })
+        });
+        set("links", links.collect());
     }
     if let Some(error) = error {
         set("status", json!({ "code": STATUS_ERROR, "message": error }));

@@ -6,6 +6,14 @@ use std::time::Duration;
 use agentry_core::{Caller, MicroUsd, Timestamp, Trace};
 use agentry_gateway::{Failed, Found, Settled, Status};
 
+use crate::otlp::Span;
+
+/// What waits to be sent.
+pub(crate) enum Noted {
+    Call(Box<Record>),
+    Span(Box<Span>),
+}
+
 pub(crate) struct Record {
     pub(crate) trace: Trace,
     pub(crate) ended: Timestamp,

@@ -8,11 +8,12 @@ use agentry_core::{Clock, Trace};
 use agentry_gateway::{Call, Observer, Settled};
 use tokio::sync::mpsc;
 
-use crate::record::Record;
+use crate::otlp::Span;
+use crate::record::{Noted, Record};
 
-/// Hears of calls. Costs a few copies of pointers for each.
+/// Hears of calls and of executions. Costs a few copies of pointers for each.
 pub struct Tracer {
-    records: mpsc::Sender<Record>,
+    records: mpsc::Sender<Noted>,
     clock: Arc<dyn Clock>,
     dropped: Arc<AtomicU64>,
     sampling: Sampling,
@@ -22,12 +23,30 @@ pub struct Tracer {
 
 impl Tracer {
     pub(crate) fn new(
-        records: mpsc::Sender<Record>,
+        records: mpsc::Sender<Noted>,
         clock: Arc<dyn Clock>,
         dropped: Arc<AtomicU64>,
         (seed, sampling): (u64, Sampling),
     ) -> Self {
         Self { records, clock, dropped, sampling, seed, named: AtomicU64::new(0) }
+    }
+
+    pub(crate) fn sampling(&self) -> Sampling {
+        self.sampling
+    }
+
+    pub(crate) fn span(&self, span: impl FnOnce() -> Span) {
+        self.note(|| Noted::Span(Box::new(span())));
+    }
+
+    /// Nothing is made where there is no room.
+    fn note(&self, noted: impl FnOnce() -> Noted) {
+        match self.records.try_reserve() {
+            Ok(place) => place.send(noted()),
+            Err(_) => {
+                self.dropped.fetch_add(1, Ordering::Relaxed);
+            }
+        }
     }
 
     /// Of a call that came through no face that names it: an agent's.
@@ -47,12 +66,7 @@ impl Observer for Tracer {
         if !trace.is_sampled {
             return;
         }
-        match self.records.try_reserve() {
-            Ok(place) => place.send(Record::new(settled, trace, self.clock.now())),
-            Err(_) => {
-                self.dropped.fetch_add(1, Ordering::Relaxed);
-            }
-        }
+        self.note(|| Noted::Call(Box::new(Record::new(settled, trace, self.clock.now()))));
     }
 }
 

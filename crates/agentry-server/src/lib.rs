@@ -45,7 +45,7 @@ pub use edge::RequestId;
 pub use identity::Identity;
 pub use incidents::IncidentDesk;
 pub use listen::{Drained, serve};
-pub use metrics::Metrics;
+pub use metrics::{Metrics, ThreadsNow};
 pub use refusal::Refusal;
 pub use router::router;
 pub use settings::{BodyLimits, Settings};

@@ -18,7 +18,10 @@ mod events;
 mod incidents;
 mod process;
 mod requests;
+mod runs;
 mod state;
+
+pub use runs::ThreadsNow;
 
 /// All metrics of one server.
 pub struct Metrics {
@@ -30,6 +33,7 @@ pub struct Metrics {
     calls: calls::Calls,
     events: events::Events,
     incidents: incidents::Incidents,
+    runs: runs::Runs,
     state: state::State,
 }
 
@@ -59,6 +63,7 @@ impl Metrics {
         let calls = calls::Calls::register(&mut registry);
         let events = events::Events::register(&mut registry);
         let incidents = incidents::Incidents::register(&mut registry);
+        let runs = runs::Runs::register(&mut registry);
         let state = state::State::default();
         registry.register_collector(Box::new(state.clone()));
         registry.register_collector(Box::new(process::Process));
@@ -71,6 +76,7 @@ impl Metrics {
             calls,
             events,
             incidents,
+            runs,
             state,
         }
     }

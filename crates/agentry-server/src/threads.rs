@@ -32,6 +32,7 @@ mod stateless;
 pub(crate) mod states;
 mod streams;
 pub(crate) mod submit;
+mod summary;
 mod webhook;
 pub(crate) mod who;
 pub(crate) mod wish;
@@ -76,6 +77,7 @@ pub(crate) fn routes() -> Router<Arc<App>> {
         .route("/threads/{id}/runs/{run}/cancel", post(runs::cancel))
         .route("/threads/{id}/runs/{run}/join", get(runs::join))
         .route("/threads/{id}/runs/{run}/wait", get(runs::join_whole))
+        .route("/threads/{id}/runs/{run}/summary", get(summary::show))
         .route("/threads/{id}/runs/{run}/resume", post(runs::resume))
         .route("/threads/{id}/runs/{run}/stream", get(streams::run));
     let alone = Router::new()

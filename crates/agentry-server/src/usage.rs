@@ -128,7 +128,7 @@ fn wrong(name: &'static str, message: String) -> Refusal {
     Refusal::bad_request("parameters_invalid", message).param(name)
 }
 
-fn of_group(group: &Spent) -> Value {
+pub(crate) fn of_group(group: &Spent) -> Value {
     let Spent { name, sums } = group;
     let mut row = of_sums(sums);
     if let Some(row) = row.as_object_mut() {

@@ -25,7 +25,7 @@ use tokio_util::task::TaskTracker;
 use crate::clock::SystemClock;
 use crate::wiring::identity::Access;
 use crate::wiring::policies::Background;
-use crate::wiring::{batches, threads, watching};
+use crate::wiring::{batches, counting, threads, watching};
 use gauges::Gauges;
 
 mod desk;
@@ -102,6 +102,9 @@ impl Instance {
             Arc::clone(&clock),
             settings,
         );
+        let tracer = watching.as_ref().and_then(watching::Parts::tracer);
+        let observer = counting::observer(Arc::clone(&metrics), tracer);
+        let worker = worker.observed(Arc::clone(&observer));
         let handle = worker.handle();
         let nudge: Arc<dyn Fn() + Send + Sync> = Arc::new(move || handle.nudge());
         let (intake, door) = Intake::open(
@@ -133,7 +136,7 @@ impl Instance {
         }
         let keys = identity.as_ref().map(Access::keys);
         let (app, batches) = batches.open(app, Arc::clone(&gateway), keys.clone());
-        let (mut app, threads) = threads.open(app, Arc::clone(&gateway), keys)?;
+        let (mut app, threads) = threads.open(app, (Arc::clone(&gateway), keys), observer)?;
         let mut running = None;
         if let Some(watching) = watching {
             let (watched, watching) = watching.open(app, gateway);

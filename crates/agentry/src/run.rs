@@ -29,10 +29,10 @@ use crate::graphs;
 use crate::signals::Signals;
 use crate::terminal::{Terminal, harmless};
 use crate::threads::{self, Durable, Speaking, chat};
-use crate::wiring;
 use crate::wiring::graphs::Outside;
 use crate::wiring::policies::{self, Company};
 use crate::wiring::storage::Stores;
+use crate::wiring::{self, counting, watching};
 
 mod input;
 mod progress;
@@ -133,7 +133,12 @@ async fn open(
     let metrics = Arc::new(Metrics::new());
     let (policies, background) =
         policies::open(config, ledger, company, Arc::clone(&metrics)).await?;
-    let gateway = wiring::gateway(config, metrics, policies, background.tasks()).map_err(usage)?;
+    let client = agentry_http::Client::new(&agentry_http::Settings::default());
+    let (tracer, exporter) = watching::tracing(config, client, &instance).map_err(usage)?.unzip();
+    let heard = tracer.clone().map(|tracer| tracer as Arc<_>);
+    let heard = watching::heard(Arc::clone(&metrics), heard);
+    let observer = counting::observer(metrics, tracer);
+    let gateway = wiring::gateway(config, heard, policies, background.tasks()).map_err(usage)?;
     let (gateway, clock) = (Arc::new(gateway), Arc::new(SystemClock));
     let program = if graphs.get(graph).is_some() {
         let ports = outside.ports(gateway, Caller::named(CALLER), None);
@@ -146,10 +151,13 @@ async fn open(
     let stores = (threads.threads, threads.archive);
     let settings = Settings { name: instance, drain: DRAIN, ..Settings::default() };
     let (worker, durable) =
-        threads::open(stores, (vec![program], graphs.clone()), (clock, settings));
+        threads::open(stores, (vec![program], graphs.clone()), (clock, settings), observer);
     let (tasks, stop_worker, stop_background) =
         (TaskTracker::new(), CancellationToken::new(), CancellationToken::new());
     tasks.spawn(background.run(stop_background.clone()));
+    if let Some((_, exporter)) = exporter {
+        tasks.spawn(exporter.run(stop_background.clone()));
+    }
     let worker = tasks.spawn(worker.run(stop_worker.clone()));
     let thread = ThreadId::derived(SystemClock.now(), &wiring::random_id());
     let (terminal, graph) = (cx.terminal, graph.to_owned());

@@ -8,6 +8,8 @@ use crate::cli::{Context, Ended, Exit};
 use crate::operate::{Target, agent, block};
 use crate::terminal::Terminal;
 
+mod summary;
+
 #[derive(Debug, Clone, clap::Subcommand)]
 pub(crate) enum Runs {
     /// Newest first
@@ -21,7 +23,7 @@ pub(crate) enum Runs {
         #[arg(long, value_name = "N", default_value_t = 20)]
         limit: usize,
     },
-    /// One run: where its thread stands, and what it asks
+    /// One run: where its thread stands, what it asks, where its time and money went
     Show { run: String },
     /// Answer what a run asks, or let it go on from a breakpoint
     Resume {
@@ -121,9 +123,12 @@ async fn find(agent: &Agent, run: &str) -> anyhow::Result<(Value, String)> {
 async fn show(terminal: Terminal, agent: &Agent, run: &str) -> anyhow::Result<()> {
     let (mut found, thread) = find(agent, run).await?;
     let state = agent.get(&format!("/threads/{thread}/state")).await?;
+    let summary = format!("/threads/{thread}/runs/{}/summary", part(run));
+    let summary = agent.get(&summary).await?;
     if terminal.json {
         if let Some(members) = found.as_object_mut() {
             members.insert("state".to_owned(), state);
+            members.insert("summary".to_owned(), summary);
         }
         terminal.object(&found);
         return Ok(());
@@ -155,6 +160,7 @@ async fn show(terminal: Terminal, agent: &Agent, run: &str) -> anyhow::Result<()
             terminal.data(format_args!("  {channel:<14} {}", short(value)));
         }
     }
+    summary::tell(terminal, &summary);
     Ok(())
 }
 

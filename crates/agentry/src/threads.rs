@@ -5,6 +5,7 @@ use std::sync::Arc;
 use agentry_core::threads::{ThreadStore, Threads};
 use agentry_core::{Clock, RunId, ThreadId};
 use agentry_engine::durable::{Handle, Settings, Worker};
+use agentry_engine::observe::Observer;
 use agentry_engine::{Program, Registry};
 use agentry_graphs::Graphs;
 use agentry_server::engine::GraphInfo;
@@ -35,10 +36,11 @@ pub(crate) fn open(
     stores: (Arc<dyn ThreadStore>, Arc<dyn Threads>),
     (programs, definitions): (Vec<Program>, Graphs),
     (clock, settings): (Arc<dyn Clock>, Settings),
+    observer: Arc<dyn Observer>,
 ) -> (Worker, Durable) {
     let graphs = programs.iter().map(|program| drawing::info(program, &definitions)).collect();
     let registry = programs.into_iter().fold(Registry::new(), Registry::with);
-    let worker = Worker::with(stores, registry, clock, settings);
+    let worker = Worker::with(stores, registry, clock, settings).observed(observer);
     let handle = worker.handle();
     (worker, Durable { handle, graphs, definitions })
 }

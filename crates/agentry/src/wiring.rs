@@ -21,6 +21,7 @@ use crate::clock::SystemClock;
 use crate::config::{self, Config, Kind, Model, Provider, Source};
 
 pub(crate) mod batches;
+pub(crate) mod counting;
 pub(crate) mod graphs;
 pub(crate) mod identity;
 pub(crate) mod incident;

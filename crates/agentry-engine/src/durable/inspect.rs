@@ -1,5 +1,7 @@
 //! Looking at a thread's state, now and then, and changing it from outside.
 
+use std::sync::Arc;
+
 use agentry_core::run::{Committed, Fence};
 use agentry_core::thread::{Line, Next, Rest, Status, Thread};
 use agentry_core::threads::{At, CheckpointQuery, Claim, Claimed, Found, From, Taken};
@@ -9,6 +11,7 @@ use super::handle::Handle;
 use crate::Error;
 use crate::machine::view::View;
 use crate::machine::{Home, Machine, Record, Update};
+use crate::observe::{End, Execution, Watched};
 
 /// Where an update left a thread.
 #[derive(Debug, Clone, PartialEq)]
@@ -63,6 +66,7 @@ impl Handle {
         updates: Vec<Update>,
     ) -> Result<Updated, Error> {
         let claimed = self.take(thread).await?;
+        let _watched = self.watched(&claimed);
         let updated = self.update_taken(&claimed, graph, from, updates).await;
         if updated.is_err() {
             // Nothing was changed: whoever comes next need not wait for the lease.
@@ -108,6 +112,17 @@ impl Handle {
         format!("{}/{thread}", self.shared.name)
     }
 
+    /// A claim like any other for whoever watches.
+    fn watched(&self, claimed: &Claimed) -> Watched {
+        let (observer, clock) = (self.shared.observer.clone(), Arc::clone(&self.shared.clock));
+        let program = claimed.loaded.thread.program.as_ref();
+        let graph = program.map_or("", |program| program.graph.as_str());
+        let execution = Execution::of(claimed.fence, &claimed.loaded, graph, clock.now());
+        let watched = Watched::new(observer, Execution { ready: None, ..execution }, clock);
+        watched.ends(End::Changed);
+        watched
+    }
+
     async fn take(&self, thread: ThreadId) -> Result<Claimed, Error> {
         let now = self.shared.clock.now();
         let claim = Claim {
@@ -131,6 +146,7 @@ impl Handle {
             Err(Error::Busy(_) | Error::NoThread(_)) => return Ok(false),
             Err(other) => return Err(other),
         };
+        let _watched = self.watched(&claimed);
         let stored = self.snapshot_taken(&claimed).await;
         if !matches!(stored, Ok(true)) {
             self.shared.store.release(&self.door(thread)).await?;

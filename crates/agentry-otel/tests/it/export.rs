@@ -36,14 +36,14 @@ impl Clock for Noon {
 }
 
 /// Answers with what it is told to, then with 200.
-struct Collector {
+pub(crate) struct Collector {
     address: SocketAddr,
     got: mpsc::Receiver<(String, HeaderMap, Value)>,
     _tasks: JoinSet<()>,
 }
 
 impl Collector {
-    async fn start(answers: &[u16]) -> Self {
+    pub(crate) async fn start(answers: &[u16]) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let (tell, got) = mpsc::channel(64);
@@ -80,7 +80,7 @@ impl Collector {
         tokio::time::timeout(PATIENCE, self.got.recv()).await.expect("in time").unwrap()
     }
 
-    fn settings(&self) -> Settings {
+    pub(crate) fn settings(&self) -> Settings {
         Settings {
             linger: Duration::from_millis(20),
             ..Settings::new(format!("http://{}", self.address))
@@ -127,7 +127,7 @@ fn traced() -> CallContext {
 }
 
 /// Everything that the exporter sends until it has nothing left.
-async fn sent(
+pub(crate) async fn sent(
     mut collector: Collector,
     settings: Settings,
     calls: impl FnOnce(&Tracer),
@@ -179,7 +179,7 @@ fn spans_of(body: &Value) -> Vec<Value> {
     spans.clone()
 }
 
-fn attributes(list: &Value) -> HashMap<String, Value> {
+pub(crate) fn attributes(list: &Value) -> HashMap<String, Value> {
     let pairs = list.as_array().unwrap().iter();
     let all: HashMap<String, Value> = pairs
         .map(|pair| (pair["key"].as_str().unwrap().to_owned(), pair["value"].clone()))

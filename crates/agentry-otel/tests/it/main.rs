@@ -1,4 +1,6 @@
 //! From calls to what a collector is sent.
 
 #[cfg(test)]
+mod executions;
+#[cfg(test)]
 mod export;

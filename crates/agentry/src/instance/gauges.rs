@@ -11,6 +11,8 @@ use agentry_server::Metrics;
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
+use crate::wiring::counting;
+
 const EVERY: Duration = Duration::from_secs(5);
 /// More than this many at once are shown as this many.
 const COUNT_MAX: usize = 1_000;
@@ -22,6 +24,14 @@ pub(super) struct Gauges {
 
 impl Gauges {
     pub(super) async fn run(self, shutdown: CancellationToken) {
+        let (archive, metrics) = (Arc::clone(&self.archive), Arc::clone(&self.metrics));
+        tokio::join!(
+            self.incidents(shutdown.clone()),
+            counting::look(archive, metrics, shutdown.clone())
+        );
+    }
+
+    async fn incidents(self, shutdown: CancellationToken) {
         loop {
             match self.count().await {
                 Ok((active, waiting)) => self.metrics.incidents_now(active, waiting),

@@ -90,6 +90,10 @@ impl Engine for Durable {
         Ok(CheckpointRef { ns: String::new(), id: updated.await?.checkpoint })
     }
 
+    async fn summary(&self, run: RunId) -> Result<Option<Value>, Refusal> {
+        Ok(self.handle.summary(run).await?.map(|summary| json!(summary)))
+    }
+
     async fn compact(&self, thread: ThreadId) -> Result<u64, Refusal> {
         Ok(self.handle.compact(thread).await?)
     }

@@ -9,6 +9,7 @@ use agentry_core::items::Items;
 use agentry_core::threads::{Error, ThreadStore, Threads};
 use agentry_core::{Caller, Clock};
 use agentry_engine::durable::{Handle, Settings, Worker};
+use agentry_engine::observe::Observer;
 use agentry_gateway::Gateway;
 use agentry_graphs::Graphs;
 use agentry_identity::KeyRing;
@@ -80,8 +81,8 @@ impl Parts {
     pub(crate) fn open(
         self,
         app: App,
-        gateway: Arc<Gateway>,
-        keys: Option<Arc<KeyRing>>,
+        (gateway, keys): (Arc<Gateway>, Option<Arc<KeyRing>>),
+        observer: Arc<dyn Observer>,
     ) -> anyhow::Result<(App, Running)> {
         let Self { stores, project, webhook_hosts, instance } = self;
         let Stores { threads, archive, assistants, items, crons, stirrings } = stores;
@@ -105,9 +106,11 @@ impl Parts {
             let speaking = Speaking { model: gateway, archive: Arc::clone(&archive), callers };
             programs.insert(0, chat(speaking).context("make the agent")?);
         }
-        let settings = Settings { name: instance, ..Settings::default() };
+        let nonce = format!("{:x}.{}", clock.now().as_micros(), std::process::id());
+        let settings = Settings { name: instance, life: nonce, ..Settings::default() };
         let stores = (threads, Arc::clone(&archive));
-        let (worker, durable) = threads::open(stores, (programs, graphs), (clock, settings));
+        let (worker, durable) =
+            threads::open(stores, (programs, graphs), (clock, settings), observer);
         let handle = worker.handle();
         let threading = Threading {
             engine: Arc::new(durable),

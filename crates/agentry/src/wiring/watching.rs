@@ -16,7 +16,7 @@ use agentry_gateway::watchdog::{Alert, Handle, Notice, Sampler, Surroundings, Wa
 use agentry_gateway::{Call, Gateway, Observer, Settled};
 use agentry_guards::{Blocked, Report};
 use agentry_http::Client;
-use agentry_otel::Exporter;
+use agentry_otel::{Exporter, Tracer};
 use agentry_server::{App, Dependency, Metrics};
 use anyhow::Context as _;
 use async_trait::async_trait;
@@ -51,6 +51,7 @@ pub(crate) struct Parts {
     watchdog: Watchdog,
     channels: Channels,
     exporter: Option<(Sampling, Exporter)>,
+    tracer: Option<Arc<Tracer>>,
 }
 
 /// By name.
@@ -77,23 +78,20 @@ impl Parts {
             let sender = sender.with_context(|| format!("set up [channels.{name}]"))?;
             channels.insert(Arc::clone(name), sender);
         }
-        let (mut exporter, mut tracer) = (None, None);
-        if let Some(otel) = &config.otel {
-            let settings = traced(otel, &config.providers, &instance);
-            let sampling = settings.sampling;
-            let clock = Arc::new(SystemClock);
-            let (hears, sends) = agentry_otel::open(settings, client, clock, super::seed())
-                .context("set up [otel]")?;
-            tracer = Some(Arc::new(hears) as Arc<dyn Observer>);
-            exporter = Some((sampling, sends));
-        }
+        let (tracer, exporter) = tracing(config, client, &instance)?.unzip();
         let watchdog = Watchdog::new(config.alerts.rules.clone());
-        Ok((Self { ledger, shared, instance, watchdog, channels, exporter }, tracer))
+        let heard = tracer.clone().map(|tracer| tracer as Arc<dyn Observer>);
+        Ok((Self { ledger, shared, instance, watchdog, channels, exporter, tracer }, heard))
+    }
+
+    /// Hears of executions, when they are traced.
+    pub(crate) fn tracer(&self) -> Option<Arc<Tracer>> {
+        self.tracer.clone()
     }
 
     /// Opens the faces.
     pub(crate) fn open(self, app: App, gateway: Arc<Gateway>) -> (App, Running) {
-        let Self { ledger, shared, instance, watchdog, channels, exporter } = self;
+        let Self { ledger, shared, instance, watchdog, channels, exporter, tracer: _ } = self;
         let (notices, waiting) = mpsc::channel(NOTICES_MAX);
         let watchdog = Handle::new(watchdog);
         let mut app = app.watchdog(watchdog.clone()).ledger(ledger);
@@ -123,6 +121,21 @@ impl Running {
         };
         tokio::join!(watching.run(shutdown.clone()), telling.run(shutdown.clone()), exporting);
     }
+}
+
+/// Hears of what is traced, and what sends it; nothing without a collector.
+pub(crate) fn tracing(
+    config: &Config,
+    client: Client,
+    instance: &str,
+) -> anyhow::Result<Option<(Arc<Tracer>, (Sampling, Exporter))>> {
+    let Some(otel) = &config.otel else { return Ok(None) };
+    let settings = traced(otel, &config.providers, instance);
+    let sampling = settings.sampling;
+    let clock = Arc::new(SystemClock);
+    let (hears, sends) =
+        agentry_otel::open(settings, client, clock, super::seed()).context("set up [otel]")?;
+    Ok(Some((Arc::new(hears), (sampling, sends))))
 }
 
 fn messages(client: &Client, name: &str, channel: &Channel) -> anyhow::Result<Arc<dyn Messages>> {
