@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use agentry_core::thread::{Pinned, Status};
-use agentry_core::threads::{Claim, Claimed, Error, ThreadQuery, ThreadStore, Threads};
+use agentry_core::threads::{Claim, Claimed, Error, ThreadQuery, ThreadStore, Threads, life};
 use agentry_core::{Clock, ThreadId, Timestamp};
 use tokio::sync::{Notify, watch};
 use tokio::task::{Id, JoinError, JoinSet};
@@ -26,6 +26,9 @@ pub struct Settings {
     /// Different for each worker that lives at the same time; the same again after a restart, which then takes its
     /// former threads back at once.
     pub name: String,
+    /// Different each time that the worker starts, so that nothing that a former life has sent counts as this one's. Without
+    /// one its claims are those of whoever has the name.
+    pub life: String,
     /// Threads in memory at the same time.
     pub threads_max: usize,
     /// How long a thread stays with a worker that is not heard of.
@@ -40,10 +43,21 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             name: "main".to_owned(),
+            life: String::new(),
             threads_max: 256,
             lease: Duration::from_secs(10),
             poll: Duration::from_secs(1),
             drain: Duration::from_secs(10),
+        }
+    }
+}
+
+impl Settings {
+    /// The name under which this life of the worker claims.
+    fn worker(&self) -> String {
+        match &*self.life {
+            "" => self.name.clone(),
+            nonce => life(&self.name, nonce),
         }
     }
 }
@@ -62,7 +76,7 @@ pub(super) struct Shared {
     pub cache: Option<Arc<dyn NodeCache>>,
     pub observer: Option<Arc<dyn Observer>>,
     pub hub: Arc<Hub>,
-    /// Of the worker, and so of everybody who takes a thread beside it.
+    /// Of this life of the worker, and so of everybody who takes a thread beside it.
     pub name: String,
     pub lease: Duration,
     pub poll: Duration,
@@ -96,7 +110,7 @@ impl Worker {
             cache: None,
             observer: None,
             hub: Arc::new(Hub::new()),
-            name: settings.name.clone(),
+            name: settings.worker(),
             lease: settings.lease,
             poll: settings.poll,
         };
@@ -139,6 +153,7 @@ impl Worker {
             renewed: Instant::now(),
             renewed_at,
             looked_for_mail: Instant::now(),
+            succeeded: false,
             released: false,
         };
         shift.work(shutdown).await
@@ -160,7 +175,9 @@ struct Shift {
     renewed: Instant,
     renewed_at: Timestamp,
     looked_for_mail: Instant,
-    /// Whether claims of this name from an earlier time have been given back.
+    /// Whether what former lives have claimed has been given back.
+    succeeded: bool,
+    /// Whether claims of this life that nobody drives have been given back.
     released: bool,
 }
 
@@ -206,7 +223,11 @@ impl Shift {
     /// Looks for everything that is due; answers how long nothing will be.
     async fn round(&mut self) -> Result<Duration, Error> {
         if !self.released {
-            self.shared.store.release(&self.settings.name).await?;
+            if !self.succeeded {
+                self.shared.store.succeed(&self.settings.name, &self.shared.name).await?;
+                self.succeeded = true;
+            }
+            self.shared.store.release(&self.shared.name).await?;
             self.released = true;
             self.report_orphans().await?;
         }
@@ -234,7 +255,7 @@ impl Shift {
         }
         let started = Instant::now();
         let until = now.plus(self.settings.lease);
-        self.shared.store.renew(&self.settings.name, now, until).await?;
+        self.shared.store.renew(&self.shared.name, now, until).await?;
         (self.renewed, self.renewed_at) = (started, now);
         Ok(())
     }
@@ -246,7 +267,7 @@ impl Shift {
             return Ok(());
         }
         self.looked_for_mail = Instant::now();
-        for thread in self.shared.store.mail(&self.settings.name).await? {
+        for thread in self.shared.store.mail(&self.shared.name).await? {
             self.shared.hub.deliver(thread);
         }
         Ok(())
@@ -272,7 +293,7 @@ impl Shift {
         }
         let started = Instant::now();
         let claim = Claim {
-            worker: self.settings.name.clone(),
+            worker: self.shared.name.clone(),
             now,
             lease_until: now.plus(self.settings.lease),
             threads_max,
@@ -364,6 +385,6 @@ impl Shift {
         if let Some(fatal) = self.lifeline.fatal() {
             return Err(fatal);
         }
-        self.shared.store.release(&self.settings.name).await
+        self.shared.store.release(&self.shared.name).await
     }
 }

@@ -5,12 +5,12 @@ use std::time::Duration;
 
 use agentry_core::Clock as _;
 use agentry_core::run::Message;
-use agentry_core::threads::{Signal, Signalled};
+use agentry_core::threads::{Claim, Signal, Signalled, life};
 use agentry_engine::durable::Settings;
 use agentry_engine::node::from_fn;
 use agentry_engine::{Ask, END, Graph, NodeOutput, Program, Reducer, START};
 use agentry_testkit::Crash;
-use serde_json::json;
+use serde_json::{Map, json};
 use tokio::sync::mpsc;
 
 use crate::world::{Backend, Status, World, over_both_stores, patiently};
@@ -22,6 +22,7 @@ over_both_stores! {
     a_shutdown_lets_running_tasks_end
     a_restarted_worker_takes_its_runs_at_once
     another_worker_takes_them_when_the_lease_is_over
+    a_claim_that_a_former_life_has_sent_is_over_with_its_lease
     what_was_running_goes_on_although_a_message_has_come
 }
 
@@ -185,6 +186,35 @@ async fn another_worker_takes_them_when_the_lease_is_over(backend: Backend) {
     open.send_replace(true);
     assert_eq!(process.values(run).await, json!({ "result": "through" }));
     process.values(waiting).await;
+    process.stop().await;
+}
+
+/// Nobody drives such a thread, and its successor's lease must not keep it.
+async fn a_claim_that_a_former_life_has_sent_is_over_with_its_lease(backend: Backend) {
+    let (_open, gate) = tokio::sync::watch::channel(true);
+    let (program, _starts) = program(Gated(gate));
+    let world = World::new(backend);
+    let of = |nonce: &str| Settings { life: nonce.to_owned(), ..Settings::default() };
+    let process = world.start_with(&program, Crash::Never, of("1"));
+    process.kill().await;
+    let process = world.start_with(&program, Crash::Never, of("2"));
+    // When a run is over, its successor has begun.
+    let first = process.submit("first").await;
+    process.values(first).await;
+
+    let (now, run) = (world.clock.now(), program.single_run("late", Map::new(), world.clock.now()));
+    let late = run.id;
+    world.disk.submit(run).await.unwrap();
+    let claim = Claim {
+        worker: life("main", "1"),
+        now,
+        lease_until: now.plus(Settings::default().lease),
+        threads_max: 1,
+        programs: vec![program.pinned()],
+    };
+    assert_eq!(world.disk.claim(claim).await.unwrap().len(), 1);
+    process.advance(Duration::from_secs(10));
+    assert_eq!(process.values(late).await, json!({ "result": "through" }));
     process.stop().await;
 }
 

@@ -124,6 +124,7 @@ impl Post {
         let wire = Arc::new(wire);
         let settings = Settings {
             name: name.to_owned(),
+            life: dice.below(u64::MAX).to_string(),
             threads_max: if dice.chance(200) { 1 } else { 64 },
             lease: LEASE,
             poll: dice.span(300, 1_500),

@@ -7,7 +7,7 @@ use agentry_core::assistants::Assistants;
 use agentry_core::crons::Crons;
 use agentry_core::items::Items;
 use agentry_core::threads::{Error, ThreadStore, Threads};
-use agentry_core::{Caller, Clock};
+use agentry_core::{Caller, Clock, Timestamp};
 use agentry_engine::durable::{Handle, Settings, Worker};
 use agentry_engine::observe::Observer;
 use agentry_gateway::Gateway;
@@ -106,8 +106,8 @@ impl Parts {
             let speaking = Speaking { model: gateway, archive: Arc::clone(&archive), callers };
             programs.insert(0, chat(speaking).context("make the agent")?);
         }
-        let nonce = format!("{:x}.{}", clock.now().as_micros(), std::process::id());
-        let settings = Settings { name: instance, life: nonce, ..Settings::default() };
+        let life = life(clock.now());
+        let settings = Settings { name: instance, life, ..Settings::default() };
         let stores = (threads, Arc::clone(&archive));
         let (worker, durable) =
             threads::open(stores, (programs, graphs), (clock, settings), observer);
@@ -122,6 +122,11 @@ impl Parts {
         };
         Ok((app.threading(threading), Running { worker, handle, items, stirrings }))
     }
+}
+
+/// Tells the workers of this process from those of the ones before it.
+pub(crate) fn life(now: Timestamp) -> String {
+    format!("{:x}.{}", now.as_micros(), std::process::id())
 }
 
 impl Running {
