@@ -95,7 +95,7 @@ impl Instance {
         let registry =
             Registry::new().with(programs.incident.clone()).with(programs.update.clone());
         let name = format!("{}/incidents", threads.instance);
-        let life = crate::wiring::threads::life(clock.now());
+        let life = threads::life(clock.now());
         let settings = durable::Settings { name, life, ..durable::Settings::default() };
         let worker = Worker::with(
             (Arc::clone(&store), Arc::clone(&archive)),
