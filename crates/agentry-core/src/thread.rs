@@ -12,6 +12,7 @@ use serde_json::{Map, Value};
 
 use crate::audit;
 use crate::run::{Answer, Closing, Delta, Effect, Event, Fence, Message, Seq, Values};
+use crate::schema::Schema;
 use crate::{CheckpointId, RunId, ThreadId, Timestamp};
 
 /// How long a thread that was made for one run is kept when the run is over, so that whoever waits for its end can read it.
@@ -310,6 +311,15 @@ pub struct Interrupt {
     /// How often a deadline has passed and the question was handed on.
     pub escalations: u32,
     pub answer: Option<Answer>,
+}
+
+impl Interrupt {
+    /// What is wrong with an answer: nothing when it meets the schema, or when there is none that can be understood.
+    #[must_use]
+    pub fn complaints(&self, answer: &Value) -> Vec<String> {
+        let schema = self.schema.clone().and_then(|schema| Schema::parse(schema).ok());
+        schema.map(|schema| schema.complaints(answer)).unwrap_or_default()
+    }
 }
 
 /// How a run has come on.

@@ -6,6 +6,7 @@ pub mod inspect;
 pub mod order;
 pub mod worker;
 
+mod answering;
 mod drive;
 mod hub;
 mod keep;

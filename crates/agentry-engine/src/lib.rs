@@ -55,6 +55,8 @@ pub enum Error {
     NoCheckpoint(agentry_core::CheckpointId),
     #[error("the thread {0} has something to do; wait for it, or cancel its run")]
     Busy(agentry_core::ThreadId),
+    #[error("the answer to `{interrupt}` does not fit: {}", .complaints.join("; "))]
+    Unfit { interrupt: String, complaints: Vec<String> },
     #[error(transparent)]
     Refused(#[from] machine::Refused),
     #[error(transparent)]
@@ -74,6 +76,7 @@ impl agentry_core::Failure for Error {
             Self::NoThread(_) => Code("thread_unknown"),
             Self::NoCheckpoint(_) => Code("checkpoint_unknown"),
             Self::Busy(_) => Code("thread_busy"),
+            Self::Unfit { .. } => Code("answer_unfit"),
             Self::Refused(refused) => refused.code(),
             Self::Load(_) => Code("thread_unreadable"),
             Self::Store(error) => error.code(),
@@ -88,6 +91,7 @@ impl agentry_core::Failure for Error {
             | Self::NoGraph
             | Self::NoThread(_)
             | Self::NoCheckpoint(_)
+            | Self::Unfit { .. }
             | Self::Busy(_) => Fault::Caller,
             Self::UnknownVersion { .. } | Self::Load(_) => Fault::Ours,
             Self::Refused(refused) => refused.fault(),
@@ -104,6 +108,7 @@ impl agentry_core::Failure for Error {
             | Self::NoGraph
             | Self::NoThread(_)
             | Self::NoCheckpoint(_)
+            | Self::Unfit { .. }
             | Self::Load(_) => Retry::Never,
             Self::Busy(_) => Retry::Now,
             Self::Refused(refused) => refused.retry(),

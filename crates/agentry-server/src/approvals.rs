@@ -99,6 +99,7 @@ async fn decide(
         "remedy": decision.remedy,
         "on_behalf_of": decision.actor.filter(|_| caller.kind != Kind::Anonymous),
     });
+    fits(&question, &value)?;
     let entry = audit::Entry {
         at,
         actor: actor.clone(),
@@ -195,6 +196,20 @@ fn decided(winner: &Answer) -> Refusal {
         "approval_already_decided",
         format!("{} was faster: {word} at {}", winner.actor, winner.at),
     )
+}
+
+/// What was not said is not held to anything.
+fn fits(question: &Interrupt, answer: &Value) -> Result<(), Refusal> {
+    let mut said = answer.clone();
+    if let Value::Object(members) = &mut said {
+        members.retain(|_, value| !value.is_null());
+    }
+    let complaints = question.complaints(&said);
+    if complaints.is_empty() {
+        return Ok(());
+    }
+    let message = format!("the answer does not fit what was asked for: {}", complaints.join("; "));
+    Err(Refusal::new(StatusCode::UNPROCESSABLE_ENTITY, "answer_unfit", message))
 }
 
 fn conflict(code: &'static str, message: String) -> Refusal {

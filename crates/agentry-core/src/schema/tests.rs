@@ -41,7 +41,8 @@ fn what_is_not_understood_is_said() {
         assert_eq!(Schema::parse(schema.clone()).unwrap_err(), expected, "{schema}");
     };
     check(json!({ "type": "strnig" }), &["the schema has a `type` that means nothing"]);
-    check(json!({ "$ref": "#/x" }), &["the schema uses `$ref`, which is not supported"]);
+    check(json!({ "$ref": "#/x" }), &["the schema refers to `#/x`, which it does not have"]);
+    check(json!({ "if": {} }), &["the schema uses `if`, which is not supported"]);
     check(
         json!({ "properties": { "a": { "items": { "pattern": "(" } } } }),
         &["the schema of `a[]` has a `pattern` that means nothing"],
@@ -50,4 +51,51 @@ fn what_is_not_understood_is_said() {
         json!({ "required": ["a"], "additionalProperties": false }),
         &["the schema requires `a`, which it refuses as well"],
     );
+}
+
+#[test]
+fn schemas_are_put_together() {
+    let tree = json!({ "items": { "$ref": "#/$defs/tree" } });
+    let schema = json!({
+        "$defs": {
+            "money": { "type": "number", "multipleOf": 0.5 },
+            "tree": { "type": "object", "properties": { "under": tree } },
+        },
+        "properties": {
+            "price": { "$ref": "#/$defs/money" },
+            "tree": { "$ref": "#/$defs/tree" },
+            "either": { "oneOf": [{ "minimum": 1 }, { "maximum": 3 }] },
+            "both": { "allOf": [{ "type": "string" }, { "not": { "const": "no" } }] },
+            "set": { "uniqueItems": true },
+            "some": { "minProperties": 1 },
+        },
+    });
+    let schema = Schema::parse(schema).unwrap();
+    let check = |value: Value, expected: &[&str]| {
+        assert_eq!(schema.complaints(&value), expected, "{value}");
+    };
+    check(
+        json!({ "price": 1.5, "either": 4, "both": "yes", "set": [1, 2], "some": { "a": 1 } }),
+        &[],
+    );
+    check(json!({ "price": "free" }), &["`price` must be a number"]);
+    check(json!({ "price": 0.7 }), &["`price` must be a multiple of 0.5"]);
+    let bad = json!({ "tree": { "under": [{ "under": [7] }] } });
+    check(bad, &["`tree.under[0].under[0]` must be an object"]);
+    check(json!({ "either": 2 }), &["`either` fits more than one of the alternatives"]);
+    check(json!({ "both": "no" }), &["`both` is what it must not be"]);
+    check(json!({ "both": 1 }), &["`both` must be a string"]);
+    check(json!({ "set": [1, 1] }), &["`set` has the same item twice"]);
+    check(json!({ "some": {} }), &["`some` must have at least 1 members"]);
+}
+
+#[test]
+fn a_schema_that_only_refers_to_itself_ends() {
+    let check = |schema: Value, expected: &[&str]| {
+        assert_eq!(Schema::parse(schema).unwrap().complaints(&json!(1)), expected);
+    };
+    let alone = json!({ "$defs": { "a": { "$ref": "#/$defs/a" } }, "$ref": "#/$defs/a" });
+    check(alone, &["it is nested too deeply"]);
+    let twice = json!({ "anyOf": [{ "$ref": "#" }, { "$ref": "#" }] });
+    check(twice, &["it fits none of the alternatives"]);
 }

@@ -77,6 +77,7 @@ impl Handle {
 
     pub async fn submit_run(&self, run: NewRun) -> Result<Submitted, Error> {
         let thread = run.thread;
+        self.hold_run(&run).await?;
         let submitted = self.shared.store.submit(run).await?;
         self.shared.hub.came_for(thread);
         Ok(submitted)
@@ -129,6 +130,9 @@ impl Handle {
     }
 
     pub async fn intake(&self, intake: Intake) -> Result<(), Error> {
+        for run in &intake.submit {
+            self.hold_run(run).await?;
+        }
         let to = intake.submit.iter().map(|run| run.thread);
         let to: Vec<_> = to.chain(intake.messages.iter().map(|(thread, _)| *thread)).collect();
         self.shared.store.intake(intake).await?;
@@ -163,7 +167,9 @@ impl Handle {
         self.signal(thread, Signal::Cancel { run, cancel, audit }).await
     }
 
+    /// An answer that does not meet what the question asks for is refused, and the question stays open.
     pub async fn signal(&self, thread: ThreadId, signal: Signal) -> Result<Signalled, Error> {
+        self.hold_signal(thread, &signal).await?;
         let signalled = self.shared.store.signal(thread, signal).await?;
         self.shared.hub.came_for(thread);
         Ok(signalled)

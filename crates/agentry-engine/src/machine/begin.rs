@@ -106,6 +106,8 @@ pub enum Refused {
     Unfit(String),
     #[error("several nodes ran last; say as which node the update is made")]
     WhichNode,
+    #[error("the answer to `{interrupt}` does not fit: {}", .complaints.join("; "))]
+    UnfitAnswer { interrupt: String, complaints: Vec<String> },
 }
 
 impl Failure for Refused {
@@ -118,6 +120,7 @@ impl Failure for Refused {
             Self::UnknownNode(_) => Code("node_unknown"),
             Self::UnknownChannel(_) | Self::Unfit(_) => Code("update_unfit"),
             Self::WhichNode => Code("update_ambiguous"),
+            Self::UnfitAnswer { .. } => Code("answer_unfit"),
         }
     }
 
@@ -134,7 +137,8 @@ impl Failure for Refused {
             | Self::UnknownNode(_)
             | Self::UnknownChannel(_)
             | Self::Unfit(_)
-            | Self::WhichNode => Retry::Never,
+            | Self::WhichNode
+            | Self::UnfitAnswer { .. } => Retry::Never,
         }
     }
 }
@@ -204,13 +208,15 @@ impl Machine {
             let (Goto::Node(name) | Goto::Send { node: name, .. }) = goto;
             Way::of(plan, Goto::node(name)).map_err(|_| Refused::UnknownNode(name.clone()))?;
         }
-        if let Some(Resume::One(_)) = resume {
-            let open = self.questions();
-            if open.len() > 1 {
-                return Err(Refused::Ambiguous(open));
+        let open = self.questions();
+        match resume {
+            None => Ok(()),
+            Some(Resume::One(_)) if open.len() > 1 => Err(Refused::Ambiguous(open)),
+            Some(Resume::One(value)) => open.iter().try_for_each(|id| self.check_answer(id, value)),
+            Some(Resume::Each(each)) => {
+                each.iter().try_for_each(|(id, value)| self.check_answer(id, value))
             }
         }
-        Ok(())
     }
 
     /// Input may bring channels that the graph does not declare.

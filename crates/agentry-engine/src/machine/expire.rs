@@ -3,10 +3,11 @@
 use std::time::Duration;
 
 use agentry_core::run::Closing;
-use serde_json::json;
+use agentry_core::schema::Schema;
+use serde_json::{Value, json};
 
-use super::Machine;
 use super::scope::{More, Phase, Running, ScopeIx, Slot, Task};
+use super::{Machine, Refused};
 use crate::context::NodeFailure;
 use crate::node::{Ask, AtEnd, Escalation, NodeError, OnMessage, Reply};
 
@@ -69,9 +70,15 @@ impl Machine {
         }
     }
 
-    /// Whether the way that a question takes when nobody answers it leads anywhere.
-    pub(super) fn leads_on(&self, scope: ScopeIx, ask: &Ask) -> Result<(), String> {
-        let Ask { id, deadline, question, escalate, at_end, .. } = ask;
+    /// Whether a question's schema can be held to, and the way that it takes when nobody answers leads anywhere.
+    pub(super) fn can_stand(&self, scope: ScopeIx, ask: &Ask) -> Result<(), String> {
+        let Ask { id, deadline, question, escalate, at_end, schema, .. } = ask;
+        if let Some(Err(problems)) = schema.clone().map(Schema::parse) {
+            return Err(format!(
+                "what it asked with `{id}` cannot be held to: {}",
+                problems.join("; ")
+            ));
+        }
         let timed = !escalate.is_empty() || *at_end != AtEnd::Answer;
         if timed && (deadline.is_none() || question.is_none()) {
             return Err(format!(
@@ -84,6 +91,19 @@ impl Machine {
             ),
             AtEnd::Route(_) | AtEnd::Answer | AtEnd::Fail => Ok(()),
         }
+    }
+}
+
+impl Machine {
+    pub(super) fn check_answer(&self, interrupt: &str, value: &Value) -> Result<(), Refused> {
+        let asked = self.who_asked(interrupt).and_then(|(ix, slot)| self.scopes.task(ix, slot));
+        let schema = asked.and_then(Task::question).and_then(|open| open.ask.schema.clone());
+        let complaints = schema.and_then(|schema| Schema::parse(schema).ok());
+        let complaints = complaints.map(|schema| schema.complaints(value)).unwrap_or_default();
+        if complaints.is_empty() {
+            return Ok(());
+        }
+        Err(Refused::UnfitAnswer { interrupt: interrupt.to_owned(), complaints })
     }
 }
 

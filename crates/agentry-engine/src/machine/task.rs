@@ -216,10 +216,10 @@ impl Machine {
 
     fn asks(&mut self, at: (ScopeIx, Slot), (ask, by_order): (Ask, bool), running: &Running) {
         let folded = self.folded;
-        let leads = self.leads_on(at.0, &ask);
+        let stands = self.can_stand(at.0, &ask);
         let Some(task) = self.scopes.task_mut(at.0, at.1) else { return };
         let more = task.more();
-        if let Err(problem) = leads.and_then(|()| more.accepts(running, (&ask, by_order))) {
+        if let Err(problem) = stands.and_then(|()| more.accepts(running, (&ask, by_order))) {
             return self.failed(at, &NodeError::fatal(problem));
         }
         // The answer may have come, or a message been folded in, while the task ran without seeing it.

@@ -3,10 +3,13 @@
 use std::time::Duration;
 
 use agentry_core::run::Answer;
-use agentry_core::threads::{Signal, Signalled};
-use agentry_core::{Clock as _, RunId};
+use agentry_core::threads::{Signal, Signalled, Submitted};
+use agentry_core::{Clock as _, Code, Failure as _, RunId};
+use agentry_engine::durable::Wish;
 use agentry_engine::node::from_fn;
-use agentry_engine::{Ask, END, Graph, GraphBuilder, Node, NodeOutput, Reducer, START};
+use agentry_engine::{
+    Ask, Command, END, Graph, GraphBuilder, Node, NodeOutput, Reducer, Request, Resume, START,
+};
 use serde_json::{Value, json};
 
 use crate::world::{Backend, Loaded, Process, Status, World, over_both_stores};
@@ -23,6 +26,9 @@ over_both_stores! {
     asking_again_withdraws_the_first_question
     an_answer_beats_a_question_that_was_to_replace_it
     what_was_answered_cannot_be_asked_again
+    an_answer_that_does_not_fit_is_refused_and_the_question_stays
+    a_run_that_brings_an_answer_that_does_not_fit_is_refused
+    what_cannot_be_held_to_is_not_asked
 }
 
 const HOUR: Duration = Duration::from_secs(3_600);
@@ -302,6 +308,75 @@ async fn what_was_answered_cannot_be_asked_again(backend: Backend) {
     let interrupt = process.until_parked(run).await.interrupts[0].id.clone();
     answer(&process, run, &interrupt, json!(1)).await;
     let reason = "`a` failed: it asked `same` again after it was answered; use another id";
+    assert_eq!(process.reason(run).await, (Status::Failed, reason.to_owned()));
+    process.stop().await;
+}
+
+/// Asks for a number from one to five.
+fn rate(schema: Value) -> impl Node + 'static {
+    from_fn(move |cx, _| {
+        let schema = schema.clone();
+        Box::pin(async move {
+            let Some(reply) = cx.answer("ok") else {
+                return Ok(NodeOutput::ask(Ask::question("ok", "how good?").schema(schema)));
+            };
+            Ok(NodeOutput::done().set("result", reply.value.clone()))
+        })
+    })
+}
+
+fn stars() -> Value {
+    let stars = json!({ "type": "integer", "minimum": 1, "maximum": 5 });
+    json!({ "type": "object", "properties": { "stars": stars }, "required": ["stars"] })
+}
+
+async fn an_answer_that_does_not_fit_is_refused_and_the_question_stays(backend: Backend) {
+    let process = World::new(backend).start(&single(rate(stars())).build().unwrap());
+    let run = process.submit("k").await;
+    let interrupt = process.until_parked(run).await.interrupts[0].id.clone();
+    let wrong = async |value: Value| {
+        let (actor, at) = ("person:ada".to_owned(), process.world.clock.now());
+        let answer = Answer { value, actor, at };
+        let given = process.handle.answer(run.own_thread(), &interrupt, answer, Vec::new()).await;
+        let error = given.unwrap_err();
+        assert_eq!(error.code(), Code("answer_unfit"));
+        error.to_string()
+    };
+    let of = format!("the answer to `{interrupt}` does not fit:");
+    assert_eq!(wrong(json!({ "stars": 6 })).await, format!("{of} `stars` must be at most 5"));
+    assert_eq!(wrong(json!({})).await, format!("{of} it needs `stars`"));
+    assert_eq!(process.world.questions().await.len(), 1);
+    answer(&process, run, &interrupt, json!({ "stars": 5 })).await;
+    assert_eq!(process.values(run).await, json!({ "result": { "stars": 5 } }));
+    process.stop().await;
+}
+
+async fn a_run_that_brings_an_answer_that_does_not_fit_is_refused(backend: Backend) {
+    let process = World::new(backend).start(&single(rate(stars())).build().unwrap());
+    let run = process.submit("k").await;
+    process.until_parked(run).await;
+    let wish = |value: Value| {
+        let command = Command { resume: Some(Resume::One(value)), ..Command::default() };
+        let now = process.world.clock.now();
+        let id = RunId::derived(now, "second");
+        Wish::new(id, run.own_thread(), "g", Request::Command(command), now)
+    };
+    let refused = process.handle.submit(wish(json!({ "stars": "many" }))).await.unwrap_err();
+    assert_eq!(refused.code(), Code("answer_unfit"));
+    assert!(refused.to_string().ends_with("`stars` must be an integer"), "{refused}");
+    let Submitted::Created(second) =
+        process.handle.submit(wish(json!({ "stars": 2 }))).await.unwrap()
+    else {
+        panic!("it fits")
+    };
+    process.until(second, |it| it.row.status == Status::Succeeded).await;
+    process.stop().await;
+}
+
+async fn what_cannot_be_held_to_is_not_asked(backend: Backend) {
+    let process = World::new(backend).start(&single(rate(json!({ "if": {} }))).build().unwrap());
+    let run = process.submit("k").await;
+    let reason = "`a` failed: what it asked with `ok` cannot be held to: the schema uses `if`, which is not supported";
     assert_eq!(process.reason(run).await, (Status::Failed, reason.to_owned()));
     process.stop().await;
 }

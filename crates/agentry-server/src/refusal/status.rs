@@ -9,6 +9,7 @@ pub(super) fn of(code: Code, fault: Fault) -> StatusCode {
         "model_not_found" if fault == Fault::Caller => StatusCode::NOT_FOUND,
         // Our configuration names a model that the upstream does not have.
         "model_not_found" => StatusCode::BAD_GATEWAY,
+        "answer_unfit" => StatusCode::UNPROCESSABLE_ENTITY,
         "too_many_alerts" => StatusCode::PAYLOAD_TOO_LARGE,
         "model_rate_limited" | "requests_limited" | "tokens_limited" | "concurrency_limited" => {
             StatusCode::TOO_MANY_REQUESTS
