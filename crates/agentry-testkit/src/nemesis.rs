@@ -143,11 +143,9 @@ impl Nemesis {
         self.cluster.ask("SELECT 1").await;
     }
 
-    pub async fn end(mut self) {
-        for worker in &mut self.workers {
-            worker.kill();
-        }
-        self.cluster.stop().await;
+    /// The workers end at once; the server stays.
+    pub fn dismiss(self) -> Cluster {
+        self.cluster
     }
 }
 
@@ -171,7 +169,7 @@ impl Victim {
     }
 }
 
-/// One that ends by itself, with its parent, is not left behind.
+/// None outlives the test.
 impl Drop for Victim {
     fn drop(&mut self) {
         // It may be dead already.

@@ -4,10 +4,17 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::Path;
 
 use agentry_core::RunId;
-use tokio_postgres::Client;
+use tokio_postgres::{Client, NoTls};
 
 use super::STEPS;
 use super::worker::Diary;
+
+pub(crate) async fn client(port: u16) -> Client {
+    let url = format!("postgres://agentry@127.0.0.1:{port}/postgres");
+    let (client, driver) = tokio_postgres::connect(&url, NoTls).await.unwrap();
+    tokio_util::task::TaskTracker::new().spawn(driver);
+    client
+}
 
 pub(crate) async fn check(server: &Client, folder: &Path, submitted: &[RunId]) {
     let diary = std::fs::read_to_string(folder.join(Diary::NAME)).unwrap();

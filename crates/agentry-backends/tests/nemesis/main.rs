@@ -15,6 +15,7 @@
 
 use std::io::Write as _;
 use std::path::Path;
+use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -24,13 +25,9 @@ use agentry_core::threads::{Error, ThreadStore as _, Threads as _};
 use agentry_core::{RunId, Timestamp};
 use serde_json::{Map, json};
 
-use cluster::Cluster;
-use proxy::Proxy;
-use worker::Process;
+use agentry_testkit::nemesis::{Cluster, Hire, Nemesis};
 
-mod cluster;
 mod history;
-mod proxy;
 mod worker;
 
 /// In the usual run of the tests.
@@ -79,17 +76,6 @@ pub(crate) fn pinned() -> Pinned {
     Pinned { graph: "g".to_owned(), version: "1".to_owned() }
 }
 
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, end: u64) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0 % end
-    }
-}
-
 fn torment() {
     let served = std::env::var_os("AGENTRY_TEST_POSTGRES_URL").filter(|url| !url.is_empty());
     let Some(programs) = served.and_then(|_| Cluster::programs()) else {
@@ -101,27 +87,40 @@ fn torment() {
     let seed =
         variable("NEMESIS_SEED").unwrap_or_else(|| u64::try_from(wall().as_micros()).unwrap() | 1);
     say(&format!("nemesis: NEMESIS_SEED={seed} NEMESIS_SECONDS={seconds}"));
+    let hire = hire(folder.path());
     runtime().block_on(async {
         let cluster = Cluster::start(programs, folder.path()).await;
-        let mut scene = Scene::new(cluster, folder.path(), seed).await;
-        let store = Arc::clone(&scene.store);
+        let store = PostgresStore::open(&cluster.url(cluster.port)).await.unwrap();
+        let store = Arc::new(store);
+        let mut nemesis = Nemesis::new(cluster, LEASE, seed, hire).await;
         let stop = tokio_util::sync::CancellationToken::new();
-        let submitting = tokio::task::JoinSet::from_iter([submit(store, stop.clone())]);
-        scene.torment(Duration::from_secs(seconds)).await;
+        let submitting =
+            tokio::task::JoinSet::from_iter([submit(Arc::clone(&store), stop.clone())]);
+        nemesis.torment(Duration::from_secs(seconds)).await;
         stop.cancel();
         let submitted = submitting.join_all().await.remove(0);
-        scene.calm().await;
-        settled(&scene.store, &submitted).await;
-        let server = scene.cluster.client().await;
+        nemesis.calm().await;
+        settled(&store, &submitted).await;
+        let server = history::client(nemesis.cluster.port).await;
         history::check(&server, folder.path(), &submitted).await;
-        let recovery = scene.recovery.iter().max().copied().unwrap_or_default();
         say(&format!(
-            "nemesis: {} runs, {:?}; the slowest takeover took {recovery:?} with a lease of {LEASE:?}",
+            "nemesis: {} runs, {:?}; the slowest takeover took {:?} with a lease of {LEASE:?}",
             submitted.len(),
-            scene.done
+            nemesis.done,
+            nemesis.slowest_takeover()
         ));
-        scene.end().await;
+        drop(store);
+        nemesis.dismiss().stop().await;
     });
+}
+
+fn hire(folder: &Path) -> Hire {
+    let folder = folder.to_owned();
+    Box::new(move |name, url| {
+        let mut command = Command::new(std::env::current_exe().unwrap());
+        command.args(["worker", name, url]).arg(&folder).stdin(Stdio::null());
+        command
+    })
 }
 
 /// Runs, at a steady pace; those that were acknowledged.
@@ -174,126 +173,5 @@ async fn settled(store: &PostgresStore, submitted: &[RunId]) {
             assert!(Instant::now() < deadline, "{run} has not ended: {found:?}");
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
-    }
-}
-
-struct Scene {
-    cluster: Cluster,
-    store: Arc<PostgresStore>,
-    proxies: Vec<Proxy>,
-    workers: Vec<Process>,
-    folder: std::path::PathBuf,
-    random: Random,
-    /// How long what a killed worker held was nobody's.
-    recovery: Vec<Duration>,
-    done: std::collections::BTreeMap<&'static str, u32>,
-}
-
-impl Scene {
-    async fn new(cluster: Cluster, folder: &Path, seed: u64) -> Self {
-        let store = PostgresStore::open(&cluster.url(cluster.port)).await.unwrap();
-        let mut proxies = Vec::new();
-        for _ in 0..2 {
-            proxies.push(Proxy::start(cluster.port).await);
-        }
-        let mut scene = Self {
-            cluster,
-            store: Arc::new(store),
-            proxies,
-            workers: Vec::new(),
-            folder: folder.to_owned(),
-            random: Random(seed),
-            recovery: Vec::new(),
-            done: std::collections::BTreeMap::new(),
-        };
-        for number in 0..2 {
-            let worker = scene.hire(number);
-            scene.workers.push(worker);
-        }
-        scene
-    }
-
-    fn hire(&self, number: usize) -> Process {
-        let url = self.cluster.url(self.proxies[number].port);
-        Process::start(&format!("w{number}"), &url, &self.folder)
-    }
-
-    async fn torment(&mut self, lasts: Duration) {
-        let started = Instant::now();
-        while started.elapsed() < lasts {
-            let victim = usize::try_from(self.random.below(2)).unwrap();
-            let name = match self.random.below(8) {
-                0 | 1 => {
-                    self.kill(victim).await;
-                    "kill"
-                }
-                2 => {
-                    self.workers[victim].signal("STOP");
-                    tokio::time::sleep(LEASE + Duration::from_millis(700)).await;
-                    self.workers[victim].signal("CONT");
-                    "stop past the lease"
-                }
-                3 => {
-                    self.proxies[victim].cut();
-                    "cut"
-                }
-                4 => {
-                    self.proxies[victim].hold(Duration::from_millis(self.random.below(400))).await;
-                    "hold up"
-                }
-                5 => {
-                    self.proxies[victim].refuse(Duration::from_millis(300)).await;
-                    "refuse"
-                }
-                6 => {
-                    let all = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity
-                               WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()";
-                    self.cluster.client().await.execute(all, &[]).await.unwrap();
-                    "terminate"
-                }
-                _ => {
-                    self.cluster.restart().await;
-                    "restart"
-                }
-            };
-            *self.done.entry(name).or_default() += 1;
-            let pause = 100 + self.random.below(500);
-            tokio::time::sleep(Duration::from_millis(pause)).await;
-        }
-    }
-
-    /// And sees how long it takes the other one to take over.
-    async fn kill(&mut self, victim: usize) {
-        let name = self.workers[victim].name();
-        self.workers[victim].kill();
-        let killed = Instant::now();
-        let server = self.cluster.client().await;
-        let held = "SELECT count(*) FROM agentry.threads WHERE worker LIKE $1 || '%'";
-        loop {
-            let held: i64 = server.query_one(held, &[&name]).await.unwrap().get(0);
-            if held == 0 {
-                break;
-            }
-            let late = killed.elapsed() > LEASE + Duration::from_secs(10);
-            assert!(!late, "{held} threads of {name} were not taken over");
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-        self.recovery.push(killed.elapsed());
-        self.workers[victim] = self.hire(victim);
-    }
-
-    async fn calm(&mut self) {
-        for worker in &self.workers {
-            worker.signal("CONT");
-        }
-        self.cluster.client().await;
-    }
-
-    async fn end(mut self) {
-        for worker in &mut self.workers {
-            worker.kill();
-        }
-        drop(self.store);
-        self.cluster.stop().await;
     }
 }

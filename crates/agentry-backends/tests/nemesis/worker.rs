@@ -4,7 +4,6 @@ use std::collections::HashSet;
 use std::fs::{File, OpenOptions};
 use std::io::Write as _;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -20,37 +19,6 @@ use tokio::time::sleep;
 use super::{LEASE, STEPS, pinned, runtime, wall};
 
 const THREADS: usize = 8;
-
-/// A worker's process, seen from outside.
-pub(crate) struct Process {
-    child: Child,
-    name: String,
-}
-
-impl Process {
-    pub(crate) fn start(name: &str, url: &str, folder: &Path) -> Self {
-        let mut command = Command::new(std::env::current_exe().unwrap());
-        command.args(["worker", name, url]).arg(folder).stdin(Stdio::null());
-        let child = command.spawn().unwrap();
-        Self { name: format!("{name}-{}", child.id()), child }
-    }
-
-    /// How the names of its lives begin.
-    pub(crate) fn name(&self) -> String {
-        self.name.clone()
-    }
-
-    pub(crate) fn signal(&self, signal: &str) {
-        let id = self.child.id().to_string();
-        let status = Command::new("kill").args(["-s", signal, &id]).status();
-        assert!(status.unwrap().success(), "worker {} has ended by itself", self.name);
-    }
-
-    pub(crate) fn kill(&mut self) {
-        self.child.kill().unwrap();
-        self.child.wait().unwrap();
-    }
-}
 
 /// What the worker says it knows; a line is written at once and outlives the process.
 pub(crate) struct Diary(File);

@@ -1,8 +1,10 @@
-//! A store that writes down which commits were acknowledged.
+//! What a process says it knows, and a store that writes down there which commits were acknowledged.
 
+use std::fs::{File, OpenOptions};
+use std::io::Write as _;
+use std::path::Path;
 use std::sync::Arc;
 
-use agentry_backends::sqlite::SqliteStore;
 use agentry_core::run::{Committed, Effect, Fence};
 use agentry_core::thread::{Commit, Loaded, NewRun};
 use agentry_core::threads::{
@@ -11,10 +13,24 @@ use agentry_core::threads::{
 use agentry_core::{ThreadId, Timestamp};
 use async_trait::async_trait;
 
-use crate::Diary;
+/// A line is written at once and outlives the process.
+pub(crate) struct Diary(File);
+
+impl Diary {
+    pub(crate) const NAME: &str = "diary";
+
+    pub(crate) fn open(folder: &Path) -> Self {
+        let mut options = OpenOptions::new();
+        Self(options.create(true).append(true).open(folder.join(Self::NAME)).unwrap())
+    }
+
+    pub(crate) fn note(&self, line: &str) {
+        (&self.0).write_all(format!("{line}\n").as_bytes()).unwrap();
+    }
+}
 
 pub(crate) struct Noting {
-    pub(crate) inner: Arc<SqliteStore>,
+    pub(crate) inner: Arc<dyn ThreadStore>,
     pub(crate) diary: Arc<Diary>,
 }
 
