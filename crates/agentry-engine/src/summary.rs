@@ -13,6 +13,7 @@ use serde::{Deserialize as _, Serialize};
 use serde_json::Value;
 
 use crate::machine::op::{Body, Op, Planned, TurnOp, Wrote};
+use crate::plan::INPUT;
 
 mod advice;
 mod read;
@@ -212,6 +213,9 @@ impl Summing {
     fn plans(&mut self, turn: &TurnOp) {
         for task in &turn.tasks {
             let (Planned::Node(node) | Planned::Sent { node, .. }) = task;
+            if node == INPUT {
+                continue;
+            }
             self.planned += 1;
             self.node(&way(&turn.ns, node));
         }

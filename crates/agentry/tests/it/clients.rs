@@ -6,7 +6,7 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::support::{ANSWERS, CONFIG, PATIENCE, Running, finish_within};
+use crate::support::{ANSWERS, ASK, CONFIG, PATIENCE, Running, finish_within};
 
 mod upstreams;
 
@@ -95,31 +95,6 @@ fn with_graph() -> Running {
     write("graphs/ask.toml", ASK);
     Running::again(folder)
 }
-
-const ASK: &str = r#"
-name = "ask"
-start = "approve"
-
-[input]
-topic = "string"
-
-[state]
-published = { type = "boolean", default = false }
-
-[nodes.approve]
-kind = "human"
-question = "Publish something about {{ input.topic }}?"
-options = ["approve", "reject"]
-
-[nodes.publish]
-kind = "set"
-values = { published = "true" }
-
-[[edges]]
-from = "approve"
-to = "publish"
-when = "answer.decision == 'approve'"
-"#;
 
 fn scripts() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/clients")

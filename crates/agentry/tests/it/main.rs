@@ -35,6 +35,8 @@ mod stop;
 #[cfg(test)]
 mod storage;
 #[cfg(test)]
+mod summaries;
+#[cfg(test)]
 mod support;
 #[cfg(test)]
 mod telemetry;

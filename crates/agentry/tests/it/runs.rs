@@ -2,30 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::support::{ANSWERS, CONFIG, Running, agentry, finish, post};
-
-/// A graph that asks whether to go on.
-const ASK: &str = r#"
-name = "ask"
-start = "approve"
-
-[state]
-published = { type = "boolean", default = false }
-
-[nodes.approve]
-kind = "human"
-question = "Go on?"
-options = ["approve", "reject"]
-
-[nodes.publish]
-kind = "set"
-values = { published = "true" }
-
-[[edges]]
-from = "approve"
-to = "publish"
-when = "answer.decision == 'approve'"
-"#;
+use crate::support::{ANSWERS, ASK, CONFIG, Running, agentry, finish, post};
 
 fn start() -> Running {
     let folder = tempfile::tempdir().unwrap();
@@ -67,7 +44,7 @@ fn join(server: &Running, run: &Value) -> String {
 #[test]
 fn a_run_that_asks_is_found_answered_and_forked() {
     let server = start();
-    let run = begin(&server, "ask", &json!({}));
+    let run = begin(&server, "ask", &json!({ "topic": "otters" }));
     join(&server, &run);
     let id = run["run_id"].as_str().unwrap();
     let listed = said(&server, &["list", "--status", "interrupted"]);
@@ -75,7 +52,7 @@ fn a_run_that_asks_is_found_answered_and_forked() {
     let (code, shown) = runs(&server, &["show", id]);
     assert_eq!(code, Some(0));
     assert!(
-        shown.contains("asks") && shown.contains("Go on?") && shown.contains("approve"),
+        shown.contains("asks") && shown.contains("about otters?") && shown.contains("approve"),
         "{shown}"
     );
     let forked = said(&server, &["fork", id]);

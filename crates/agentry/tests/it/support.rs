@@ -61,6 +61,32 @@ when = { user_contains = "hello" }
 answer = { text = "Hello to you.", usage = { input = 10, output = 5 } }
 "#;
 
+/// A graph that asks whether to go on.
+pub(crate) const ASK: &str = r#"
+name = "ask"
+start = "approve"
+
+[input]
+topic = "string"
+
+[state]
+published = { type = "boolean", default = false }
+
+[nodes.approve]
+kind = "human"
+question = "Publish something about {{ input.topic }}?"
+options = ["approve", "reject"]
+
+[nodes.publish]
+kind = "set"
+values = { published = "true" }
+
+[[edges]]
+from = "approve"
+to = "publish"
+when = "answer.decision == 'approve'"
+"#;
+
 /// The command without our environment, in `folder`.
 pub(crate) fn agentry(folder: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_agentry"));

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use crate::support::{ANSWERS, PATIENCE, Running, agentry, finish, get, post, read_json, wait_for};
 
 /// Answers every request with 200, and hands on its path and its JSON.
-fn listener() -> (String, mpsc::Receiver<(String, String, Value)>) {
+pub(crate) fn listener() -> (String, mpsc::Receiver<(String, String, Value)>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = format!("http://{}", listener.local_addr().unwrap());
     let (tell, told) = mpsc::channel();
