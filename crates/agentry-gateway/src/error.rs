@@ -13,7 +13,7 @@ use crate::money::{Full, Refused};
 
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum Error {
-    #[error("there is no model `{model}`; there are: {}", known.join(", "))]
+    #[error("there is no model `{model}`{}", choice(known))]
     UnknownModel { model: String, known: Vec<String> },
     #[error("{0}")]
     Invalid(Invalid),
@@ -46,6 +46,14 @@ pub enum Error {
     TooLate,
     #[error("the gateway is at fault: {reason}")]
     Internal { reason: &'static str },
+}
+
+/// What may be asked for instead.
+fn choice(known: &[String]) -> String {
+    match known {
+        [] => ", nor any other: configure one as [models.NAME], or a provider by its usual variable such as OPENAI_API_KEY".to_owned(),
+        known => format!("; there are: {}", known.join(", ")),
+    }
 }
 
 impl Failure for Error {

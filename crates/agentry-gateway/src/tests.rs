@@ -513,3 +513,14 @@ async fn company_that_refuses_costs_nothing() {
     check([late.clone(), limited()], "m success p/0 x2 13 tokens 14").await;
     check([slow(limited()), late.clone()], "m success p/1 x2 13 tokens 14").await;
 }
+
+#[test]
+fn whoever_asks_for_an_unknown_model_reads_what_to_do() {
+    let check = |known: &[&str], expected: &str| {
+        let known = known.iter().map(ToString::to_string).collect();
+        let error = Error::UnknownModel { model: "smart".to_owned(), known };
+        assert!(error.to_string().contains(expected), "{error}");
+    };
+    check(&["fast", "local"], "`smart`; there are: fast, local");
+    check(&[], "configure one as [models.NAME]");
+}

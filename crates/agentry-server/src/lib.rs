@@ -49,4 +49,4 @@ pub use metrics::{Metrics, ThreadsNow};
 pub use refusal::Refusal;
 pub use router::router;
 pub use settings::{BodyLimits, Settings};
-pub use threads::{Threading, Webhooks, engine};
+pub use threads::{Promise, Then, Threading, Webhooks, announcement, engine};

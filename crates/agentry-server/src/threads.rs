@@ -38,7 +38,7 @@ pub(crate) mod who;
 pub(crate) mod wish;
 
 use engine::Engine;
-pub use webhook::Webhooks;
+pub use webhook::{Promise, Then, Webhooks, announcement};
 use who::Who;
 
 /// What these faces work on.

@@ -133,7 +133,8 @@ impl Instance {
             .dependency(Arc::new(storage::Storage(Arc::clone(&archive))))
             .approvals(Approvals { store: Arc::clone(&store), archive, log, clock, nudge });
         if let Some(access) = &identity {
-            app = app.identity(access.face(store).user_data(batches.user_data()));
+            let kept = access.face(store).user_data(batches.user_data());
+            app = app.identity(kept.user_data(threads.user_data()));
         }
         let keys = identity.as_ref().map(Access::keys);
         let (app, batches) = batches.open(app, Arc::clone(&gateway), keys.clone());

@@ -17,6 +17,7 @@ mod engine;
 mod following;
 mod messages;
 mod states;
+pub(crate) mod telling;
 mod webhooks;
 
 pub(crate) use agent::{NAME, Speaking, chat};

@@ -13,7 +13,7 @@ use super::OWNER;
 use crate::threads::runs::Watch;
 use crate::threads::submit::{self, Begun};
 use crate::threads::who::Who;
-use crate::threads::wish::{Completed, Wish};
+use crate::threads::wish::Wish;
 use crate::threads::{Face, Threading, thread_id};
 use crate::{App, Refusal};
 
@@ -102,9 +102,7 @@ async fn submit(app: &Arc<App>, threading: &Threading, due: &Due) -> Result<Begu
         Some(thread) => submit::on_thread(&face, thread_id(thread)?, (&wish, Some(&key))).await,
         None => {
             let begun = submit::alone(&face, (&wish, Some(&key))).await?;
-            if wish.completed()? == Completed::Delete {
-                drop(Watch::of(&face, &begun.run).on_completion(Completed::Delete));
-            }
+            drop(Watch::of(&face, &begun.run).on_completion(wish.left_to_reader()?));
             Ok(begun)
         }
     }

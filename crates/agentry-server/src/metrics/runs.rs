@@ -34,7 +34,6 @@ pub(super) struct Runs {
     pub(super) interrupts_open: Gauge,
     pub(super) threads: Family<State, Gauge>,
     pub(super) oldest: Gauge<f64, std::sync::atomic::AtomicU64>,
-    pub(super) deliveries: Family<Happened, Counter>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -86,7 +85,6 @@ impl Runs {
             interrupts_open: Gauge::default(),
             threads: Family::default(),
             oldest: Gauge::default(),
-            deliveries: Family::default(),
         };
         runs.show(registry);
         runs
@@ -150,11 +148,6 @@ impl Runs {
             "agentry_queue_oldest_seconds",
             "For how long the oldest run that could begin has waited",
             self.oldest.clone(),
-        );
-        registry.register(
-            "agentry_webhooks",
-            "Ends of runs that somebody was to be told of",
-            self.deliveries.clone(),
         );
     }
 
@@ -229,10 +222,6 @@ impl super::Metrics {
         if count > 0 {
             self.runs.interrupts.get_or_create(&Happened { event }).inc_by(count);
         }
-    }
-
-    pub fn webhook(&self, event: &'static str) {
-        self.runs.deliveries.get_or_create(&Happened { event }).inc();
     }
 
     pub fn threads_now(&self, now: ThreadsNow) {

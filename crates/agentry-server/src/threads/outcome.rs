@@ -5,9 +5,9 @@ use agentry_core::thread::{EventId, Run, RunStatus};
 use futures_util::StreamExt as _;
 use serde_json::{Map, Value, json};
 
-use super::engine::{Follow, InterruptView, Place, Subgraphs, Wanted, What};
+use super::engine::{Engine, Follow, InterruptView, Place, Subgraphs, Wanted, What};
 use super::wish::Words;
-use super::{Threading, frames, messages, show};
+use super::{frames, messages, show};
 use crate::Refusal;
 
 #[derive(Debug, Clone, PartialEq)]
@@ -20,14 +20,14 @@ pub(crate) struct Outcome {
 }
 
 /// Waits for the end of a run.
-pub(crate) async fn of(threading: &Threading, run: &Run) -> Result<Outcome, Refusal> {
+pub(crate) async fn of(engine: &dyn Engine, run: &Run) -> Result<Outcome, Refusal> {
     let follow = Follow {
         thread: run.thread,
         run: Some(run.id),
         after: EventId::default(),
         wanted: Wanted { values: true, ..Wanted::default() },
     };
-    let mut parts = threading.engine.follow(follow).await?;
+    let mut parts = engine.follow(follow).await?;
     let (mut values, mut interrupts) = (Values::new(), Vec::new());
     while let Some(part) = parts.next().await {
         let part = part?;
@@ -37,7 +37,7 @@ pub(crate) async fn of(threading: &Threading, run: &Run) -> Result<Outcome, Refu
             }
             What::Ended { status, reason } => {
                 if status == RunStatus::Interrupted && interrupts.is_empty() {
-                    interrupts = open(threading, run).await?;
+                    interrupts = open(engine, run).await?;
                 }
                 return Ok(Outcome { values, interrupts, status, reason });
             }
@@ -49,8 +49,8 @@ pub(crate) async fn of(threading: &Threading, run: &Run) -> Result<Outcome, Refu
 }
 
 /// What the thread asks now.
-async fn open(threading: &Threading, run: &Run) -> Result<Vec<InterruptView>, Refusal> {
-    let state = threading.engine.state(run.thread, Place::head(), Subgraphs::Closed).await?;
+async fn open(engine: &dyn Engine, run: &Run) -> Result<Vec<InterruptView>, Refusal> {
+    let state = engine.state(run.thread, Place::head(), Subgraphs::Closed).await?;
     let tasks = state.map(|state| state.tasks).unwrap_or_default();
     Ok(tasks.into_iter().flat_map(|task| task.interrupts).collect())
 }

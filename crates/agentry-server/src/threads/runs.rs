@@ -79,7 +79,7 @@ pub(super) fn awaited(face: &Face, run: Run, (words, watch): (Words, Watch)) -> 
     let stopping = face.app.stopping.clone();
     let place = run.clone();
     let ended = Box::pin(async move {
-        let outcome = outcome::of(&threading, &run);
+        let outcome = outcome::of(threading.engine.as_ref(), &run);
         let outcome = stopping.run_until_cancelled(outcome).await?;
         Some(match outcome {
             Ok(outcome) => outcome.shown(words, &run),
@@ -340,7 +340,7 @@ pub(crate) async fn cancel(
     let waits = wish.wait.as_deref().is_some_and(is_yes);
     cancelled(&face, &run, action).await?;
     if waits {
-        outcome::of(&face.threading, &run).await?;
+        outcome::of(face.threading.engine.as_ref(), &run).await?;
         if action == Action::Rollback {
             face.threading.archive.delete_run(run.id).await?;
         }
@@ -349,7 +349,8 @@ pub(crate) async fn cancel(
     if action == Action::Rollback {
         let (threading, stopping) = (face.threading.clone(), face.app.stopping.clone());
         let deleting = async move {
-            let ended = stopping.run_until_cancelled(outcome::of(&threading, &run)).await;
+            let ended =
+                stopping.run_until_cancelled(outcome::of(threading.engine.as_ref(), &run)).await;
             if let Some(Ok(_)) = ended
                 && let Err(problem) = threading.archive.delete_run(run.id).await
             {
@@ -443,9 +444,9 @@ impl Drop for Watch {
             }
             if deletes {
                 if !over {
-                    let _ = outcome::of(&threading, &run).await;
+                    let _ = outcome::of(threading.engine.as_ref(), &run).await;
                 }
-                // It goes by itself later if this fails.
+                // It goes by itself a minute later if this fails, or does not come to pass.
                 let _ = threading.archive.delete(run.thread).await;
             }
         };

@@ -27,7 +27,7 @@ pub(crate) async fn create(
     let key = idempotent::key(&headers)?;
     let Begun { run, modes: _ } = submit::alone(&face, (&wish, key)).await?;
     // Whoever asked reads no further: the thread goes when the run is over.
-    drop(Watch::of(&face, &run).on_completion(wish.completed()?));
+    drop(Watch::of(&face, &run).on_completion(wish.left_to_reader()?));
     Ok(runs::created(&run))
 }
 
@@ -36,7 +36,7 @@ pub(crate) async fn stream(
     headers: HeaderMap,
     Body(wish): Body<Wish>,
 ) -> Result<Response, Refusal> {
-    let (disconnected, completed) = (wish.disconnected()?, wish.completed()?);
+    let (disconnected, completed) = (wish.disconnected()?, wish.left_to_reader()?);
     let key = idempotent::key(&headers)?;
     let Begun { run, modes } = submit::alone(&face, (&wish, key)).await?;
     let watch = Watch::of(&face, &run).on_disconnect(disconnected).on_completion(completed);
@@ -48,7 +48,7 @@ pub(crate) async fn wait(
     headers: HeaderMap,
     Body(wish): Body<Wish>,
 ) -> Result<Response, Refusal> {
-    let (disconnected, completed) = (wish.disconnected()?, wish.completed()?);
+    let (disconnected, completed) = (wish.disconnected()?, wish.left_to_reader()?);
     let key = idempotent::key(&headers)?;
     let Begun { run, modes: _ } = submit::alone(&face, (&wish, key)).await?;
     let watch = Watch::of(&face, &run).on_disconnect(disconnected).on_completion(completed);
@@ -70,7 +70,7 @@ pub(crate) async fn batch(
             Some(id) => submit::on_thread(&face, thread_id(id)?, (wish, None)).await?,
             None => {
                 let alone = submit::alone(&face, (wish, None)).await?;
-                drop(Watch::of(&face, &alone.run).on_completion(wish.completed()?));
+                drop(Watch::of(&face, &alone.run).on_completion(wish.left_to_reader()?));
                 alone
             }
         };

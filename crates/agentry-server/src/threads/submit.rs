@@ -11,13 +11,14 @@ use sha2::{Digest as _, Sha256};
 
 use super::engine::Submission;
 use super::modes::Modes;
+use super::webhook::{self, Promise, Then};
 use super::wish::{Completed, Wish};
-use super::{Face, no_run, no_thread, show, webhook};
+use super::{Face, no_run, no_thread, show};
 use crate::Refusal;
 use crate::assistants::{self, Chosen};
 
-/// Threads of runs that have one for themselves go at the latest after this long without a change.
-const ALONE_KEPT: Duration = Duration::from_secs(3_600);
+/// Threads that are removed when somebody was told of their run go at the latest after this long without a change.
+const UNTOLD_KEPT: Duration = Duration::from_secs(7 * 86_400);
 
 /// A run that is under way, and how it is looked at.
 pub(crate) struct Begun {
@@ -31,7 +32,7 @@ pub(crate) async fn on_thread(
     thread: ThreadId,
     (wish, key): (&Wish, Option<&str>),
 ) -> Result<Begun, Refusal> {
-    submit(face, (thread, wish.absent()?), (wish, key)).await
+    submit(face, (thread, wish.absent()?, Then::Keep), (wish, key)).await
 }
 
 /// On a thread of its own.
@@ -40,6 +41,7 @@ pub(crate) async fn alone(
     (wish, key): (&Wish, Option<&str>),
 ) -> Result<Begun, Refusal> {
     let now = face.clock().now();
+    let deletes = wish.completed()? == Completed::Delete;
     let thread = match key {
         // The same key is the same run, on the same thread.
         Some(key) => {
@@ -48,26 +50,29 @@ pub(crate) async fn alone(
         }
         None => ThreadId::new(now, face.app.random()),
     };
+    // Whoever tells somebody of the end reads the thread first, and removes it then.
+    if !deletes || wish.webhook.is_none() {
+        let absent = if deletes { Absent::CreateForRun } else { Absent::Create };
+        return submit(face, (thread, absent, Then::Keep), (wish, key)).await;
+    }
+    webhook::wanted(face, wish.webhook.as_deref()).await?;
     let new = NewThread {
         id: thread,
         tenant: face.who.tenant().to_owned(),
         metadata: Map::new(),
         created: now,
-        keep_for: match wish.completed()? {
-            Completed::Delete => Some(ALONE_KEPT),
-            Completed::Keep => None,
-        },
+        keep_for: Some(UNTOLD_KEPT),
     };
     match face.threading.archive.create(new).await? {
         Created::New | Created::Existing(_) => {}
         Created::Foreign => return Err(no_thread()),
     }
-    submit(face, (thread, Absent::Refuse), (wish, key)).await
+    submit(face, (thread, Absent::Refuse, Then::Delete), (wish, key)).await
 }
 
 async fn submit(
     face: &Face,
-    (thread, absent): (ThreadId, Absent),
+    (thread, absent, then): (ThreadId, Absent, Then),
     (wish, key): (&Wish, Option<&str>),
 ) -> Result<Begun, Refusal> {
     let modes = wish.modes()?;
@@ -85,6 +90,11 @@ async fn submit(
         "config": config(wish, &chosen),
     });
     let submission = submission(face, (thread, absent), (wish, key), (run, &chosen, request))?;
+    if let (Some(url), Some(webhooks)) = (&hook, &face.threading.webhooks) {
+        // First: a run that is there is one that somebody will hear of.
+        let promise = Promise { run, url: url.clone(), then, at: face.clock().now() };
+        webhooks.promise(promise).await?;
+    }
     let run = match face.threading.engine.submit(submission).await? {
         Submitted::Created(run) => run,
         Submitted::Existing(run) => {
@@ -103,8 +113,8 @@ async fn submit(
         Submitted::NoInterrupt { interrupt } => return Err(no_interrupt(&interrupt)),
     };
     let run = face.threading.archive.run(run).await?.ok_or_else(no_run)?;
-    if let Some(hook) = hook {
-        webhook::call_after(face, &run, hook);
+    if hook.is_some() {
+        webhook::hasten_after(face, &run);
     }
     Ok(Begun { run, modes })
 }

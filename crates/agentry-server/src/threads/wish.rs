@@ -196,6 +196,12 @@ impl Wish {
         }
     }
 
+    /// What whoever reads the run's end does with its thread. Where somebody else is told of the end, that one removes it.
+    pub(crate) fn left_to_reader(&self) -> Result<Completed, Refusal> {
+        let completed = self.completed()?;
+        Ok(if self.webhook.is_some() { Completed::Keep } else { completed })
+    }
+
     pub(crate) fn after(&self) -> Result<Option<Duration>, Refusal> {
         let Some(seconds) = self.after_seconds.filter(|seconds| *seconds != 0.0) else {
             return Ok(None);

@@ -6,21 +6,25 @@ use std::time::Duration;
 use agentry_core::assistants::Assistants;
 use agentry_core::crons::Crons;
 use agentry_core::items::Items;
+use agentry_core::keys::UserData;
 use agentry_core::threads::{Error, ThreadStore, Threads};
 use agentry_core::{Caller, Clock, Timestamp};
 use agentry_engine::durable::{Handle, Settings, Worker};
 use agentry_engine::observe::Observer;
 use agentry_gateway::Gateway;
-use agentry_graphs::Graphs;
+use agentry_graphs::{Graphs, Ports as Given};
 use agentry_identity::KeyRing;
+use agentry_server::engine::Engine;
 use agentry_server::{App, Callers, Threading};
 use anyhow::Context as _;
+use async_trait::async_trait;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
 use crate::clock::SystemClock;
-use crate::threads::{self, Hooks, NAME, OnBehalf, Speaking, chat};
+use crate::graphs::Definitions;
+use crate::threads::{self, Hooks, NAME, OnBehalf, Speaking, chat, telling};
 use crate::wiring::graphs::{Owners, Project};
 
 /// Where all of it is kept.
@@ -65,6 +69,8 @@ pub(crate) struct Parts {
 /// What must run for them.
 pub(crate) struct Running {
     worker: Worker,
+    /// Tells those who want to know that runs are over.
+    telling: Worker,
     handle: Handle,
     items: Arc<dyn Items>,
     stirrings: Option<watch::Receiver<u64>>,
@@ -97,8 +103,9 @@ impl Parts {
         if let Some(project) = project {
             let owners = Arc::new(Owners(Arc::clone(&archive)));
             let caller = Caller::named(GRAPHS);
-            let ports = project.outside.ports(Arc::new(model), caller, Some(owners));
-            graphs = project.graphs;
+            let Project { definitions: Definitions { graphs: all, agents }, outside } = project;
+            let ports = Given { agents, ..outside.ports(Arc::new(model), caller, Some(owners)) };
+            graphs = all;
             programs = graphs.programs(&Arc::new(ports)).context("make the graphs")?;
         }
         // A graph of this name takes its place.
@@ -107,20 +114,46 @@ impl Parts {
             programs.insert(0, chat(speaking).context("make the agent")?);
         }
         let life = life(clock.now());
-        let settings = Settings { name: instance, life, ..Settings::default() };
+        let named = |name: String| Settings { name, life: life.clone(), ..Settings::default() };
+        let (beside, settings) = (named(format!("{instance}/webhooks")), named(instance));
         let stores = (threads, Arc::clone(&archive));
-        let (worker, durable) =
-            threads::open(stores, (programs, graphs), (clock, settings), observer);
+        let heard = Arc::clone(&observer);
+        let at = (Arc::clone(&clock), settings);
+        let (worker, durable) = threads::open(stores.clone(), (programs, graphs), at, heard);
         let handle = worker.handle();
+        let engine: Arc<dyn Engine> = Arc::new(durable);
+        let told = (Arc::clone(&engine), Hooks::new(webhook_hosts));
+        let (telling, promises) = telling::open(stores, told, (clock, beside), observer)
+            .context("make the graph that tells of ends")?;
         let threading = Threading {
-            engine: Arc::new(durable),
+            engine,
             archive,
             assistants,
             items: Arc::clone(&items),
             crons,
-            webhooks: Some(Arc::new(Hooks::new(webhook_hosts))),
+            webhooks: Some(Arc::new(promises)),
         };
-        Ok((app.threading(threading), Running { worker, handle, items, stirrings }))
+        Ok((app.threading(threading), Running { worker, telling, handle, items, stirrings }))
+    }
+}
+
+impl Parts {
+    /// The crons of people.
+    pub(crate) fn user_data(&self) -> Arc<dyn UserData> {
+        Arc::new(OfUsers(Arc::clone(&self.stores.crons)))
+    }
+}
+
+struct OfUsers(Arc<dyn Crons>);
+
+#[async_trait]
+impl UserData for OfUsers {
+    fn name(&self) -> &str {
+        "crons"
+    }
+
+    async fn forget_user(&self, tenant: &str, user: &str) -> Result<u64, Error> {
+        self.0.forget_user(tenant, user).await
     }
 }
 
@@ -131,7 +164,7 @@ pub(crate) fn life(now: Timestamp) -> String {
 
 impl Running {
     pub(crate) async fn run(self, shutdown: CancellationToken) -> Result<(), Error> {
-        let Self { worker, handle, items, stirrings } = self;
+        let Self { worker, telling, handle, items, stirrings } = self;
         let sweeping = async {
             while !shutdown.is_cancelled() {
                 if let Err(problem) = handle.sweep().await {
@@ -144,7 +177,11 @@ impl Running {
             }
         };
         let listening = listen(stirrings, &handle, &shutdown);
-        let (worked, (), ()) = tokio::join!(worker.run(shutdown.clone()), sweeping, listening);
+        let working = async {
+            let workers = (worker.run(shutdown.clone()), telling.run(shutdown.clone()));
+            tokio::try_join!(workers.0, workers.1).map(|_| ())
+        };
+        let (worked, (), ()) = tokio::join!(working, sweeping, listening);
         worked
     }
 }

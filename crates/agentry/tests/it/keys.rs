@@ -360,7 +360,7 @@ fn a_tenant_sees_nothing_of_another() {
     assert_eq!(by_b(&post("/v1/keys", above)), "403 scope_missing");
     assert_eq!(by_b(&delete("/v1/users/alice/data?tenant=a")), "403 scope_missing");
     let (_, nothing) = asked(&b, &delete("/v1/users/alice/data"));
-    assert_eq!(nothing["deleted"], json!({ "usage": 0, "batches": 0, "keys": 0 }));
+    assert_eq!(nothing["deleted"], json!({ "usage": 0, "batches": 0, "crons": 0, "keys": 0 }));
     assert_eq!(told(&server, &by(&app, &chat("fast"))), "200", "nobody touched it");
 
     let (_, deleted) = asked(&a, &delete("/v1/users/alice/data"));
@@ -410,4 +410,18 @@ fn instances_share_keys_over_postgresql() {
     verify.args(["audit", "verify", "--of", "keys", "--json"]);
     let verified: Value = serde_json::from_slice(&finish(verify).stdout).unwrap();
     assert_eq!((&verified["verified"], &verified["records"]), (&json!(true), &json!(3)));
+}
+
+#[test]
+fn a_persons_crons_go_with_the_rest_of_the_persons_data() {
+    let server = Running::start();
+    let cron = json!({
+        "assistant_id": "agent", "schedule": "0 9 * * 1", "user_id": "ann", "input": {},
+    });
+    let (status, made) = server.json(&post("/runs/crons", cron.to_string()));
+    assert_eq!(status, 200, "{made}");
+    let (_, deleted) = server.json(&delete("/v1/users/ann/data"));
+    assert_eq!(deleted["deleted"]["crons"], 1, "{deleted}");
+    let (_, left) = server.json(&post("/runs/crons/search", "{}"));
+    assert_eq!(left, json!([]));
 }

@@ -42,3 +42,5 @@ mod support;
 mod telemetry;
 #[cfg(test)]
 mod watching;
+#[cfg(test)]
+mod webhooks;

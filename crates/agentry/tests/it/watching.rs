@@ -2,7 +2,8 @@
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::TcpListener;
-use std::sync::mpsc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -11,13 +12,19 @@ use crate::support::{ANSWERS, PATIENCE, Running, agentry, finish, get, post, rea
 
 /// Answers every request with 200, and hands on its path and its JSON.
 pub(crate) fn listener() -> (String, mpsc::Receiver<(String, String, Value)>) {
+    refusing(0)
+}
+
+/// The same, but the first `refused` requests are answered with 503.
+pub(crate) fn refusing(refused: usize) -> (String, mpsc::Receiver<(String, String, Value)>) {
+    let left = Arc::new(AtomicUsize::new(refused));
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = format!("http://{}", listener.local_addr().unwrap());
     let (tell, told) = mpsc::channel();
     std::thread::spawn(move || {
         for stream in listener.incoming() {
             let Ok(stream) = stream else { return };
-            let tell = tell.clone();
+            let (tell, left) = (tell.clone(), Arc::clone(&left));
             std::thread::spawn(move || {
                 let mut reader = BufReader::new(stream);
                 loop {
@@ -38,8 +45,10 @@ pub(crate) fn listener() -> (String, mpsc::Receiver<(String, String, Value)>) {
                     }
                     let path = head.split(' ').nth(1).unwrap_or_default().to_owned();
                     let body = serde_json::from_slice(&body).unwrap_or(Value::Null);
-                    let answer = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}";
-                    if reader.get_mut().write_all(answer).is_err()
+                    let refuses = left.fetch_update(Relaxed, Relaxed, |left| left.checked_sub(1));
+                    let status = if refuses.is_ok() { "503 Busy" } else { "200 OK" };
+                    let answer = format!("HTTP/1.1 {status}\r\ncontent-length: 2\r\n\r\n{{}}");
+                    if reader.get_mut().write_all(answer.as_bytes()).is_err()
                         || tell.send((path, lower, body)).is_err()
                     {
                         return;
