@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::future::Future;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use agentry_core::run::Effect;
 use agentry_core::{Code, Failure, Fault, Retry, outbound};
@@ -122,11 +122,25 @@ impl Journal {
         Self { owner, entries: Mutex::new(entries), keeper }
     }
 
-    /// Nobody will ask for what is done so far any more: its keys.
-    pub(crate) fn forget(&self) -> Vec<String> {
-        let entries =
-            std::mem::take(&mut *self.entries.lock().unwrap_or_else(PoisonError::into_inner));
-        entries.into_keys().collect()
+    fn entries(&self) -> MutexGuard<'_, BTreeMap<String, Effect>> {
+        self.entries.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.entries().len()
+    }
+
+    /// The keys of everything that is remembered.
+    pub(crate) fn keys(&self) -> Vec<String> {
+        self.entries().keys().cloned().collect()
+    }
+
+    /// Nobody will ask for these any more.
+    pub(crate) fn forget(&self, keys: &[String]) {
+        let mut entries = self.entries();
+        for key in keys {
+            entries.remove(key);
+        }
     }
 
     pub(crate) async fn perform<F, Done, E>(
@@ -176,7 +190,7 @@ impl Journal {
 
     /// Each attempt that came to nothing has taken one number.
     fn find(&self, place: &str) -> Found {
-        let entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
+        let entries = self.entries();
         let mut number = 0_u32;
         loop {
             let entry = format!("{place}~{number}");
@@ -204,8 +218,7 @@ impl Journal {
         if !self.keeper.keep(entry, &effect).await {
             return false;
         }
-        let mut entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
-        entries.insert(entry.to_owned(), effect);
+        self.entries().insert(entry.to_owned(), effect);
         true
     }
 

@@ -33,6 +33,13 @@ impl TaskId {
         uuid::Uuid::from_u128(self.hash().digest128()).to_string()
     }
 
+    /// The number of the entry that made the checkpoint which the task was planned at, but for its high bits.
+    pub(crate) fn planned_in(&self) -> u64 {
+        let bytes = self.base.as_bytes();
+        let at = |place: usize, mask: u8| u64::from(bytes.get(place).copied().unwrap_or(0) & mask);
+        (at(6, 0x0f) << 22) | (at(7, 0xff) << 14) | (at(8, 0x3f) << 8) | at(9, 0xff)
+    }
+
     /// The id of a message that has none.
     pub(crate) fn message(&self, put: usize, number: usize) -> String {
         let mut hash = self.hash();
@@ -56,6 +63,13 @@ impl TaskId {
         hash.update(&number.to_le_bytes());
         format!("{:032x}", hash.digest128())
     }
+}
+
+/// Whether an entry of which only [`TaskId::planned_in`] is known comes after `base`.
+pub(crate) fn is_after(planned_in: u64, base: u64) -> bool {
+    const KNOWN: u64 = 1 << 26;
+    let ahead = planned_in.wrapping_sub(base) % KNOWN;
+    ahead > 0 && ahead < KNOWN / 2
 }
 
 /// Ids of checkpoints: by time, then by the entry that made them, then by their place in it.

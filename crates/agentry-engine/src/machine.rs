@@ -15,12 +15,14 @@ use crate::ids::Salt;
 use crate::plan::Plan;
 use crate::program::Program;
 
+mod adopt;
 mod answer;
 mod barrier;
 mod begin;
 mod child;
 mod expire;
 pub(crate) mod fold;
+pub(crate) mod moved;
 mod moves;
 pub(crate) mod op;
 pub(crate) mod outside;
@@ -35,6 +37,7 @@ mod turn;
 mod update;
 pub mod view;
 
+pub(crate) use adopt::Held;
 pub use answer::{Happened, Mail};
 pub use begin::{Command, Refused, Request, Resume, Submission};
 pub use rest::{Failed, Rests};
@@ -126,6 +129,8 @@ pub enum LoadError {
     Foreign { seq: u64, name: String },
     #[error("entry {seq} cannot be read: {problem}")]
     Unreadable { seq: u64, problem: String },
+    #[error("the thread is of another version of its graph: {}", .0.join("; "))]
+    Unfit(Vec<String>),
 }
 
 impl Machine {

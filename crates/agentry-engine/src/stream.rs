@@ -123,8 +123,9 @@ impl Telling<'_> {
                 self.debug(event, scope.step - 1, ("checkpoint", &checkpoint));
                 self.push(Mode::Checkpoints, ns, checkpoint);
             }
-            "run.started" | "run.ended" | "run.rests" | "conflict" | "task.retried"
-            | "task.spent" | "task.answered" | "message.refused" | "interrupt.expired" => {}
+            "run.started" | "run.ending" | "run.ended" | "run.rests" | "conflict"
+            | "task.retried" | "task.spent" | "task.answered" | "message.refused"
+            | "interrupt.expired" => {}
             "interrupt.escalated" => {
                 self.push(Mode::Custom, ns, json!({ "kind": event.kind, "detail": detail }));
             }

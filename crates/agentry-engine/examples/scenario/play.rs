@@ -143,6 +143,7 @@ fn refusal(refused: &Refused) -> &'static str {
         | Refused::UnknownNode(_)
         | Refused::UnknownChannel(_)
         | Refused::Unfit(_)
-        | Refused::WhichNode => "InvalidUpdateError",
+        | Refused::WhichNode
+        | Refused::UnfitAnswer { .. } => "InvalidUpdateError",
     }
 }

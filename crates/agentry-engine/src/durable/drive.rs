@@ -4,17 +4,15 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use agentry_core::run::{Committed, Fence, Seq};
-use agentry_core::thread::{
-    Commit, Loaded, Next, Pinned, Rest, Run, RunStatus, Told as StoredTold,
-};
+use agentry_core::run::{Committed, Fence};
+use agentry_core::thread::{Commit, Loaded, Next, Pinned, Run, RunStatus, Told as StoredTold};
 use agentry_core::threads::{At, Claimed, From, ThreadStore, Threads};
 use agentry_core::{CheckpointId, Clock, ThreadId};
 use tokio::sync::{Notify, watch};
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
-use tracing::{Instrument as _, error, info_span, warn};
+use tracing::{Instrument as _, info_span, warn};
 
 use super::hub::{Heard, Hub, News};
 use super::keep::Keeping;
@@ -29,11 +27,17 @@ use crate::machine::{
 };
 use crate::observe::{Came, End, Task, Watched};
 use crate::program::Program;
+use crate::version;
 
+mod again;
 mod audited;
 mod desk;
+mod forget;
+mod give_up;
 
+use again::Unsure;
 use desk::Desk;
+use forget::Forgetting;
 
 /// The longest a drive waits without looking at the clock.
 const WAIT_MAX: Duration = Duration::from_secs(60);
@@ -62,10 +66,12 @@ struct Drive {
     tenant: String,
     fence: Fence,
     journal: Arc<Journal>,
+    forgetting: Forgetting,
     keeping: Keeping,
     desk: Desk,
     tasks: JoinSet<Ended>,
     handles: HashMap<Key, Handle>,
+    unsure: Unsure,
     /// Whether what was ready when the thread was loaded has been started. What has come meanwhile comes first: an answer
     /// beats an expiry.
     started: bool,
@@ -101,10 +107,12 @@ pub(super) async fn drive(program: Program, claimed: Claimed, around: Surroundin
         tenant: loaded.thread.tenant.clone(),
         fence,
         journal: Arc::new(journal),
+        forgetting: Forgetting::default(),
         keeping: Keeping::default(),
         desk: Desk::default(),
         tasks: JoinSet::new(),
         handles: HashMap::new(),
+        unsure: Unsure::default(),
         started: false,
     };
     lifeline.hold(drive.go(loaded).instrument(span)).await;
@@ -127,8 +135,7 @@ impl Drive {
                     decision
                 }
                 None if *machine.rests() != Rests::Running => {
-                    let commit = machine.give_back(self.unasked(), self.around.clock.now());
-                    Decision { commit: Some(commit), actions: Vec::new() }
+                    machine.give_back(self.unasked(), self.around.clock.now()).into()
                 }
                 None => {
                     let Some(happened) = self.wait(&machine).await else { return };
@@ -138,6 +145,7 @@ impl Drive {
                             Decision::default()
                         }
                         Seen::Tasks(ended) => {
+                            self.unsure.note(&machine, &ended);
                             machine.step(Happened::Ended(ended), self.around.clock.now())
                         }
                         Seen::Time => machine.step(Happened::Tick, self.around.clock.now()),
@@ -165,45 +173,19 @@ impl Drive {
         self.desk.take(loaded);
         let of = machine.run().and_then(|id| self.desk.run(id));
         machine.due_by(of.and_then(|run| run.deadline));
+        self.forgetting = Forgetting::loaded(&machine, &self.journal, of.and_then(|run| run.base));
         Ok(machine)
-    }
-
-    /// Runs cannot go on where their graph does not know what the thread stands at: they fail, and the thread stays as it is.
-    /// What cannot be read at all is left to somebody who can.
-    async fn give_up(self, loaded: Loaded, problem: LoadError) {
-        error!(%problem, "a thread cannot be read here");
-        let LoadError::Foreign { .. } = problem else { return };
-        let unfinished = loaded.runs.iter().filter(|run| !run.status.is_over());
-        let runs = unfinished.map(|run| (run.id, RunStatus::Error, problem.to_string()));
-        let home = Home { thread: self.thread, fence: self.fence, head: loaded.thread.seq };
-        let mut machine = Machine::new(self.program.clone(), home, Record::Commits);
-        let decision = machine.dismiss(runs.collect(), self.around.clock.now());
-        let Some(mut commit) = decision.commit else { return };
-        let last = loaded.line.entries.last().map(|entry| entry.seq);
-        let snapshot = loaded.line.snapshot.as_ref().map(|snapshot| snapshot.seq);
-        commit.entry.parent = last.or(snapshot).unwrap_or_default();
-        commit.next = Next::Rest { status: Rest::Failed, wake_at: None };
-        let call = || self.around.store.commit(commit.clone());
-        if self.around.lifeline.insist(call).await.is_some() {
-            self.around.watched.ends(End::Rests);
-            self.publish(&commit);
-        }
     }
 
     /// What is to be decided because of what has come.
     fn look(&mut self, machine: &mut Machine) -> Option<Todo> {
         let now = self.around.clock.now();
-        let dismissed = self.desk.dismissed(machine);
-        if !dismissed.is_empty() {
-            let rolled_back =
-                dismissed.iter().any(|(_, status, _)| *status == RunStatus::RolledBack);
+        if let Some(dismissed) = self.desk.dismissed(machine) {
+            let rolled_back = dismissed.1 == RunStatus::RolledBack;
             let asks = machine.run().filter(|_| rolled_back);
             let opened = asks.map(|run| machine.interrupts(run, now)).unwrap_or_default();
-            let mut decision = machine.dismiss(dismissed, now);
-            if let Some(commit) = &mut decision.commit {
-                commit.opened = opened;
-            }
-            return Some(Todo::Decided(decision));
+            let commit = Commit { opened, ..machine.dismiss(dismissed, now) };
+            return Some(Todo::Decided(commit.into()));
         }
         if !self.started {
             // What has been answered has not expired: the run that brings the answer comes before time passes.
@@ -214,6 +196,9 @@ impl Drive {
             self.started = true;
             let mail = self.desk.mail(machine, now, &self.pinned()).unwrap_or_default();
             return Some(Todo::Decided(machine.taken_with(mail, now)));
+        }
+        if let Some(ended) = self.unsure.once_more() {
+            return Some(Todo::Decided(machine.step(Happened::Ended(ended), now)));
         }
         if let Some(mail) = self.desk.mail(machine, now, &self.pinned()) {
             return Some(Todo::Decided(machine.step(Happened::Mail(mail), now)));
@@ -226,6 +211,7 @@ impl Drive {
 
     /// `None`: the thread is lost to this worker.
     async fn begin(&mut self, machine: &mut Machine, run: &Run) -> Option<Decision> {
+        self.forgetting.begins(machine);
         let order = match Order::from_value(&run.input) {
             Ok(order) => order,
             Err(problem) => {
@@ -257,7 +243,7 @@ impl Drive {
 
     fn refuse(&mut self, machine: &mut Machine, run: &Run, why: String) -> Decision {
         self.desk.over(run.id);
-        machine.dismiss(vec![(run.id, RunStatus::Error, why)], self.around.clock.now())
+        machine.dismiss((run.id, RunStatus::Error, why), self.around.clock.now()).into()
     }
 
     /// The thread as it was at one of its checkpoints. `None` inside: there is no such one.
@@ -269,7 +255,13 @@ impl Drive {
         let (thread, _) = self.around.lifeline.insist(call).await?;
         let Some((line, thread)) = line.zip(thread) else { return Some(None) };
         let home = Home { thread: self.thread, fence: self.fence, head: thread.seq };
-        Some(Machine::load_at(self.program.clone(), home, &line, from).ok())
+        let now = self.around.clock.now();
+        let call = || {
+            let there = (&thread, &self.program);
+            version::stand(archive.as_ref(), there, (home, &line), (from, now))
+        };
+        let (machine, _) = self.around.lifeline.insist(call).await?;
+        Some(machine.ok())
     }
 
     fn pinned(&self) -> Pinned {
@@ -288,6 +280,10 @@ impl Drive {
         };
         let rolled_back = self.take_back(&mut commit);
         self.adjust(machine, &mut commit);
+        if !rolled_back {
+            let rests = commit.next != Next::Running;
+            commit.forgotten = self.forgetting.due(machine, &self.journal, rests);
+        }
         let call = || self.around.store.commit(commit.clone());
         let asked = Instant::now();
         let (committed, _) = self.around.lifeline.insist(call).await?;
@@ -305,6 +301,8 @@ impl Drive {
             }
             Committed::Stale => return self.again(machine, commit.entry.seq).await,
         }
+        self.unsure.stored();
+        self.journal.forget(&commit.forgotten);
         self.around.watched.committed(&commit, asked.elapsed());
         self.publish(&commit);
         self.desk.stored(&commit);
@@ -327,10 +325,6 @@ impl Drive {
         if goes_on && !self.around.draining.is_cancelled() {
             commit.next = Next::Running;
         }
-        let succeeded = commit.runs.iter().any(|change| change.status == RunStatus::Success);
-        if succeeded {
-            commit.forgotten = self.journal.forget();
-        }
         audited::audit(commit, &self.tenant);
         self.keeping.add(&commit.entry);
         if self.keeping.is_due() && !commit.entry.writes.is_empty() {
@@ -338,43 +332,6 @@ impl Drive {
             self.keeping.made(&snapshot);
             commit.snapshot = Some(snapshot);
         }
-    }
-
-    /// A run that is to be taken back ends where it began.
-    fn take_back(&self, commit: &mut Commit) -> bool {
-        let over = commit.runs.iter().find(|change| change.status == RunStatus::Cancelled);
-        let run = over.and_then(|change| self.desk.run(change.run));
-        let wanted = run.filter(|run| run.cancel.as_ref().is_some_and(|cancel| cancel.rollback));
-        let Some(base) = wanted.and_then(|run| run.base) else { return false };
-        crate::machine::outside::without_moves(commit);
-        commit.entry.parent = base;
-        commit.runs.clear();
-        commit.next = Next::Running;
-        true
-    }
-
-    /// Starts from what is stored: this decision does not fit it any more, or was not meant to last.
-    async fn again(&mut self, machine: &mut Machine, expected: Seq) -> Option<Then> {
-        self.tasks = JoinSet::new();
-        for handle in std::mem::take(&mut self.handles).into_values() {
-            self.ended(handle.task, Came::Aborted);
-        }
-        let call = || self.around.store.load(self.thread);
-        let (loaded, _) = self.around.lifeline.insist(call).await?;
-        let loaded = loaded?;
-        if loaded.thread.seq.next() != expected {
-            error!("the thread has moved under its worker");
-            return None;
-        }
-        *machine = match self.load(loaded) {
-            Ok(machine) => machine,
-            Err(problem) => {
-                error!(%problem, "a thread cannot be read here");
-                return None;
-            }
-        };
-        self.started = false;
-        Some(Then::GoOn)
     }
 
     fn publish(&self, commit: &Commit) {
@@ -486,9 +443,10 @@ impl Drive {
         let mut next = Some(first);
         while let Some(joined) = next {
             // One that was aborted is not missed; a panic is an end like any other.
-            if let Ok(one) = joined
-                && let Some(handle) = self.handles.remove(&one.key)
+            if let Ok(mut one) = joined
+                && let Some(handle) = self.handles.remove(&self.unsure.known_as(one.key))
             {
+                one.key = self.unsure.known_as(one.key);
                 self.ended(handle.task, one.came.told());
                 ended.push(one);
             }

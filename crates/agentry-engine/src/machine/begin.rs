@@ -155,7 +155,11 @@ impl Machine {
         let base = Some(Seq(self.home.head.0));
         self.trace.runs.push(RunChange { run, status: RunStatus::Running, base, reason: None });
         self.note(|| Op::Run(op.clone()));
-        self.tell_scope("run.started", ROOT_IX, json!({ "run": run }));
+        let told = match deadline {
+            Some(deadline) => json!({ "run": run, "deadline": deadline }),
+            None => json!({ "run": run }),
+        };
+        self.tell_scope("run.started", ROOT_IX, told);
         match request {
             Request::Input(input) => {
                 self.take_run(op, deadline);

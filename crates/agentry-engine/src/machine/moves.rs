@@ -161,6 +161,7 @@ impl Scope {
         self.checkpoint = Some(id);
         self.source = Some(source);
         self.step = step + 1;
+        self.settle_names();
     }
 
     /// A new run goes on past what held it up.

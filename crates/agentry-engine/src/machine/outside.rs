@@ -22,16 +22,21 @@ impl Machine {
         }
     }
 
-    /// Writes down what became of runs that do not have the thread. Nothing else changes.
-    pub fn dismiss(&mut self, runs: Vec<(RunId, RunStatus, String)>, now: Timestamp) -> Decision {
+    /// Writes down what became of a run that does not have the thread. Nothing else changes; the entry is that run's, so that
+    /// whoever follows it reads of its end.
+    pub fn dismiss(
+        &mut self,
+        (run, status, reason): (RunId, RunStatus, String),
+        now: Timestamp,
+    ) -> Commit {
         self.now = now;
-        for (run, status, reason) in runs {
-            let detail = json!({ "run": run, "status": status, "reason": reason });
-            self.trace.events.push(Event { at: now, kind: "run.ended".to_owned(), detail });
-            let reason = Some(reason);
-            self.trace.runs.push(RunChange { run, status, base: None, reason });
-        }
-        self.conclude()
+        let detail = json!({ "run": run, "status": status, "reason": reason });
+        self.trace.events.push(Event { at: now, kind: "run.ended".to_owned(), detail });
+        let reason = Some(reason);
+        self.trace.runs.push(RunChange { run, status, base: None, reason });
+        let mut commit = self.write_down();
+        commit.entry.run = Some(run);
+        commit
     }
 
     /// Nothing is to be done: the thread is let go of. `unasked` are answers that nobody waits for.
@@ -75,4 +80,6 @@ pub(crate) fn without_moves(commit: &mut Commit) {
     commit.entry.body =
         serde_json::to_value(Body::V1 { back_to: None, ops: Vec::new() }).unwrap_or_default();
     commit.snapshot = None;
+    // Only what nodes said in their own words is still true.
+    commit.events.retain(|event| event.detail.get("detail").is_some());
 }

@@ -132,7 +132,7 @@ impl Rests {
         }
     }
 
-    fn run(&self) -> (RunStatus, Option<String>) {
+    pub(super) fn run(&self) -> (RunStatus, Option<String>) {
         match self {
             Self::Running | Self::Waiting => (RunStatus::Running, None),
             Self::Idle => (RunStatus::Success, None),

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::context::NodeFailure;
-use crate::graph::{Memory, Returns};
+use crate::graph::{Memory, Pace, Returns};
 use crate::ids::TaskId;
 use crate::node::{Ask, Goto, Reply};
 use crate::plan::{NodeIx, Plan, START_IX};
@@ -102,7 +102,13 @@ pub(crate) struct Task {
     pub phase: Phase,
     pub running: Option<Running>,
     pub more: Option<Box<More>>,
+    /// Where it was planned, in a graph without supersteps: others move the checkpoint on while it runs.
+    pub born: Option<Box<Born>>,
 }
+
+/// The checkpoint that a task was planned at, and the number of the one that was to follow.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Born(pub CheckpointId, pub i64);
 
 /// What few tasks have.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -121,6 +127,9 @@ pub(crate) struct More {
     /// The failure in whose place it runs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failure: Option<NodeFailure>,
+    /// Its node had this name when it was planned: what it has done outside is known by it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub known_as: Option<Arc<str>>,
     #[serde(skip)]
     pub child: Option<ScopeIx>,
 }
@@ -210,7 +219,7 @@ impl More {
 
 impl Task {
     pub(crate) fn new(node: NodeIx) -> Self {
-        Self { node, sent: None, phase: Phase::Ready, running: None, more: None }
+        Self { node, sent: None, phase: Phase::Ready, running: None, more: None, born: None }
     }
 
     pub(crate) fn sent(node: NodeIx, index: u32, arg: Arc<Value>) -> Self {
@@ -272,11 +281,17 @@ impl Scope {
 
     pub(crate) fn task_id(&self, slot: Slot) -> Option<TaskId> {
         let task = self.tasks.get(slot)?;
+        let none = || CheckpointId::from_bytes([0; 16]);
+        let here = || Born(self.checkpoint.unwrap_or_else(none), self.step);
+        let Born(base, step) = task.born.as_deref().copied().unwrap_or_else(here);
         Some(TaskId {
-            base: self.checkpoint.unwrap_or_else(|| CheckpointId::from_bytes([0; 16])),
+            base,
             ns: Arc::clone(&self.ns),
-            step: self.step,
-            node: self.plan.shared_name(task.node),
+            step,
+            node: match task.more.as_ref().and_then(|more| more.known_as.as_ref()) {
+                Some(name) => Arc::clone(name),
+                None => self.plan.shared_name(task.node),
+            },
             slot: u32::try_from(slot).unwrap_or(u32::MAX),
         })
     }
@@ -286,6 +301,14 @@ impl Scope {
         match &self.inside {
             Some(inside) if inside.returns == Returns::Mapped => self.plan.steps_max,
             Some(_) | None => run,
+        }
+    }
+
+    /// What tasks are known by stays the same from here on, whatever others do.
+    pub(crate) fn settle_names(&mut self) {
+        let Some(base) = self.checkpoint.filter(|_| self.plan.pace == Pace::Free) else { return };
+        for task in self.tasks.iter_mut().filter(|task| task.born.is_none()) {
+            task.born = Some(Box::new(Born(base, self.step)));
         }
     }
 

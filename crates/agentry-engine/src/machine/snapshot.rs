@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use super::op::{At, Planned, RunOp};
 use super::rest::{Failed, StoredFailed};
-use super::scope::{Given, Halt, Inside, Last, More, Phase, ROOT_IX, Scope, ScopeIx, Task};
+use super::scope::{Born, Given, Halt, Inside, Last, More, Phase, ROOT_IX, Scope, ScopeIx, Task};
 use super::{Current, Home, LoadError, Machine, Record};
 use crate::graph::{Memory, Returns};
 use crate::plan::{INPUT, Plan, START_IX, Work};
@@ -66,6 +66,8 @@ struct TaskImage {
     index: Option<u32>,
     phase: Phase,
     more: Option<More>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    born: Option<Born>,
 }
 
 impl Machine {
@@ -191,6 +193,7 @@ impl Scope {
             index: task.sent.as_ref().map(|(index, _)| *index),
             phase: task.phase.clone(),
             more: task.more.as_deref().filter(|more| **more != More::default()).cloned(),
+            born: task.born.as_deref().copied(),
         };
         let arrived = self.arrived.iter();
         ScopeImage {
@@ -232,14 +235,15 @@ impl ScopeImage {
         if let Some(values) = snapshot.states.get(&*self.ns) {
             scope.values = Arc::new(values.clone());
         }
-        for TaskImage { planned, index, phase, more } in self.tasks {
+        for TaskImage { planned, index, phase, more, born } in self.tasks {
             let task = match planned {
                 Planned::Node(name) => Task::new(node(name)?),
                 Planned::Sent { node: name, arg } => {
                     Task::sent(node(name)?, index.unwrap_or_default(), arg)
                 }
             };
-            scope.tasks.push(Task { phase, more: more.map(Box::new), ..task });
+            let (more, born) = (more.map(Box::new), born.map(Box::new));
+            scope.tasks.push(Task { phase, more, born, ..task });
         }
         for (join, from) in self.arrived {
             let number = plan.find_join(&join).ok_or(join)?;

@@ -59,7 +59,7 @@ pub struct Start {
 }
 
 /// What became of a task that was started.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Ended {
     pub key: Key,
     pub came: Came,
@@ -84,7 +84,7 @@ impl Came {
     }
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub enum Came {
     Output(NodeOutput),
     /// What it wrote when it last ran on such a state; it did not run.

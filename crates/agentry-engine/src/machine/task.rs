@@ -9,7 +9,7 @@ use agentry_core::thread::Interrupt;
 use serde_json::{Value, json};
 
 use super::rest::{Failed, Rests};
-use super::scope::{Done, Open, Phase, Running, ScopeIx, Slot, Task};
+use super::scope::{Done, Open, Phase, ROOT_IX, Running, ScopeIx, Slot, Task};
 use super::start::{Action, Came, Ended, Key};
 use super::turn::Turn;
 use super::{Ending, GRACE, Machine};
@@ -282,8 +282,14 @@ impl Machine {
         if run.ending.is_some() {
             return;
         }
+        let (status, reason) = rests.run();
         run.ending = Some(Ending { rests, until });
         let keys: Vec<_> = self.running_keys().collect();
+        if !keys.is_empty() && self.is_recorded() {
+            let detail = json!({ "status": status, "reason": reason, "until": until });
+            self.tell_scope("run.ending", ROOT_IX, detail);
+            self.trace.urgent = true;
+        }
         self.actions.extend(keys.into_iter().map(Action::Cancel));
     }
 

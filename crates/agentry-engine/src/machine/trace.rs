@@ -25,6 +25,8 @@ pub(crate) struct Trace {
     pub consumed: Vec<String>,
     pub events: Vec<Event>,
     pub audit: Vec<audit::Entry>,
+    /// It is stored though nothing has changed: whoever reads the log is to know now.
+    pub urgent: bool,
     /// How many checkpoints this entry has, written down or not: a part of their ids.
     pub marks: usize,
 }
@@ -37,7 +39,7 @@ impl Trace {
         } = self;
         let changes = [ops.len(), writes.len(), checkpoints.len(), runs.len(), opened.len()];
         let others = [closed.len(), postponed.len(), consumed.len(), audit.len()];
-        changes.iter().chain(&others).all(|count| *count == 0)
+        !self.urgent && changes.iter().chain(&others).all(|count| *count == 0)
     }
 }
 

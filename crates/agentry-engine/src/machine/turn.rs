@@ -108,6 +108,7 @@ impl Scope {
             self.active += tasks.len();
             self.open += tasks.len();
             self.tasks.extend(tasks);
+            self.settle_names();
         } else {
             if !dropped {
                 self.remember_last();

@@ -9,6 +9,7 @@ use serde_json::{Map, Value};
 use super::fold::Watch;
 use super::scope::{Done, Phase, ROOT_IX, Scope, ScopeIx, Task};
 use super::{Home, LoadError, Machine, Record};
+use crate::ids::TaskId;
 use crate::program::Program;
 use crate::reducer::Put;
 
@@ -142,6 +143,17 @@ impl Machine {
             to: open.to().map(str::to_owned),
         });
         question.into_iter().collect()
+    }
+}
+
+impl Machine {
+    /// What all tasks are known by that are there, whether or not they are done.
+    pub(crate) fn tasks(&self) -> Vec<TaskId> {
+        let of = |scope: &Scope| {
+            let slots = scope.tasks.iter().enumerate().filter(|(_, task)| !task.is_gone());
+            slots.filter_map(|(slot, _)| scope.task_id(slot)).collect::<Vec<_>>()
+        };
+        self.scopes.all().flat_map(|(_, scope)| of(scope)).collect()
     }
 }
 

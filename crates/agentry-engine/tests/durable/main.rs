@@ -10,11 +10,14 @@
 
 mod asking;
 mod crashing;
+mod deciding;
 mod escalating;
 mod failing;
 mod flowing;
+mod forgetting;
 mod inspecting;
 mod multitasking;
 mod stopping;
+mod versions;
 mod watching;
 mod world;

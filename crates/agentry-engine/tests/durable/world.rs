@@ -71,13 +71,33 @@ impl World {
     ) -> Process {
         let store = Arc::new(CrashStore::new(Arc::clone(&self.disk), crash));
         let registry = Registry::new().with(program.clone());
+        self.start_over(store, (registry, &program.graph().name), settings)
+    }
+
+    /// One that has several programs; runs are submitted to `graph`.
+    pub(crate) fn start_among(
+        &self,
+        registry: Registry,
+        graph: &str,
+        settings: Settings,
+    ) -> Process {
+        let store = Arc::new(CrashStore::new(Arc::clone(&self.disk), Crash::Never));
+        self.start_over(store, (registry, graph), settings)
+    }
+
+    fn start_over(
+        &self,
+        store: Arc<CrashStore>,
+        (registry, graph): (Registry, &str),
+        settings: Settings,
+    ) -> Process {
         let clock = Arc::clone(&self.clock);
         let ports = (Arc::clone(&store) as _, Arc::clone(&self.archive));
         let worker = Worker::with(ports, registry, clock, settings);
         let (handle, shutdown) = (worker.handle(), CancellationToken::new());
         #[expect(clippy::disallowed_methods, reason = "the test owns the process's handle")]
         let worker = tokio::spawn(worker.run(shutdown.clone()));
-        let (world, graph) = (self.clone(), program.graph().name.clone());
+        let (world, graph) = (self.clone(), graph.to_owned());
         Process { world, graph, store, handle, shutdown, worker }
     }
 

@@ -56,10 +56,10 @@ impl Desk {
         self.runs.retain(|run| run.id != id);
     }
 
-    /// Runs that never had the thread and are to end, and one that had it and was taken back.
-    pub(super) fn dismissed(&mut self, machine: &Machine) -> Vec<(RunId, RunStatus, String)> {
+    /// A run that never had the thread and is to end, or one that had it and was taken back.
+    pub(super) fn dismissed(&mut self, machine: &Machine) -> Option<(RunId, RunStatus, String)> {
         let has = machine.run();
-        let ended = self.runs.iter().filter_map(|run| {
+        let ended = self.runs.iter().find_map(|run| {
             let cancel = run.cancel.as_ref();
             let status = match run.status {
                 RunStatus::Pending if cancel.is_some() => RunStatus::Cancelled,
@@ -80,8 +80,7 @@ impl Desk {
             let reason = cancel.map_or("the thread has gone on without it", |it| &it.reason);
             Some((run.id, status, reason.to_owned()))
         });
-        let ended: Vec<_> = ended.collect();
-        for (id, ..) in &ended {
+        if let Some((id, ..)) = &ended {
             self.over(*id);
         }
         ended
