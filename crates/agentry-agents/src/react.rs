@@ -3,10 +3,12 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use agentry_core::chat::{ChatRequest, Message, ToolChoice, Usage};
+use agentry_core::chat::{ChatRequest, ChatResponse, Message, ResponseFormat, ToolChoice, Usage};
 use agentry_core::model::{CallContext, ChatModel, ModelError};
-use agentry_core::tool::{Effect, Tool, ToolContext, ToolError};
+use agentry_core::tool::{Effect, Tool, ToolContext, ToolError, ToolSpec};
+use async_trait::async_trait;
 use futures_util::future::join_all;
+use serde_json::Value;
 use tokio::time::{timeout, timeout_at};
 
 mod data;
@@ -63,6 +65,39 @@ pub struct Outcome {
     pub usage: Usage,
 }
 
+/// What is asked of whom, where it is more than one question.
+pub struct Brief<'a> {
+    /// The model's alias.
+    pub model: &'a str,
+    /// What the model reads first. What tools return follows.
+    pub messages: Vec<Message>,
+    pub temperature: Option<f64>,
+    pub response_format: Option<ResponseFormat>,
+    /// What is wrong with an answer, if something is: then the model may try again, as long as it has steps left.
+    pub complaint: Option<&'a (dyn Fn(&str) -> Option<String> + Send + Sync)>,
+}
+
+/// A call of a tool.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Call<'a> {
+    /// Counts all of them from 0, in the order in which the model wanted them.
+    pub number: usize,
+    /// What the model calls it by.
+    pub id: &'a str,
+    pub tool: &'a str,
+}
+
+/// Asks the model and calls the tools for a loop, which knows neither. A loop that begins anew asks the same things in the
+/// same order as long as it gets the same answers, so whoever remembers them can go on from where it stood.
+#[async_trait]
+pub trait Hands: Send + Sync {
+    /// `number` counts from 0.
+    async fn ask(&self, number: u32, request: ChatRequest) -> Result<ChatResponse, ModelError>;
+
+    /// `arguments` is an object.
+    async fn call(&self, call: Call<'_>, arguments: Value) -> Result<String, ToolError>;
+}
+
 /// Runs the loop to its end. Dropping the future ends it at once.
 pub async fn run(
     cx: &CallContext,
@@ -72,16 +107,44 @@ pub async fn run(
     limits: &Limits,
 ) -> Outcome {
     let deadline = cx.deadline.map_or(limits.deadline, |outer| outer.min(limits.deadline));
+    let limits = Limits { deadline, ..limits.clone() };
     let cx = CallContext { deadline: Some(deadline), ..cx.clone() };
-    let until = tokio::time::Instant::from_std(deadline);
-    let mut progress = Progress::new(limits, tools);
-    let mut messages =
-        vec![Message::system(data::explained(task.system)), Message::user(task.user)];
+    let specs: Vec<&ToolSpec> = tools.iter().map(|tool| tool.spec()).collect();
+    let brief = Brief {
+        model: task.model,
+        messages: vec![Message::system(task.system), Message::user(task.user)],
+        temperature: None,
+        response_format: None,
+        complaint: None,
+    };
+    converse(&Direct { cx, model, tools }, &specs, brief, &limits).await
+}
+
+/// Runs the loop to its end with the hands of somebody else.
+pub async fn converse(
+    hands: &dyn Hands,
+    tools: &[&ToolSpec],
+    brief: Brief<'_>,
+    limits: &Limits,
+) -> Outcome {
+    let until = tokio::time::Instant::from_std(limits.deadline);
+    let mut progress = Progress::new(limits, tools.iter().map(|tool| tool.name.clone()).collect());
+    let Brief { model, messages, temperature, response_format, complaint } = brief;
+    let mut asked = ChatRequest {
+        model: model.to_owned(),
+        messages: data::explained(messages, !tools.is_empty()),
+        temperature,
+        response_format,
+        tools: tools.iter().map(|tool| tool.definition()).collect(),
+        ..ChatRequest::default()
+    };
     loop {
-        let request = request(task.model, tools, &messages, progress.is_last_step());
-        let decision = match timeout_at(until, model.complete(&cx, request)).await {
-            Ok(Ok(response)) => progress.answered(response),
-            Ok(Err(ModelError::TimedOut { .. })) if Instant::now() >= deadline => {
+        let is_last = progress.is_last_step() && !tools.is_empty();
+        asked.tool_choice = is_last.then_some(ToolChoice::None);
+        let answer = hands.ask(progress.asked(), asked.clone());
+        let decision = match timeout_at(until, answer).await {
+            Ok(Ok(response)) => progress.answered(response, complaint),
+            Ok(Err(ModelError::TimedOut { .. })) if Instant::now() >= limits.deadline => {
                 Decision::Stop(Stop::Deadline)
             }
             Ok(Err(error)) => Decision::Stop(Stop::ModelFailed(error)),
@@ -89,45 +152,37 @@ pub async fn run(
         };
         let (said, calls) = match decision {
             Decision::Stop(stop) => return progress.into_outcome(stop),
+            Decision::Again { said, complaint } => {
+                asked.messages.extend([said, Message::user(complaint)]);
+                continue;
+            }
             Decision::Act { said, calls } => (said, calls),
         };
-        messages.push(said);
-        let results = perform(&cx, tools, &calls, limits).await;
+        asked.messages.push(said);
+        let results = perform(hands, tools, (&calls, progress.called()), limits).await;
         for (call, result) in calls.into_iter().zip(results) {
             let shown = data::shown(&call.name, &result, limits.tool_output_bytes_max);
-            messages.push(Message::tool(call.id.clone(), shown));
+            asked.messages.push(Message::tool(call.id.clone(), shown));
             progress.record(call, result);
         }
     }
 }
 
-fn request(
-    model: &str,
-    tools: &[Arc<dyn Tool>],
-    messages: &[Message],
-    is_last_step: bool,
-) -> ChatRequest {
-    ChatRequest {
-        model: model.to_owned(),
-        messages: messages.to_vec(),
-        tools: tools.iter().map(|tool| tool.spec().definition()).collect(),
-        tool_choice: (is_last_step && !tools.is_empty()).then_some(ToolChoice::None),
-        ..ChatRequest::default()
-    }
-}
-
 /// Calls that only read are made together; as soon as one changes something, they are made in their order.
 async fn perform(
-    cx: &CallContext,
-    tools: &[Arc<dyn Tool>],
-    calls: &[Planned],
+    hands: &dyn Hands,
+    tools: &[&ToolSpec],
+    (calls, before): (&[Planned], usize),
     limits: &Limits,
 ) -> Vec<Result<String, ToolError>> {
     let reads = |call: &Planned| {
         let tool = call.tool.and_then(|at| tools.get(at));
-        tool.is_none_or(|tool| tool.spec().effect == Effect::Read)
+        tool.is_none_or(|tool| tool.effect == Effect::Read)
     };
-    let performing = calls.iter().map(|call| perform_one(cx, tools, call, limits));
+    let performing = calls
+        .iter()
+        .zip(before..)
+        .map(|(call, number)| perform_one(hands, tools, (call, number), limits));
     if calls.iter().all(reads) {
         return join_all(performing).await;
     }
@@ -139,20 +194,18 @@ async fn perform(
 }
 
 async fn perform_one(
-    cx: &CallContext,
-    tools: &[Arc<dyn Tool>],
-    call: &Planned,
+    hands: &dyn Hands,
+    tools: &[&ToolSpec],
+    (call, number): (&Planned, usize),
     limits: &Limits,
 ) -> Result<String, ToolError> {
     let arguments = call.arguments.clone()?;
-    let Some(tool) = call.tool.and_then(|at| tools.get(at)) else {
-        let names: Vec<_> = tools.iter().map(|tool| tool.spec().name.as_str()).collect();
+    if call.tool.is_none() {
+        let names: Vec<_> = tools.iter().map(|tool| tool.name.as_str()).collect();
         let reason = format!("there is no tool `{}`; there are: {}", call.name, names.join(", "));
         return Err(ToolError::InvalidArguments { reason });
-    };
-    let deadline = cx.deadline;
-    let start = Instant::now();
-    let left = deadline.map_or(Duration::MAX, |deadline| deadline.saturating_duration_since(start));
+    }
+    let left = limits.deadline.saturating_duration_since(Instant::now());
     let allowed = limits.tool_timeout.min(left);
     let timed_out = || {
         let after_ms = u64::try_from(allowed.as_millis()).unwrap_or(u64::MAX);
@@ -162,10 +215,36 @@ async fn perform_one(
         // Not even begun: what changes something must not.
         return Err(timed_out());
     }
-    let (tenant, caller) = (cx.caller.tenant.to_string(), cx.caller.name.to_string());
-    let cx = ToolContext { call_id: call.id.clone(), tenant, caller, deadline };
-    let result = timeout(allowed, tool.call(&cx, arguments)).await;
-    result.map_err(|_| timed_out())?.map(|output| output.text())
+    let called = hands.call(Call { number, id: &call.id, tool: &call.name }, arguments);
+    timeout(allowed, called).await.map_err(|_| timed_out())?
+}
+
+/// Remembers nothing.
+struct Direct<'a> {
+    cx: CallContext,
+    model: &'a dyn ChatModel,
+    tools: &'a [Arc<dyn Tool>],
+}
+
+#[async_trait]
+impl Hands for Direct<'_> {
+    async fn ask(&self, _: u32, request: ChatRequest) -> Result<ChatResponse, ModelError> {
+        self.model.complete(&self.cx, request).await
+    }
+
+    async fn call(&self, call: Call<'_>, arguments: Value) -> Result<String, ToolError> {
+        let tool = self.tools.iter().find(|tool| tool.spec().name == call.tool);
+        let gone = || ToolError::Failed { reason: "the tool is gone".to_owned() };
+        let CallContext { caller, deadline, .. } = &self.cx;
+        let cx = ToolContext {
+            call_id: call.id.to_owned(),
+            tenant: caller.tenant.to_string(),
+            caller: caller.name.to_string(),
+            deadline: *deadline,
+        };
+        let output = tool.ok_or_else(gone)?.call(&cx, arguments).await?;
+        Ok(output.text())
+    }
 }
 
 #[cfg(test)]

@@ -115,7 +115,8 @@ impl Check<'_> {
             }
             Kind::Agent(agent) => {
                 let known = self.around.catalogue.agents.as_ref();
-                self.known(&agent.agent.place, ("agent", &agent.agent.value), known);
+                let known = known.map(|agents| agents.keys().cloned().collect());
+                self.known(&agent.agent.place, ("agent", &agent.agent.value), known.as_ref());
                 self.given(&agent.input, scope);
             }
             Kind::Tool(tool) => {
@@ -265,6 +266,33 @@ impl Check<'_> {
         for name in template.value.names().iter().filter(|name| !scope.contains_key(*name)) {
             self.no_key(&template.word(name), name, scope);
         }
+        for path in template.value.paths() {
+            self.path(template, path, scope);
+        }
+    }
+
+    /// A field that a template looks at.
+    fn path(&self, template: &Spot<Template>, path: &str, scope: &BTreeMap<String, Type>) {
+        let mut parts = path.split('.');
+        let Some(mut at) = parts.next().and_then(|name| scope.get(name)) else { return };
+        for part in parts {
+            let Type::Object(Fields { known, open }) = at else {
+                if matches!(at, Type::Text | Type::Integer | Type::Number | Type::Bool) {
+                    let message = format!("`{path}` leads into {at}");
+                    self.report(&template.word(path), message);
+                }
+                return;
+            };
+            match known.get(part) {
+                Some(of) => at = of,
+                None if *open => return,
+                None => {
+                    let known: Vec<&str> = known.keys().map(String::as_str).collect();
+                    let message = format!("`{path}`: there is no `{part}`");
+                    return self.unknown(&template.word(path), message, part, &known);
+                }
+            }
+        }
     }
 
     fn no_key(&self, place: &Place, name: &str, scope: &BTreeMap<String, Type>) {
@@ -319,7 +347,11 @@ impl Check<'_> {
                 .schema
                 .as_ref()
                 .map_or(Type::Text, |schema| Type::of_schema(schema.value.source())),
-            Kind::Agent(_) | Kind::Tool(_) | Kind::Set(_) => Type::Any,
+            Kind::Agent(agent) => {
+                let agents = self.around.catalogue.agents.as_ref();
+                agents.and_then(|all| all.get(&agent.agent.value)).cloned().unwrap_or_default()
+            }
+            Kind::Tool(_) | Kind::Set(_) => Type::Any,
             Kind::Http(_) => {
                 let known = [("status", Type::Integer), ("body", Type::Any)];
                 let known = known.map(|(name, of)| (name.to_owned(), of));

@@ -13,7 +13,7 @@ use crate::schema::Schema;
 use crate::template::Template;
 use crate::types::Type;
 
-mod node;
+pub(crate) mod node;
 mod read;
 
 pub(crate) use read::{Source, read};

@@ -22,6 +22,7 @@ pub mod definition;
 pub mod expression;
 pub mod ports;
 pub mod template;
+pub mod tool;
 pub mod types;
 
 mod check;
@@ -39,7 +40,7 @@ pub use agentry_core::schema;
 pub use definition::Definition;
 pub use describe::Schemas;
 pub use draw::mermaid;
-pub use ports::{Agents, Catalogue, HeaderValue, Http, Payers, Ports, Request, Response};
+pub use ports::{Catalogue, HeaderValue, Http, Payers, Ports, Request, Response};
 
 /// A longer file is no graph.
 const FILE_BYTES_MAX: usize = 1 << 20;

@@ -5,23 +5,17 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use agentry_core::model::{CallContext, ChatModel};
+use agentry_agents::definition::Definition;
+use agentry_core::model::ChatModel;
 use agentry_core::shared::Shared;
-use agentry_core::tool::{Tool, ToolSpec};
+use agentry_core::tool::{Tool, ToolSpec, Toolbox};
 use agentry_core::{Caller, RunId, outbound};
 use agentry_engine::NodeError;
 use async_trait::async_trait;
 use serde::Serialize;
-use serde_json::Value;
 
 use crate::definition::Secret;
-
-/// The agents that there are, by name.
-#[async_trait]
-pub trait Agents: Send + Sync {
-    /// `input` is a text, or whatever the agent understands. The call's deadline and its payer are in `cx`.
-    async fn run(&self, cx: &CallContext, agent: &str, input: Value) -> Result<Value, NodeError>;
-}
+use crate::types::Type;
 
 /// Calls other services.
 #[async_trait]
@@ -69,8 +63,9 @@ pub struct Response {
 #[derive(Clone)]
 pub struct Ports {
     pub model: Arc<dyn ChatModel>,
-    pub agents: Option<Arc<dyn Agents>>,
-    pub tools: BTreeMap<String, Arc<dyn Tool>>,
+    /// By name.
+    pub agents: BTreeMap<String, Definition>,
+    pub tools: Toolbox,
     pub http: Option<Arc<dyn Http>>,
     /// Keeps what nodes with `cache` came to.
     pub cache: Option<Arc<dyn Shared>>,
@@ -84,21 +79,28 @@ impl Ports {
     #[must_use]
     pub fn new(model: Arc<dyn ChatModel>) -> Self {
         let caller = Arc::new(Caller::named("graphs"));
-        let tools = BTreeMap::new();
-        Self { model, agents: None, tools, http: None, cache: None, caller, payers: None }
+        let tools = Toolbox::new();
+        Self {
+            model,
+            agents: BTreeMap::new(),
+            tools,
+            http: None,
+            cache: None,
+            caller,
+            payers: None,
+        }
     }
 
     #[must_use]
     pub fn tool(mut self, tool: Arc<dyn Tool>) -> Self {
-        self.tools.insert(tool.spec().name.clone(), tool);
+        self.tools = self.tools.with(tool);
         self
     }
 }
 
 impl fmt::Debug for Ports {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let tools: Vec<&String> = self.tools.keys().collect();
-        f.debug_struct("Ports").field("tools", &tools).finish_non_exhaustive()
+        f.debug_struct("Ports").field("tools", &self.tools).finish_non_exhaustive()
     }
 }
 
@@ -106,8 +108,27 @@ impl fmt::Debug for Ports {
 #[derive(Debug, Clone, Default)]
 pub struct Catalogue {
     pub models: Option<BTreeSet<String>>,
-    pub agents: Option<BTreeSet<String>>,
+    /// By name, what they come to.
+    pub agents: Option<BTreeMap<String, Type>>,
     pub tools: Option<BTreeMap<String, ToolSpec>>,
+}
+
+impl Catalogue {
+    /// What agents are called, and what they come to.
+    #[must_use]
+    pub fn agents(agents: &BTreeMap<String, Definition>) -> BTreeMap<String, Type> {
+        let of = |agent: &Definition| match &agent.schema {
+            Some(schema) => Type::of_schema(schema.source()),
+            None => Type::Text,
+        };
+        agents.iter().map(|(name, agent)| (name.clone(), of(agent))).collect()
+    }
+
+    /// What the tools of a box are called, and what they take.
+    #[must_use]
+    pub fn tools(tools: &Toolbox) -> BTreeMap<String, ToolSpec> {
+        tools.specs().map(|spec| (spec.name.clone(), spec.clone())).collect()
+    }
 }
 
 /// The model of prompts that name none.

@@ -22,6 +22,7 @@ const NAME: &str = "template";
 pub struct Template {
     environment: Arc<Environment<'static>>,
     names: Vec<String>,
+    paths: Vec<String>,
 }
 
 /// Why a text is no template.
@@ -58,19 +59,30 @@ impl Template {
         })?;
         let functions: Vec<String> =
             environment.globals().map(|(name, _)| name.to_owned()).collect();
-        let mut names: Vec<String> = match environment.get_template(NAME) {
-            Ok(template) => template.undeclared_variables(false).into_iter().collect(),
-            Err(_) => Vec::new(),
+        let used = |nested: bool| {
+            let mut used: Vec<String> = match environment.get_template(NAME) {
+                Ok(template) => template.undeclared_variables(nested).into_iter().collect(),
+                Err(_) => Vec::new(),
+            };
+            used.retain(|name| !functions.contains(name));
+            used.sort();
+            used
         };
-        names.retain(|name| !functions.contains(name));
-        names.sort();
-        Ok(Self { environment: Arc::new(environment), names })
+        let (names, mut paths) = (used(false), used(true));
+        paths.retain(|path| path.contains('.'));
+        Ok(Self { environment: Arc::new(environment), names, paths })
     }
 
     /// The names that must be given from outside.
     #[must_use]
     pub fn names(&self) -> &[String] {
         &self.names
+    }
+
+    /// The fields of them that it looks at, as in `input.topic`.
+    #[must_use]
+    pub fn paths(&self) -> &[String] {
+        &self.paths
     }
 
     /// The text; `value` tells what a name stands for, if anything.

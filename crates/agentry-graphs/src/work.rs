@@ -16,10 +16,12 @@ use crate::ports::Ports;
 use crate::view::View;
 
 mod agent;
-mod http;
+mod history;
+pub(crate) mod http;
 pub(crate) mod human;
 mod prompt;
 mod set;
+mod speech;
 mod tool;
 
 pub(crate) use agent::AgentWork;
@@ -64,6 +66,10 @@ impl<'a> Visit<'a> {
         Self { cx, ports, until: Instant::now() + within }
     }
 
+    pub(crate) fn node(&self) -> &NodeContext {
+        self.cx
+    }
+
     pub(crate) fn attempt(&self) -> u32 {
         self.cx.attempt()
     }
@@ -95,13 +101,13 @@ impl<'a> Visit<'a> {
         name: &str,
         class: Class,
         f: F,
-    ) -> Result<Value, NodeError>
+    ) -> Result<Value, effect::Error>
     where
         F: FnOnce(String) -> Done + Send,
         Done: Future<Output = Result<Value, E>> + Send,
         E: Into<effect::Undone>,
     {
-        Ok(self.cx.effect(name, class, f).await?)
+        self.cx.effect(name, class, f).await
     }
 
     /// For whom it is.

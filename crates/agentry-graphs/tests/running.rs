@@ -145,10 +145,8 @@ impl World {
                         Some(Say::Answer(value)) => {
                             let resume = Some(Resume::One(value));
                             let command = Command { resume, ..Command::default() };
-                            thread
-                                .run(engine::Request::Command(command))
-                                .await
-                                .map_err(|it| it.to_string())?;
+                            // What does not fit is refused, and the question stands.
+                            let _ = thread.run(engine::Request::Command(command)).await;
                         }
                         Some(Say::Wait(span)) => {
                             self.clock.clock.advance(span);

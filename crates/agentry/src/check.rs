@@ -5,6 +5,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::cli::{Context, Ended, Exit};
 use crate::config::{Config, Error, Ledger, Source, Storage};
+use crate::graphs::Definitions;
 use crate::{graphs, wiring};
 
 pub(crate) fn run(cx: &Context) -> Result<Exit, Ended> {
@@ -23,8 +24,8 @@ pub(crate) fn run(cx: &Context) -> Result<Exit, Ended> {
     let metrics = std::sync::Arc::new(agentry_server::Metrics::new());
     wiring::gateway(&config, metrics, agentry_gateway::Policies::default(), &TaskTracker::new())
         .map_err(|error| Ended { exit: Exit::Usage, error })?;
-    let graphs = match graphs::load(cx, &config) {
-        Ok(graphs) => graphs,
+    let definitions = match graphs::load(cx, &config) {
+        Ok(definitions) => definitions,
         Err(graphs::Error::Wrong(wrong)) if cx.terminal.json => {
             let problems: Vec<_> =
                 wrong.iter().flat_map(agentry_notation::Problems::shown).collect();
@@ -33,12 +34,15 @@ pub(crate) fn run(cx: &Context) -> Result<Exit, Ended> {
         }
         Err(error) => return Err(error.into()),
     };
-    tell(cx, &config, &graphs.names().collect::<Vec<_>>());
+    tell(cx, &config, &definitions);
     Ok(Exit::Done)
 }
 
 /// What a good configuration comes to.
-fn tell(cx: &Context, config: &Config, graphs: &[&str]) {
+fn tell(cx: &Context, config: &Config, definitions: &Definitions) {
+    let graphs: Vec<&str> = definitions.graphs.names().collect();
+    let agents: Vec<&str> = definitions.agents.keys().map(String::as_str).collect();
+    let tools: Vec<&str> = config.tools.iter().map(|tool| tool.spec.name.as_str()).collect();
     let providers: Vec<&str> = config.providers.iter().map(|one| one.name.as_str()).collect();
     let models: Vec<&str> = config.models.iter().map(|one| one.name.as_str()).collect();
     let storage = match &config.storage {
@@ -65,6 +69,8 @@ fn tell(cx: &Context, config: &Config, graphs: &[&str]) {
             "providers": providers,
             "models": models,
             "graphs": graphs,
+            "agents": agents,
+            "tools": tools,
             "sources": sources.collect::<Vec<_>>(),
         }));
         return;
@@ -77,8 +83,10 @@ fn tell(cx: &Context, config: &Config, graphs: &[&str]) {
     cx.terminal.data(format_args!("  ledger     {ledger}"));
     cx.terminal.data(format_args!("  providers  {}", list(&providers)));
     cx.terminal.data(format_args!("  models     {}", list(&models)));
-    if !graphs.is_empty() {
-        cx.terminal.data(format_args!("  graphs     {}", list(graphs)));
+    for (what, names) in [("graphs", &graphs), ("agents", &agents), ("tools", &tools)] {
+        if !names.is_empty() {
+            cx.terminal.data(format_args!("  {what:<11}{}", list(names)));
+        }
     }
     for source in sources {
         cx.terminal.data(format_args!("  incidents  {source}"));

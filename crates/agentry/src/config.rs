@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use agentry_gateway::Rule;
 use agentry_gateway::money::catalogue::Catalogue;
+use agentry_graphs::tool::Declared;
 use agentry_guards::Guards;
 use agentry_notation::{problem, reader, tree};
 use agentry_server::{BodyLimits, Settings};
@@ -30,6 +31,7 @@ mod models;
 mod otel;
 mod providers;
 mod storage;
+mod tools;
 mod value;
 
 pub(crate) use agentry_notation::Problems;
@@ -77,6 +79,8 @@ pub(crate) struct Config {
     /// Nothing when calls are not traced.
     pub(crate) otel: Option<Otel>,
     pub(crate) graphs: Graphs,
+    /// Services that agents and graphs may call.
+    pub(crate) tools: Vec<Declared>,
     pub(crate) incident: Incident,
     pub(crate) access: Access,
 }
@@ -194,6 +198,7 @@ fn resolve(sources: Sources<'_>) -> Result<Config, Error> {
     let alerts = alerts::read(root.each("alerts"), root.table("channels"), &notes);
     let otel = otel::read(root.table("otel"), &notes);
     let graphs = graphs::read(root.table("graphs"));
+    let tools = tools::read(root.table("tools"), text.unwrap_or_default());
     root.finish();
 
     let problems = notes.problems.into_inner();
@@ -218,6 +223,7 @@ fn resolve(sources: Sources<'_>) -> Result<Config, Error> {
                 alerts,
                 otel,
                 graphs,
+                tools,
                 incident,
                 access,
             })

@@ -1,19 +1,26 @@
 //! `graphs/*.toml` and `graphs/*.json` beside the configuration, and the pictures of them.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
 
-use agentry_graphs::{Catalogue, File, Graphs};
+use agentry_agents::definition::Definition;
+use agentry_core::outbound;
+use agentry_core::tool::Toolbox;
+use agentry_graphs::{Catalogue, File, Graphs, Http, Request, Response};
 use agentry_notation::Problems;
 use anyhow::{Context as _, anyhow};
+use async_trait::async_trait;
 use serde_json::json;
 
+use crate::agents;
 use crate::cli::{Context, Ended, Exit};
 use crate::config::Config;
 
 /// Where definitions are, as seen from the configuration.
 pub(crate) const FOLDER: &str = "graphs";
-/// More files than this are no graphs that somebody wrote.
+/// More files than this nobody wrote.
 const FILES_MAX: usize = 1_000;
 
 #[derive(Debug, clap::Subcommand)]
@@ -48,16 +55,47 @@ impl From<Error> for Ended {
     }
 }
 
-/// All graphs of a project, checked against what the configuration has.
-pub(crate) fn load(cx: &Context, config: &Config) -> Result<Graphs, Error> {
-    let files = files(&root(cx, config)).map_err(Error::Unreadable)?;
-    // Which models there are is unknown as long as nothing is set up.
-    let models = config.models.iter().map(|model| model.name.clone());
-    let models = (!config.models.is_empty()).then(|| models.collect());
-    // Nothing here offers tools or named agents.
-    let catalogue =
-        Catalogue { models, agents: Some(BTreeSet::new()), tools: Some(BTreeMap::new()) };
-    Graphs::read(&files, &catalogue).map_err(Error::Wrong)
+/// What a project has beside its configuration.
+pub(crate) struct Definitions {
+    pub(crate) graphs: Graphs,
+    pub(crate) agents: BTreeMap<String, Definition>,
+}
+
+/// All graphs and agents of a project, checked against what the configuration has.
+pub(crate) fn load(cx: &Context, config: &Config) -> Result<Definitions, Error> {
+    read(cx, config, &agents::tools(config, &(Arc::new(Nobody) as Arc<_>)))
+}
+
+/// As [`load`], with the tools at hand.
+pub(crate) fn read(cx: &Context, config: &Config, tools: &Toolbox) -> Result<Definitions, Error> {
+    let agents = agents::load(cx, config, tools);
+    let files = files(&root(cx, config), FOLDER).map_err(Error::Unreadable)?;
+    let known = agents.as_ref().ok().map(Catalogue::agents);
+    let catalogue = Catalogue {
+        models: agents::models(config),
+        agents: known,
+        tools: Some(Catalogue::tools(tools)),
+    };
+    match (agents, Graphs::read(&files, &catalogue)) {
+        (Ok(agents), Ok(graphs)) => Ok(Definitions { graphs, agents }),
+        (Err(Error::Unreadable(error)), _) => Err(Error::Unreadable(error)),
+        (Err(Error::Wrong(mut wrong)), Err(more)) => {
+            wrong.extend(more);
+            Err(Error::Wrong(wrong))
+        }
+        (Err(Error::Wrong(wrong)), Ok(_)) | (Ok(_), Err(wrong)) => Err(Error::Wrong(wrong)),
+    }
+}
+
+/// Where definitions are only checked, nothing is called.
+struct Nobody;
+
+#[async_trait]
+impl Http for Nobody {
+    async fn send(&self, request: &Request, _: Duration) -> Result<Response, outbound::Error> {
+        let (target, reason) = (request.url.clone(), "nothing is called from here".to_owned());
+        Err(outbound::Error::Refused { target, reason })
+    }
 }
 
 /// The folder of the project: where the configuration is, or would be.
@@ -66,8 +104,8 @@ pub(crate) fn root(cx: &Context, config: &Config) -> PathBuf {
     root.map_or_else(|| cx.at(Path::new("")), Path::to_owned)
 }
 
-fn files(root: &Path) -> anyhow::Result<Vec<File>> {
-    let folder = root.join(FOLDER);
+pub(crate) fn files(root: &Path, folder: &str) -> anyhow::Result<Vec<File>> {
+    let folder = root.join(folder);
     if !folder.is_dir() {
         return Ok(Vec::new());
     }
@@ -81,7 +119,7 @@ fn files(root: &Path) -> anyhow::Result<Vec<File>> {
         }
     }
     if paths.len() > FILES_MAX {
-        return Err(anyhow!("{} has more than {FILES_MAX} graphs", folder.display()));
+        return Err(anyhow!("{} has more than {FILES_MAX} files", folder.display()));
     }
     paths.sort();
     let read = paths.iter().map(|path| {
@@ -96,7 +134,7 @@ fn files(root: &Path) -> anyhow::Result<Vec<File>> {
 
 /// `agentry graphs`: what there is, and how it looks.
 pub(crate) fn run(cx: &Context, what: &What) -> Result<Exit, Ended> {
-    let graphs = load(cx, &cx.config()?)?;
+    let Definitions { graphs, .. } = load(cx, &cx.config()?)?;
     let known = || {
         let names: Vec<&str> = graphs.names().collect();
         if names.is_empty() { format!("there are none under {FOLDER}/") } else { names.join(", ") }

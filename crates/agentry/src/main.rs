@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 
 mod agent;
+mod agents;
 mod ask;
 mod audit;
 mod check;

@@ -12,7 +12,7 @@ use agentry_core::thread::{Absent, Multitask, Priority, RunStatus};
 use agentry_core::threads::Submitted;
 use agentry_core::{Caller, Clock as _, RunId, ThreadId};
 use agentry_engine::durable::Settings;
-use agentry_graphs::Graphs;
+use agentry_graphs::{Graphs, Ports};
 use agentry_server::engine::{
     Breakpoints, Command, Engine as _, Place, Resume, StateView, Subgraphs, Submission, Work,
 };
@@ -25,7 +25,7 @@ use tokio_util::task::TaskTracker;
 use crate::cli::{Context, Ended, Exit};
 use crate::clock::SystemClock;
 use crate::config::{Config, Storage};
-use crate::graphs;
+use crate::graphs::{self, Definitions};
 use crate::signals::Signals;
 use crate::terminal::{Terminal, harmless};
 use crate::threads::{self, Durable, Speaking, chat};
@@ -68,8 +68,9 @@ pub(crate) fn run(cx: &Context, options: &Options) -> Result<Exit, Ended> {
     if options.ephemeral {
         config.storage = Storage::Memory;
     }
-    let graphs = graphs::load(cx, &config)?;
-    let input = input::read(&graphs, options).map_err(usage)?;
+    let definitions = graphs::load(cx, &config)?;
+    let graphs = &definitions.graphs;
+    let input = input::read(graphs, options).map_err(usage)?;
     if graphs.get(&options.graph).is_some() {
         let begun = graphs.begin(&options.graph, input.clone());
         begun.map_err(|problem| usage(anyhow::Error::from(problem)))?;
@@ -80,7 +81,7 @@ pub(crate) fn run(cx: &Context, options: &Options) -> Result<Exit, Ended> {
         .context("start the runtime")?;
     let ended = runtime.block_on(async {
         let mut signals = Signals::catch()?;
-        let (desk, running) = open(cx, &config, graphs, &options.graph).await?;
+        let (desk, running) = open(cx, &config, definitions, &options.graph).await?;
         let ended = tokio::select! {
             ended = desk.run(input) => ended,
             () = signals.next() => {
@@ -122,10 +123,11 @@ impl Running {
 async fn open(
     cx: &Context,
     config: &Config,
-    graphs: Graphs,
+    definitions: Definitions,
     graph: &str,
 ) -> Result<(Desk, Running), Ended> {
     let usage = |error| Ended { exit: Exit::Usage, error };
+    let Definitions { graphs, agents } = definitions;
     let Stores { ledger, threads, instance, .. } =
         Stores::open(config).await.map_err(or_elsewhere)?;
     let company = Company::open(config, instance.clone()).map_err(usage)?;
@@ -141,7 +143,7 @@ async fn open(
     let gateway = wiring::gateway(config, heard, policies, background.tasks()).map_err(usage)?;
     let (gateway, clock) = (Arc::new(gateway), Arc::new(SystemClock));
     let program = if graphs.get(graph).is_some() {
-        let ports = outside.ports(gateway, Caller::named(CALLER), None);
+        let ports = Ports { agents, ..outside.ports(gateway, Caller::named(CALLER), None) };
         graphs.program(graph, &Arc::new(ports)).context("make the graph")?
     } else {
         let callers = Arc::new(Callers::new(None, Arc::clone(&clock) as Arc<_>));

@@ -29,7 +29,7 @@ pub(crate) fn run(cx: &Context) -> Result<Exit, Ended> {
     if identity::nobody_can_be_known(&config) {
         return Err(usage(identity::open_to_strangers(&config)));
     }
-    let graphs = graphs::load(cx, &config)?;
+    let definitions = graphs::load(cx, &config)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
@@ -48,7 +48,7 @@ pub(crate) fn run(cx: &Context) -> Result<Exit, Ended> {
         let outside = Outside::new(cx, &config, company.shared.clone());
         let threads = wiring::threads::Parts {
             stores: threads,
-            project: Some(Project { graphs, outside }),
+            project: Some(Project { definitions, outside }),
             webhook_hosts: config.server.webhook_hosts.clone(),
             instance,
         };

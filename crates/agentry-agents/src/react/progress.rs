@@ -1,11 +1,10 @@
 //! How far a loop has come, and what it does next. Pure.
 
 use std::collections::HashMap;
-use std::sync::Arc;
 
 use agentry_core::chat::{ChatResponse, FinishReason, Message, ToolCall, Usage};
 use agentry_core::model::ModelError;
-use agentry_core::tool::{Tool, ToolError};
+use agentry_core::tool::ToolError;
 use serde_json::Value;
 
 use super::{Limits, Outcome};
@@ -41,7 +40,15 @@ pub struct Step {
 }
 
 pub(super) enum Decision {
-    Act { said: Message, calls: Vec<Planned> },
+    Act {
+        said: Message,
+        calls: Vec<Planned>,
+    },
+    /// The answer is not good enough yet.
+    Again {
+        said: Message,
+        complaint: String,
+    },
     Stop(Stop),
 }
 
@@ -68,9 +75,9 @@ pub(super) struct Progress {
 }
 
 impl Progress {
-    pub(super) fn new(limits: &Limits, tools: &[Arc<dyn Tool>]) -> Self {
+    pub(super) fn new(limits: &Limits, names: Vec<String>) -> Self {
         Self {
-            names: tools.iter().map(|tool| tool.spec().name.clone()).collect(),
+            names,
             steps_max: limits.steps_max,
             tokens_max: limits.tokens_max,
             calls_of_model: 0,
@@ -81,12 +88,26 @@ impl Progress {
         }
     }
 
+    /// How often the model was asked.
+    pub(super) fn asked(&self) -> u32 {
+        self.calls_of_model
+    }
+
+    /// How many calls of tools are over.
+    pub(super) fn called(&self) -> usize {
+        self.steps.len()
+    }
+
     /// Whether the next call of the model is the last one allowed.
     pub(super) fn is_last_step(&self) -> bool {
         self.calls_of_model.saturating_add(1) >= self.steps_max
     }
 
-    pub(super) fn answered(&mut self, response: ChatResponse) -> Decision {
+    pub(super) fn answered(
+        &mut self,
+        response: ChatResponse,
+        complaint: Option<&(dyn Fn(&str) -> Option<String> + Send + Sync)>,
+    ) -> Decision {
         self.calls_of_model = self.calls_of_model.saturating_add(1);
         if let Some(usage) = &response.usage {
             self.usage.add(usage);
@@ -101,13 +122,13 @@ impl Progress {
             self.text = text;
         }
         if said.tool_calls.is_empty() {
-            return Decision::Stop(match choice.finish_reason {
+            return match choice.finish_reason {
                 Some(reason @ (FinishReason::Length | FinishReason::ContentFilter)) => {
-                    Stop::Cut(reason.as_str().to_owned())
+                    Decision::Stop(Stop::Cut(reason.as_str().to_owned()))
                 }
                 Some(FinishReason::Stop | FinishReason::ToolCalls | FinishReason::Other(_))
-                | None => Stop::Finished,
-            });
+                | None => self.ended(said, complaint.and_then(|complaint| complaint(&self.text))),
+            };
         }
         if self.calls_of_model >= self.steps_max {
             return Decision::Stop(Stop::StepLimit);
@@ -116,6 +137,16 @@ impl Progress {
             return Decision::Stop(Stop::Budget);
         }
         self.act(said)
+    }
+
+    fn ended(&self, said: Message, complaint: Option<String>) -> Decision {
+        match complaint {
+            None => Decision::Stop(Stop::Finished),
+            Some(complaint) if self.calls_of_model >= self.steps_max => {
+                Decision::Stop(Stop::Cut(complaint))
+            }
+            Some(complaint) => Decision::Again { said, complaint },
+        }
     }
 
     fn act(&mut self, said: Message) -> Decision {

@@ -3,22 +3,19 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
-use agentry_agents::react::{self, Limits, Stop, Task};
-use agentry_core::model::{CallContext, ChatModel};
+use agentry_agents::definition::{self, Around};
+use agentry_core::model::ChatModel;
 use agentry_core::tool::{Effect, Risks, Tool, ToolContext, ToolError, ToolOutput, ToolSpec};
 use agentry_core::{Clock, Timestamp};
-use agentry_engine::{Command, Local, NodeError, Request, Rests, Resume};
-use agentry_graphs::{Agents, Catalogue, File, Graphs, Ports};
+use agentry_engine::{Command, Local, Request, Rests, Resume};
+use agentry_graphs::{Catalogue, File, Graphs, Ports};
 use agentry_llm::scripted::{Script, Scripted};
-use anyhow::{Context as _, bail};
+use agentry_notation::Problems;
+use anyhow::{Context as _, anyhow, bail};
 use async_trait::async_trait;
 use serde::Deserialize;
 use serde_json::{Value, json};
-
-/// Longer than any of these graphs takes.
-const PATIENCE: Duration = Duration::from_secs(30);
 
 /// What a graph is given here, what people say to it, and what it must come to.
 #[derive(Debug, Clone, Deserialize)]
@@ -53,7 +50,7 @@ impl World {
         };
         let script = Script::from_toml(&read("model.toml")?)?;
         let model: Arc<dyn ChatModel> = Arc::new(Scripted::new(script));
-        let mut ports = Ports::new(Arc::clone(&model));
+        let mut ports = Ports::new(model);
         let notes = folder.join("notes");
         let tools: [Arc<dyn Tool>; 5] = [
             local("search_notes", "query", Effect::Read, &notes, search),
@@ -65,13 +62,14 @@ impl World {
         for tool in tools {
             ports = ports.tool(tool);
         }
-        let librarian = Librarian { model, tools: ports.tools.values().cloned().collect() };
-        ports.agents = Some(Arc::new(librarian));
-        let specs = ports.tools.iter().map(|(name, tool)| (name.clone(), tool.spec().clone()));
+        let text = read("agents/librarian.toml")?;
+        let files = [definition::File { name: "agents/librarian.toml", text: &text }];
+        let around = Around { models: None, tools: &ports.tools };
+        ports.agents = definition::read(&files, around).map_err(shown)?;
         let catalogue = Catalogue {
             models: Some(["default".to_owned()].into()),
-            agents: Some(["librarian".to_owned()].into()),
-            tools: Some(specs.collect()),
+            agents: Some(Catalogue::agents(&ports.agents)),
+            tools: Some(Catalogue::tools(&ports.tools)),
         };
         let mut files = Vec::new();
         for entry in std::fs::read_dir(folder)? {
@@ -81,10 +79,7 @@ impl World {
                 files.push(File { text: read(&name)?, name });
             }
         }
-        let graphs = match Graphs::read(&files, &catalogue) {
-            Ok(graphs) => graphs,
-            Err(wrong) => bail!(wrong.iter().map(ToString::to_string).collect::<String>()),
-        };
+        let graphs = Graphs::read(&files, &catalogue).map_err(shown)?;
         let cases = serde_json::from_str(&read("cases.json")?).context("read cases.json")?;
         Ok(Self { graphs, cases, ports: Arc::new(ports) })
     }
@@ -122,6 +117,10 @@ impl World {
     }
 }
 
+fn shown(wrong: Vec<Problems>) -> anyhow::Error {
+    anyhow!(wrong.iter().map(ToString::to_string).collect::<String>())
+}
+
 struct WallClock;
 
 impl Clock for WallClock {
@@ -131,26 +130,6 @@ impl Clock for WallClock {
         Timestamp::from_micros(
             since.map_or(0, |since| i64::try_from(since.as_micros()).unwrap_or(0)),
         )
-    }
-}
-
-/// An agent that looks things up in the notes.
-struct Librarian {
-    model: Arc<dyn ChatModel>,
-    tools: Vec<Arc<dyn Tool>>,
-}
-
-#[async_trait]
-impl Agents for Librarian {
-    async fn run(&self, cx: &CallContext, _: &str, input: Value) -> Result<Value, NodeError> {
-        let user = input.as_str().ok_or_else(|| NodeError::fatal("ask in words"))?;
-        let task = Task { model: "default", system: "You know the notes.", user };
-        let limits = Limits::until(Instant::now() + PATIENCE);
-        let outcome = react::run(cx, self.model.as_ref(), &self.tools, task, &limits).await;
-        match outcome.stop {
-            Stop::Finished => Ok(outcome.text.into()),
-            other => Err(NodeError::fatal(format!("the librarian has no answer: {other:?}"))),
-        }
     }
 }
 

@@ -1,4 +1,4 @@
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use agentry_core::tool::{Effect, Risks, ToolSpec};
 use serde_json::json;
@@ -20,7 +20,7 @@ fn catalogue() -> Catalogue {
     };
     Catalogue {
         models: Some(["default", "fast"].map(str::to_owned).into()),
-        agents: Some(BTreeSet::from(["researcher".to_owned()])),
+        agents: Some(BTreeMap::from([("researcher".to_owned(), crate::types::Type::Text)])),
         tools: Some(BTreeMap::from([("calculator".to_owned(), calculator)])),
     }
 }
@@ -399,4 +399,64 @@ all = "last"
         problems(&twice),
         ["1:8 another file has a graph `review` too (give it another name)"]
     );
+}
+
+#[test]
+fn fields_that_are_not_there_are_found_in_templates_too() {
+    let graph = |prompt: &str| {
+        format!(
+            "[input]\ntopic = \"string\"\n[state]\nx = \"last\"\n[nodes.a]\nkind = \"prompt\"\nprompt = \"{prompt}\"\ninto = \"x\"\n"
+        )
+    };
+    check(&graph("{{ input.topic }} {{ x.any.thing }}"), &[]);
+    check(&graph("{{ input.topci }}"), &["7:14 `input.topci`: there is no `topci` (did you mean `topic`?)"]);
+    check(&graph("{% if input.length %}{% endif %}"), &["7:17 `input.length`: there is no `length` (there are topic)"]);
+    check(&graph("{{ input.topic.title }}"), &["7:14 `input.topic.title` leads into a string"]);
+}
+
+#[test]
+fn what_an_agent_comes_to_must_fit() {
+    check(
+        r#"
+[state]
+count = { type = "integer" }
+[nodes.a]
+kind = "agent"
+agent = "researcher"
+input = "How many?"
+into = "count"
+"#,
+        &["7:8 `count` takes an integer, and this is a string"],
+    );
+}
+
+#[test]
+fn what_runs_inside_has_its_own_time() {
+    check(
+        r#"
+[state]
+all = "append"
+[nodes.a]
+kind = "map"
+over = "input.items"
+into = "all"
+timeout = "1m"
+retry = { attempts = 2 }
+node = { kind = "prompt", prompt = "{{ item }}" }
+"#,
+        &[
+            "7:11 a node of kind `map` has no `timeout` of its own (write `timeout` inside of its `node`, for each item)",
+            "8:9 a node of kind `map` has no `retry` of its own (write `retry` inside of its `node`, for each item)",
+        ],
+    );
+}
+
+#[test]
+fn a_conversation_takes_texts_and_messages() {
+    let graph = |value: &str| {
+        format!("[state]\nmessages = \"messages\"\n[nodes.a]\nkind = \"set\"\nvalues = {{ messages = \"{value}\" }}\n")
+    };
+    check(&graph("'hello'"), &[]);
+    check(&graph("[{'type': 'human', 'content': 'hello'}]"), &[]);
+    check(&graph("7"), &["5:23 `messages` takes an object, and this is an integer"]);
 }

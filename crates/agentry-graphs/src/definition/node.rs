@@ -192,8 +192,12 @@ fn prompt(table: &mut Reader<'_>, source: &Source<'_>) -> Option<Prompt> {
 }
 
 fn schema(table: &mut Reader<'_>) -> Option<At<Schema>> {
+    schema_at(table, "schema")
+}
+
+pub(crate) fn schema_at(table: &mut Reader<'_>, key: &'static str) -> Option<At<Schema>> {
     let notes = table.notes();
-    let At { place, value } = table.read("schema", json)?;
+    let At { place, value } = table.read(key, json)?;
     match Schema::parse(value) {
         Ok(value) => Some(At { place, value }),
         Err(problems) => {
@@ -240,7 +244,7 @@ fn tool(table: &mut Reader<'_>, source: &Source<'_>) -> Option<Tool> {
     Some(Tool { tool: tool?, arguments })
 }
 
-fn http(table: &mut Reader<'_>, source: &Source<'_>) -> Option<Http> {
+pub(crate) fn http(table: &mut Reader<'_>, source: &Source<'_>) -> Option<Http> {
     let method = table.or("method", "GET".to_owned(), |written| {
         let word = value::text(written)?;
         match METHODS.contains(&word.as_str()) {

@@ -2,6 +2,7 @@
 
 use agentry_core::chat::{ChatRequest, Message, ResponseFormat};
 use agentry_core::model::ChatModel;
+use agentry_core::schema::Schema;
 use agentry_engine::{Class, NodeError, effect};
 use async_trait::async_trait;
 use serde_json::{Value, json};
@@ -43,13 +44,18 @@ impl PromptWork {
     /// The answer's value: a text, or what the schema asks for.
     fn read(&self, text: &str) -> Result<Value, String> {
         let Some(schema) = &self.prompt.schema else { return Ok(text.into()) };
-        let value: Value = serde_json::from_str(unfenced(text))
-            .map_err(|error| format!("the model's answer is no JSON: {error}"))?;
-        let complaints = schema.value.complaints(&value);
-        match complaints.is_empty() {
-            true => Ok(value),
-            false => Err(format!("the model's answer does not fit: {}", complaints.join("; "))),
-        }
+        fitting(&schema.value, text)
+    }
+}
+
+/// The value that a model has answered with, if it is one that fits.
+pub(crate) fn fitting(schema: &Schema, text: &str) -> Result<Value, String> {
+    let value: Value = serde_json::from_str(unfenced(text))
+        .map_err(|error| format!("the model's answer is no JSON: {error}"))?;
+    let complaints = schema.complaints(&value);
+    match complaints.is_empty() {
+        true => Ok(value),
+        false => Err(format!("the model's answer does not fit: {}", complaints.join("; "))),
     }
 }
 

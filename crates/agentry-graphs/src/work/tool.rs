@@ -32,8 +32,8 @@ impl Work for ToolWork {
     async fn run(&self, visit: &Visit<'_>, view: &View<'_>) -> Result<Came, NodeError> {
         let arguments = self.arguments(view).map_err(fatal)?;
         let name = &self.tool.tool.value;
-        let tool = visit.ports.tools.get(name);
-        let tool = tool.ok_or_else(|| fatal(format!("there is no tool `{name}`")))?;
+        let tools = &visit.ports.tools;
+        let spec = tools.spec(name).ok_or_else(|| fatal(format!("there is no tool `{name}`")))?;
         let cx = visit.call_context(visit.caller().await?);
         let context = |call_id: String| ToolContext {
             call_id,
@@ -41,17 +41,17 @@ impl Work for ToolWork {
             caller: cx.caller.name.to_string(),
             deadline: cx.deadline,
         };
-        let class = match tool.spec().effect {
+        let class = match spec.effect {
             // What only reads is read again rather than remembered: the node is stored as a whole.
             Effect::Read => {
-                let output = tool.call(&context("tool".to_owned()), arguments).await?;
+                let output = tools.call(&context("tool".to_owned()), name, arguments).await?;
                 return Ok(Came::To(output.0));
             }
             Effect::Idempotent => Class::Idempotent,
             Effect::Once => Class::Once,
         };
         let value = visit.effect("tool", class, |key| async {
-            let output = tool.call(&context(key), arguments).await;
+            let output = tools.call(&context(key), name, arguments).await;
             output.map(|output| output.0).map_err(|error| match (&error, class) {
                 (ToolError::Failed { .. } | ToolError::TimedOut { .. }, Class::Once) => {
                     effect::Undone::Unknown(error.to_string())

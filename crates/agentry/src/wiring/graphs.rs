@@ -1,4 +1,4 @@
-//! What graphs have outside of themselves: models, other services, a cache. They have no tools and no agents yet.
+//! What graphs have outside of themselves: models, agents, tools, other services, a cache.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -9,10 +9,11 @@ use agentry_backends::memory::MemoryShared;
 use agentry_core::model::ChatModel;
 use agentry_core::shared::Shared;
 use agentry_core::threads::Threads;
+use agentry_core::tool::Toolbox;
 use agentry_core::{Caller, RunId, outbound};
 use agentry_engine::NodeError;
 use agentry_graphs::definition::Secret;
-use agentry_graphs::{Graphs, HeaderValue, Http, Payers, Ports, Request, Response};
+use agentry_graphs::{HeaderValue, Http, Payers, Ports, Request, Response};
 use agentry_http::{Client, Deadlines, Reach, Settings};
 use agentry_notation::tree::Value as Written;
 use agentry_notation::value;
@@ -21,34 +22,43 @@ use async_trait::async_trait;
 use http::Uri;
 use secrecy::ExposeSecret as _;
 
+use crate::agents;
 use crate::cli::Context;
 use crate::clock::SystemClock;
 use crate::config::Config;
-use crate::graphs;
+use crate::graphs::{self, Definitions};
 
 /// What nodes with `cache` came to, where instances have nothing in common.
 const CACHE_BYTES_MAX: usize = 64 << 20;
 
 /// The graphs of a project.
 pub(crate) struct Project {
-    pub(crate) graphs: Graphs,
+    pub(crate) definitions: Definitions,
     pub(crate) outside: Outside,
 }
 
 /// What is outside, before it is known for whom models are asked.
+#[derive(Clone)]
 pub(crate) struct Outside {
     http: Arc<dyn Http>,
     cache: Arc<dyn Shared>,
+    tools: Toolbox,
 }
 
 impl Outside {
     pub(crate) fn new(cx: &Context, config: &Config, shared: Option<Arc<dyn Shared>>) -> Self {
         let local =
             || Arc::new(MemoryShared::new(Arc::new(SystemClock), CACHE_BYTES_MAX)) as Arc<_>;
-        let reach = Reach::Public { besides: config.graphs.hosts.clone() };
-        let secrets =
-            Secrets { environment: cx.environment.clone(), folder: graphs::root(cx, config) };
-        Self { http: Arc::new(Outward::new(reach, secrets)), cache: shared.unwrap_or_else(local) }
+        let outward = |besides: Vec<String>| {
+            let (environment, folder) = (cx.environment.clone(), graphs::root(cx, config));
+            let reach = Reach::Public { besides };
+            Arc::new(Outward::new(reach, Secrets { environment, folder })) as Arc<dyn Http>
+        };
+        let hosts = config.graphs.hosts.clone();
+        // Whom a tool calls the operator has said, and no argument can change.
+        let besides = hosts.iter().cloned().chain(config.tools.iter().map(|it| it.host.clone()));
+        let tools = agents::tools(config, &outward(besides.collect()));
+        Self { http: outward(hosts), cache: shared.unwrap_or_else(local), tools }
     }
 
     /// `caller` is for whom runs are of which `payers` know nothing.
@@ -58,8 +68,9 @@ impl Outside {
         caller: Caller,
         payers: Option<Arc<dyn Payers>>,
     ) -> Ports {
-        let Self { http, cache } = self;
+        let Self { http, cache, tools } = self;
         Ports {
+            tools,
             http: Some(http),
             cache: Some(cache),
             caller: Arc::new(caller),

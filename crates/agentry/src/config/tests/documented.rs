@@ -3,10 +3,16 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
+use agentry_agents::calculator::Calculator;
+use agentry_agents::definition::{self, Around};
+use agentry_core::tool::{Tool, ToolContext, ToolError, ToolOutput, ToolSpec, Toolbox};
 use agentry_gateway::money::catalogue;
 use agentry_graphs::{Catalogue, File, Graphs};
 use agentry_llm::scripted::Script;
+use async_trait::async_trait;
+use serde_json::Value;
 
 use crate::config::read_text;
 
@@ -38,6 +44,7 @@ fn every_example_is_accepted() {
                     assert!(read.is_ok(), "{place}: {:?}", read.err());
                 }
                 "graph" => check_graph(&place, example),
+                "agent" => check_agent(&place, &example),
                 // Of a graph.
                 "part" => {
                     let read = toml::from_str::<toml::Table>(&example);
@@ -56,6 +63,30 @@ fn check_graph(place: &str, text: String) {
     if let Err(problems) = Graphs::read(&[file], &Catalogue::default()) {
         let shown: Vec<String> = problems.iter().map(ToString::to_string).collect();
         panic!("{place}: {}", shown.join("\n"));
+    }
+}
+
+fn check_agent(place: &str, text: &str) {
+    let stock = ToolSpec { name: "stock".to_owned(), ..Calculator::default().spec().clone() };
+    let tools = Toolbox::new().with(Arc::new(Calculator::default())).with(Arc::new(Named(stock)));
+    let file = definition::File { name: "example.toml", text };
+    if let Err(problems) = definition::read(&[file], Around { models: None, tools: &tools }) {
+        let shown: Vec<String> = problems.iter().map(ToString::to_string).collect();
+        panic!("{place}: {}", shown.join("\n"));
+    }
+}
+
+/// A tool that is only there.
+struct Named(ToolSpec);
+
+#[async_trait]
+impl Tool for Named {
+    fn spec(&self) -> &ToolSpec {
+        &self.0
+    }
+
+    async fn call(&self, _: &ToolContext, arguments: Value) -> Result<ToolOutput, ToolError> {
+        Ok(ToolOutput(arguments))
     }
 }
 
