@@ -18,6 +18,7 @@ pub mod program;
 pub mod stream;
 pub mod summary;
 pub mod typed;
+pub mod version;
 
 mod ids;
 mod lifeline;
@@ -57,6 +58,8 @@ pub enum Error {
     Busy(agentry_core::ThreadId),
     #[error("the answer to `{interrupt}` does not fit: {}", .complaints.join("; "))]
     Unfit { interrupt: String, complaints: Vec<String> },
+    #[error("the thread {thread} cannot go on with the version of its graph that is here: {}", .why.join("; "))]
+    Unmovable { thread: agentry_core::ThreadId, why: Vec<String> },
     #[error(transparent)]
     Refused(#[from] machine::Refused),
     #[error(transparent)]
@@ -77,6 +80,7 @@ impl agentry_core::Failure for Error {
             Self::NoCheckpoint(_) => Code("checkpoint_unknown"),
             Self::Busy(_) => Code("thread_busy"),
             Self::Unfit { .. } => Code("answer_unfit"),
+            Self::Unmovable { .. } => Code("thread_unmovable"),
             Self::Refused(refused) => refused.code(),
             Self::Load(_) => Code("thread_unreadable"),
             Self::Store(error) => error.code(),
@@ -92,6 +96,7 @@ impl agentry_core::Failure for Error {
             | Self::NoThread(_)
             | Self::NoCheckpoint(_)
             | Self::Unfit { .. }
+            | Self::Unmovable { .. }
             | Self::Busy(_) => Fault::Caller,
             Self::UnknownVersion { .. } | Self::Load(_) => Fault::Ours,
             Self::Refused(refused) => refused.fault(),
@@ -109,6 +114,7 @@ impl agentry_core::Failure for Error {
             | Self::NoThread(_)
             | Self::NoCheckpoint(_)
             | Self::Unfit { .. }
+            | Self::Unmovable { .. }
             | Self::Load(_) => Retry::Never,
             Self::Busy(_) => Retry::Now,
             Self::Refused(refused) => refused.retry(),

@@ -14,6 +14,7 @@ use crate::graph::{
 use crate::node::{Goto, NodeError};
 use crate::plan::{Parts, Plan};
 use crate::reducer::Folds;
+use crate::version::Evolution;
 use crate::{Error, Node};
 
 /// Where to go, given the state.
@@ -25,11 +26,16 @@ pub struct Program {
     graph: Arc<Graph>,
     version: String,
     plan: Arc<Plan>,
+    evolution: Arc<Evolution>,
 }
 
 impl Program {
     pub(crate) fn plan(&self) -> &Arc<Plan> {
         &self.plan
+    }
+
+    pub(crate) fn evolution(&self) -> &Evolution {
+        &self.evolution
     }
 
     #[must_use]
@@ -58,6 +64,7 @@ pub struct GraphBuilder {
     subgraphs: BTreeMap<String, Inner>,
     folds: Folds,
     problems: Vec<Problem>,
+    pub(crate) evolution: Evolution,
 }
 
 impl Graph {
@@ -91,6 +98,7 @@ impl GraphBuilder {
             subgraphs: BTreeMap::new(),
             folds: Folds::new(),
             problems: Vec::new(),
+            evolution: Evolution::default(),
         }
     }
 
@@ -331,7 +339,9 @@ impl GraphBuilder {
             subgraphs: &self.subgraphs,
             folds: self.folds,
         };
-        Ok(Program { version: graph.version(), plan: Arc::new(Plan::new(&graph, parts)), graph })
+        let evolution = Arc::new(self.evolution);
+        let version = evolution.version(graph.version());
+        Ok(Program { version, plan: Arc::new(Plan::new(&graph, parts)), graph, evolution })
     }
 }
 

@@ -4,11 +4,13 @@ use std::sync::Arc;
 
 use agentry_core::run::{Answer, Message};
 use agentry_core::thread::{Cancel, EventId, Interrupt, NewRun, Pinned, Run, Thread};
-use agentry_core::threads::{Intake, Signal, Signalled, Submitted, ThreadStore, Threads};
+use agentry_core::threads::{
+    Intake, RunQuery, Signal, Signalled, Submitted, ThreadStore, Threads,
+};
 use agentry_core::{Clock, RunId, ThreadId, audit};
 use serde_json::{Map, Value};
 
-use super::order::Wish;
+use super::order::{Order, Wish};
 use super::wait::{Follower, end_of};
 use super::worker::Shared;
 use crate::machine::{Command, Refused, Request, Resume};
@@ -63,11 +65,11 @@ impl Handle {
         Ok(program.single_run(key, input, self.shared.clock.now()))
     }
 
-    /// Durable when it answers `Created`. A thread stays with the version of the graph that it began on, as long as there is
-    /// one with this name here; answers go to whoever is first.
+    /// Durable when it answers `Created`. Of a thread that has run before, the [policy](crate::version::Policy) of its graph says
+    /// which version it goes on with; answers go to whoever is first.
     pub async fn submit(&self, wish: Wish) -> Result<Submitted, Error> {
         let thread = self.shared.archive.thread(wish.thread).await?;
-        let program = self.program_for(&wish, thread.as_ref())?;
+        let program = self.program_for(&wish, thread.as_ref()).await?;
         let answers = match self.answers(&wish).await? {
             Ok(answers) => answers,
             Err(refused) => return Ok(refused),
@@ -83,14 +85,29 @@ impl Handle {
         Ok(submitted)
     }
 
-    fn program_for(&self, wish: &Wish, thread: Option<&Thread>) -> Result<Pinned, Error> {
-        let begun = thread.filter(|thread| thread.seq.0 > 0).and_then(|it| it.program.as_ref());
-        let same = begun.filter(|pinned| pinned.graph == wish.graph);
-        let known = same.filter(|it| self.shared.registry.get(&it.graph, &it.version).is_some());
-        match known {
-            Some(pinned) => Ok(pinned.clone()),
+    async fn program_for(&self, wish: &Wish, thread: Option<&Thread>) -> Result<Pinned, Error> {
+        let begun = thread.filter(|thread| thread.seq.0 > 0);
+        let of = |it: &&Thread| it.program.as_ref().is_some_and(|it| it.graph == wish.graph);
+        let own = match begun.filter(of) {
+            Some(thread) => self.settle_version(thread).await?,
+            None => None,
+        };
+        match own {
+            Some(pinned) => Ok(pinned),
             None => Ok(self.shared.registry.current(&wish.graph)?.pinned()),
         }
+    }
+
+    /// What comes for a thread whose version is not here would wait in silence.
+    pub(super) async fn settle_begun(&self, thread: ThreadId) -> Result<(), Error> {
+        match self.shared.archive.thread(thread).await? {
+            Some(found) if found.seq.0 > 0 => self.settle_version(&found).await.map(drop),
+            Some(_) | None => Ok(()),
+        }
+    }
+
+    pub(crate) fn came_for(&self, thread: ThreadId) {
+        self.shared.hub.came_for(thread);
     }
 
     /// What the run answers, by interrupt.
@@ -113,7 +130,11 @@ impl Handle {
                             answer: first.clone(),
                         }),
                     }),
-                    [] => Ok(Err(Submitted::NoInterrupt { interrupt: String::new() })),
+                    [] => Ok(match self.answered_last(wish.thread).await? {
+                        // Somebody was faster: the store knows what counts.
+                        Some(interrupt) => Ok(vec![(interrupt, value.clone())]),
+                        None => Err(Submitted::NoInterrupt { interrupt: String::new() }),
+                    }),
                     _ => {
                         let ids = open.into_iter().map(|open| open.id).collect();
                         Err(Refused::Ambiguous(ids).into())
@@ -121,6 +142,16 @@ impl Handle {
                 }
             }
         }
+    }
+
+    /// The only interrupt that the thread's last run answers, if it answers one.
+    async fn answered_last(&self, thread: ThreadId) -> Result<Option<String>, Error> {
+        let query = RunQuery { thread: Some(thread), max: 1, ..RunQuery::default() };
+        let last = self.shared.archive.runs(query).await?.pop();
+        let order = last.and_then(|run| Order::from_value(&run.input).ok());
+        let Some(order) = order else { return Ok(None) };
+        let mut answers = order.answers();
+        Ok(answers.next().filter(|_| answers.next().is_none()).map(str::to_owned))
     }
 
     async fn open_questions(&self, thread: ThreadId) -> Result<Vec<Interrupt>, Error> {
@@ -169,6 +200,9 @@ impl Handle {
 
     /// An answer that does not meet what the question asks for is refused, and the question stays open.
     pub async fn signal(&self, thread: ThreadId, signal: Signal) -> Result<Signalled, Error> {
+        if matches!(signal, Signal::Answer { .. }) {
+            self.settle_begun(thread).await?;
+        }
         self.hold_signal(thread, &signal).await?;
         let signalled = self.shared.store.signal(thread, signal).await?;
         self.shared.hub.came_for(thread);

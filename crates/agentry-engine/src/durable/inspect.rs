@@ -12,6 +12,7 @@ use crate::Error;
 use crate::machine::view::View;
 use crate::machine::{Home, Machine, Record, Update};
 use crate::observe::{End, Execution, Watched};
+use crate::version;
 
 /// Where an update left a thread.
 #[derive(Debug, Clone, PartialEq)]
@@ -29,14 +30,14 @@ impl Handle {
         if found.program.is_none() {
             return Ok(None);
         }
-        let program = self.program_of(&found, None)?;
+        let program = self.program_of(&found, None).ok();
         let home = home(&found, Fence(0));
         let machine = match at {
             At::Checkpoint(id) => {
                 let line = whole(self, thread, at, line).await?;
-                Machine::load_at(program, home, &line, id)
+                version::load(program.as_ref(), home, &line, Some(id))
             }
-            At::Head | At::Seq(_) => Machine::load(program, home, Record::Nothing, &line),
+            At::Head | At::Seq(_) => version::load(program.as_ref(), home, &line, None),
         };
         Ok(machine?.view(ns))
     }
@@ -65,6 +66,7 @@ impl Handle {
         from: Option<CheckpointId>,
         updates: Vec<Update>,
     ) -> Result<Updated, Error> {
+        self.settle_begun(thread).await?;
         let claimed = self.take(thread).await?;
         let _watched = self.watched(&claimed);
         let updated = self.update_taken(&claimed, graph, from, updates).await;
@@ -93,7 +95,9 @@ impl Handle {
                 let line = self.shared.archive.line(found.id, at, From::Snapshot).await?;
                 let line = line.ok_or(Error::NoCheckpoint(id))?;
                 let line = whole(self, found.id, at, line).await?;
-                Machine::load_at(program, home, &line, id)?
+                let (archive, now) = (self.shared.archive.as_ref(), self.shared.clock.now());
+                let there = (found, &program);
+                version::stand(archive, there, (home, &line), (id, now)).await??
             }
         };
         let decision = machine.update(updates, self.shared.clock.now())?;
@@ -108,7 +112,7 @@ impl Handle {
     }
 
     /// A name for whoever takes this thread beside the worker.
-    fn door(&self, thread: ThreadId) -> String {
+    pub(crate) fn door(&self, thread: ThreadId) -> String {
         format!("{}/{thread}", self.shared.name)
     }
 
@@ -123,7 +127,7 @@ impl Handle {
         watched
     }
 
-    async fn take(&self, thread: ThreadId) -> Result<Claimed, Error> {
+    pub(crate) async fn take(&self, thread: ThreadId) -> Result<Claimed, Error> {
         let now = self.shared.clock.now();
         let claim = Claim {
             worker: self.door(thread),

@@ -1,11 +1,11 @@
 //! Claims threads and drives them, until it is told to stop.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use agentry_core::thread::{Pinned, Status};
-use agentry_core::threads::{Claim, Claimed, Error, ThreadQuery, ThreadStore, Threads, life};
+use agentry_core::thread::Pinned;
+use agentry_core::threads::{Claim, Claimed, Error, ThreadStore, Threads, life};
 use agentry_core::{Clock, ThreadId, Timestamp};
 use tokio::sync::{Notify, watch};
 use tokio::task::{Id, JoinError, JoinSet};
@@ -20,6 +20,8 @@ use crate::Registry;
 use crate::cache::NodeCache;
 use crate::lifeline::Lifeline;
 use crate::observe::{Execution, Observer, Watched};
+use crate::program::Program;
+use crate::version::{Orphans, bring_over, orphans};
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Settings {
@@ -51,6 +53,9 @@ impl Default for Settings {
         }
     }
 }
+
+/// How often it is looked for threads whose version of their graph is not here.
+const ORPHANS_EVERY: Duration = Duration::from_secs(30);
 
 impl Settings {
     /// The name under which this life of the worker claims.
@@ -153,6 +158,8 @@ impl Worker {
             renewed: Instant::now(),
             renewed_at,
             looked_for_mail: Instant::now(),
+            looked_for_orphans: None,
+            orphans: Orphans::default(),
             succeeded: false,
             released: false,
         };
@@ -175,6 +182,8 @@ struct Shift {
     renewed: Instant,
     renewed_at: Timestamp,
     looked_for_mail: Instant,
+    looked_for_orphans: Option<Instant>,
+    orphans: Orphans,
     /// Whether what former lives have claimed has been given back.
     succeeded: bool,
     /// Whether claims of this life that nobody drives have been given back.
@@ -229,8 +238,8 @@ impl Shift {
             }
             self.shared.store.release(&self.shared.name).await?;
             self.released = true;
-            self.report_orphans().await?;
         }
+        self.look_for_orphans().await?;
         if !self.active.is_empty() {
             self.renew().await?;
             self.read_mail().await?;
@@ -273,17 +282,13 @@ impl Shift {
         Ok(())
     }
 
-    /// Threads that wait for a program which this worker does not have would wait in silence.
-    async fn report_orphans(&self) -> Result<(), Error> {
-        let query =
-            ThreadQuery { status: Some(Status::Ready), max: 1_000, ..ThreadQuery::default() };
-        let ready = self.shared.archive.threads(query).await?;
-        let orphans = ready.into_iter().filter_map(|thread| thread.program);
-        let orphans: BTreeSet<_> = orphans.filter(|it| !self.programs.contains(it)).collect();
-        for Pinned { graph, version } in orphans {
-            error!(graph, version, "threads wait for a version of a graph that this worker lacks");
+    async fn look_for_orphans(&mut self) -> Result<(), Error> {
+        if self.looked_for_orphans.is_some_and(|last| last.elapsed() < ORPHANS_EVERY) {
+            return Ok(());
         }
-        Ok(())
+        self.looked_for_orphans = Some(Instant::now());
+        let Shared { archive, registry, .. } = &*self.shared;
+        orphans(&mut self.orphans, archive.as_ref(), registry).await
     }
 
     async fn claim(&mut self, now: Timestamp) -> Result<(), Error> {
@@ -297,7 +302,7 @@ impl Shift {
             now,
             lease_until: now.plus(self.settings.lease),
             threads_max,
-            programs: self.programs.clone(),
+            programs: self.programs.iter().chain(&self.orphans.movable).cloned().collect(),
         };
         let claimed = self.shared.store.claim(claim).await;
         if matches!(claimed, Err(Error::Ambiguous(_))) {
@@ -316,9 +321,7 @@ impl Shift {
 
     fn begin(&mut self, claimed: Claimed) {
         let thread = claimed.loaded.thread.id;
-        let pinned = claimed.loaded.thread.program.as_ref();
-        let program = pinned.and_then(|it| self.shared.registry.get(&it.graph, &it.version));
-        let Some(program) = program.cloned() else {
+        let Some((program, is_its_own)) = self.program_for(&claimed) else {
             error!(thread_id = %thread, "no such program");
             return;
         };
@@ -340,8 +343,31 @@ impl Shift {
             mail: Arc::clone(&mail),
             ticks: self.ticks.clone(),
         };
-        let drive = self.drives.spawn(drive(program, claimed, around));
-        self.active.insert(drive.id(), (thread, mail));
+        let work = async move {
+            let claimed = match is_its_own {
+                true => Some(claimed),
+                false => {
+                    let ports = (&around.store, &around.archive, &around.clock);
+                    Box::pin(bring_over(claimed, program.clone(), ports, &around.lifeline)).await
+                }
+            };
+            if let Some(claimed) = claimed {
+                drive(program, claimed, around).await;
+            }
+        };
+        let work = self.drives.spawn(work);
+        self.active.insert(work.id(), (thread, mail));
+    }
+
+    /// What the thread goes on with, and whether that is the version that it is of.
+    fn program_for(&self, claimed: &Claimed) -> Option<(Program, bool)> {
+        let pinned = claimed.loaded.thread.program.as_ref()?;
+        let registry = &self.shared.registry;
+        if let Some(program) = registry.get(&pinned.graph, &pinned.version) {
+            return Some((program.clone(), true));
+        }
+        let current = registry.current(&pinned.graph).ok()?;
+        Some((current.clone(), false))
     }
 
     fn forget(&mut self, joined: Result<(Id, ()), JoinError>) {

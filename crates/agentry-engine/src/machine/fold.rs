@@ -4,6 +4,7 @@ use agentry_core::CheckpointId;
 use agentry_core::run::Delta;
 use agentry_core::thread::{Checkpoint, Entry, Line, Write};
 
+use super::moved::since_moved;
 use super::op::{At, Body, HaltOp, Op, OpenOp, TaskOp, Wrote};
 use super::scope::{Phase, ROOT_IX, ScopeIx, Slot, Task};
 use super::turn::Turn;
@@ -39,11 +40,12 @@ impl Machine {
         record: Record,
         line: &Line,
     ) -> Result<Self, LoadError> {
-        let mut machine = match &line.snapshot {
+        let (snapshot, entries) = since_moved(line);
+        let mut machine = match snapshot {
             Some(snapshot) => Self::from_snapshot(program, home, record, snapshot)?,
             None => Self::new(program, home, record),
         };
-        machine.apply_all(&line.entries.iter().collect::<Vec<_>>(), None)?;
+        machine.apply_all(&entries, None)?;
         machine.settle_loaded();
         Ok(machine)
     }
@@ -91,11 +93,12 @@ impl Machine {
         line: &Line,
         checkpoint: CheckpointId,
     ) -> Result<Self, LoadError> {
-        let mut machine = match &line.snapshot {
+        let (snapshot, entries) = since_moved(line);
+        let mut machine = match snapshot {
             Some(snapshot) => Self::from_snapshot(program, home, Record::Commits, snapshot)?,
             None => Self::new(program, home, Record::Commits),
         };
-        machine.apply_all(&line.entries.iter().collect::<Vec<_>>(), Some(checkpoint))?;
+        machine.apply_all(&entries, Some(checkpoint))?;
         machine.settle_loaded();
         Ok(machine)
     }
@@ -117,6 +120,14 @@ impl Machine {
         for number in 0..total {
             watch.moved(self, number);
             let Some(op) = ops.next() else { break };
+            if let Op::Moved(moved) = op {
+                let checkpoint = checkpoints.next();
+                self.make_moved(*moved, checkpoint)?;
+                if checkpoint.is_some_and(|it| !watch.marked(self, entry, it)) {
+                    break;
+                }
+                continue;
+            }
             if op == Op::Mark {
                 let Some(checkpoint) = checkpoints.next() else {
                     return Err(unreadable("it marks more checkpoints than it has".to_owned()));
@@ -155,7 +166,7 @@ impl Machine {
         writes: &mut impl Iterator<Item = &'a Write>,
     ) -> Result<(), Wrong> {
         match op {
-            Op::Mark => {}
+            Op::Mark | Op::Moved(_) => {}
             Op::Run(op) => self.take_run(op, None),
             Op::Fails(stored) => self.fail(super::Failed::from_stored(stored)),
             Op::Mended => self.mend(),
@@ -276,7 +287,7 @@ impl Machine {
         self.timers.clear();
     }
 
-    fn settle_loaded(&mut self) {
+    pub(super) fn settle_loaded(&mut self) {
         self.rests = match &self.run {
             None => Rests::Idle,
             Some(_) if self.scopes.root().active > 0 => Rests::Running,

@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use agentry_core::thread::States;
 use agentry_core::{CheckpointId, RunId};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -42,6 +43,18 @@ pub(crate) enum Op {
     Halt(HaltOp),
     /// The next of the entry's checkpoints is the state here.
     Mark,
+    /// The thread is one of another version of its graph from here on, and so is the next of the entry's checkpoints. It is
+    /// the first move of its entry.
+    Moved(Box<MovedOp>),
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct MovedOp {
+    pub from: String,
+    pub to: String,
+    /// All that it comes to there, as a snapshot has it.
+    pub image: Value,
+    pub states: States,
 }
 
 /// The place of a task, or with no slot of a scope.
