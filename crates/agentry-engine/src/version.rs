@@ -66,6 +66,11 @@ impl Migration {
 }
 
 impl Moving {
+    #[must_use]
+    pub fn new(values: Values) -> Self {
+        Self { values, nodes: BTreeMap::new() }
+    }
+
     /// What is under `key` is under `to` from now on.
     pub fn rename(&mut self, key: &str, to: &str) {
         if let Some(value) = self.values.remove(key) {

@@ -148,6 +148,7 @@ impl Compiler<'_> {
             let placed = Placed { name, node, shape: &body.shape, item: None };
             builder = self.node(builder, name, placed)?;
         }
+        let builder = definition.evolution.evolve(builder);
         let program = edges(builder, &body, &definition.starts()).build()?;
         Ok((body, program))
     }

@@ -8,6 +8,7 @@ use agentry_notation::{At, Place};
 use serde_json::Value;
 
 use crate::argument::Argument;
+use crate::evolve::Evolution;
 use crate::expression::Expression;
 use crate::schema::Schema;
 use crate::template::Template;
@@ -16,7 +17,7 @@ use crate::types::Type;
 pub(crate) mod node;
 mod read;
 
-pub(crate) use read::{Source, read};
+pub(crate) use read::{Source, json, read};
 
 /// A graph of its own, or one that others run inside of theirs.
 #[derive(Debug, Clone)]
@@ -34,6 +35,8 @@ pub struct Definition {
     pub edges: Vec<Edge>,
     /// What the graph comes to for whoever runs it inside of another; without it, the whole state.
     pub output: Option<Spot<Expression>>,
+    /// How threads of earlier versions come to this one.
+    pub evolution: Evolution,
     /// Everything that was written, for the version.
     pub(crate) written: Value,
     /// Nodes that are there, but could not be read.

@@ -19,6 +19,7 @@ use serde_json::Value;
 
 pub mod argument;
 pub mod definition;
+pub mod evolve;
 pub mod expression;
 pub mod ports;
 pub mod template;

@@ -1,6 +1,6 @@
 //! Decides what a thread is in another version of its graph. Nothing is stored, and nobody waits.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use agentry_core::run::Values;
 use agentry_core::thread::{Line, ROOT};
@@ -90,7 +90,7 @@ fn migrate(
             "its state is of schema {schema}, and this version of the graph knows schema {known}: a newer one is needed"
         )]);
     }
-    let mut moving = Moving { values, nodes: BTreeMap::new() };
+    let mut moving = Moving::new(values);
     let mut steps = Vec::new();
     for migration in migrations.iter().skip(schema - 1) {
         (migration.run)(&mut moving)

@@ -11,6 +11,7 @@ use serde_json::Value;
 
 use super::{Definition, Edge, Field, Given, Key, Spot, When, node};
 use crate::argument::Argument;
+use crate::evolve;
 use crate::expression::Expression;
 use crate::template::{Bad, Template};
 use crate::types::Type;
@@ -176,6 +177,7 @@ pub(crate) fn read(
         state,
         nodes,
         edges,
+        evolution: evolve::read(&mut root, source),
         output: output.and_then(|at| source.parse(notes, &at, Expression::parse)),
         written,
         unread,
@@ -342,7 +344,7 @@ fn check_default(notes: &Notes<'_>, default: Option<&At<Value>>, of: &Type) {
 }
 
 /// Any value that JSON has too.
-pub(super) fn json(written: &Written) -> Result<Value, Unreadable> {
+pub(crate) fn json(written: &Written) -> Result<Value, Unreadable> {
     let help = "write dates as strings";
     written.json().ok_or_else(|| Unreadable::new("has a value that JSON lacks").help(help))
 }
