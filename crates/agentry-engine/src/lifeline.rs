@@ -16,12 +16,13 @@ pub(crate) struct Lifeline {
     run: CancellationToken,
     worker: CancellationToken,
     fatal: Arc<OnceLock<Error>>,
+    hopeless: Arc<OnceLock<String>>,
 }
 
 impl Lifeline {
     /// A worker's own; cancelling `worker` abandons everything it holds.
     pub(crate) fn new(worker: CancellationToken) -> Self {
-        Self { run: worker.child_token(), worker, fatal: Arc::new(OnceLock::new()) }
+        Self { run: worker.child_token(), worker, fatal: Arc::default(), hopeless: Arc::default() }
     }
 
     pub(crate) fn for_run(&self) -> Self {
@@ -29,12 +30,23 @@ impl Lifeline {
             run: self.worker.child_token(),
             worker: self.worker.clone(),
             fatal: Arc::clone(&self.fatal),
+            hopeless: Arc::default(),
         }
     }
 
     /// Gives up this run: somebody else has it, or nobody can go on with it here.
     pub(crate) fn cut(&self) {
         self.run.cancel();
+    }
+
+    /// Gives up this run for everybody: it could not go on elsewhere either. The first reason counts.
+    pub(crate) fn give_up(&self, why: String) {
+        let _ = self.hopeless.set(why);
+        self.cut();
+    }
+
+    pub(crate) fn hopeless(&self) -> Option<&str> {
+        self.hopeless.get().map(String::as_str)
     }
 
     pub(crate) fn fatal(&self) -> Option<Error> {
@@ -63,7 +75,7 @@ impl Lifeline {
                 Error::Ambiguous(_) => doubted = true,
                 Error::Incompatible(_) | Error::Refused(_) => {
                     error!(%problem, "a run cannot go on here");
-                    self.cut();
+                    self.give_up(problem.to_string());
                     return None;
                 }
                 Error::Fatal(_) => {

@@ -19,6 +19,8 @@ pub enum Crash {
     Before(u64),
     /// The write is stored, but nobody hears of it.
     After(u64),
+    /// It goes on living, but the store refuses this write for good.
+    Refused(u64),
     /// It goes on living, but of every so many writes one is stored without being confirmed, and the next is put off.
     Doubt(u64),
 }
@@ -67,9 +69,15 @@ impl CrashStore {
         let mut writes = self.writes.lock().unwrap_or_else(PoisonError::into_inner);
         *writes += 1;
         match self.crash {
-            Crash::Before(at) | Crash::After(at) if at == *writes => self.crash,
+            Crash::Before(at) | Crash::After(at) | Crash::Refused(at) if at == *writes => {
+                self.crash
+            }
             Crash::Doubt(every) if *writes % every < 2 => Crash::Doubt(*writes % every),
-            Crash::Never | Crash::Before(_) | Crash::After(_) | Crash::Doubt(_) => Crash::Never,
+            Crash::Never
+            | Crash::Before(_)
+            | Crash::After(_)
+            | Crash::Refused(_)
+            | Crash::Doubt(_) => Crash::Never,
         }
     }
 
@@ -85,6 +93,9 @@ impl CrashStore {
         self.alive()?;
         if crash == Crash::Doubt(1) {
             return Err(Error::Unavailable("not now".to_owned()));
+        }
+        if matches!(crash, Crash::Refused(_)) {
+            return Err(Error::Refused("it is too large".to_owned()));
         }
         let stored = stored.await;
         if matches!(crash, Crash::After(_)) {

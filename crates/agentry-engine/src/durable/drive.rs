@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use agentry_core::run::{Committed, Fence};
-use agentry_core::thread::{Commit, Loaded, Next, Pinned, Run, RunStatus, Told as StoredTold};
+use agentry_core::thread::{Commit, Loaded, Next, Pinned, Run, RunStatus};
 use agentry_core::threads::{At, Claimed, From, ThreadStore, Threads};
 use agentry_core::{CheckpointId, Clock, ThreadId};
 use tokio::sync::{Notify, watch};
@@ -38,6 +38,7 @@ mod give_up;
 use again::Unsure;
 use desk::Desk;
 use forget::Forgetting;
+use give_up::Hopeless;
 
 /// The longest a drive waits without looking at the clock.
 const WAIT_MAX: Duration = Duration::from_secs(60);
@@ -100,6 +101,7 @@ pub(super) async fn drive(program: Program, claimed: Claimed, around: Surroundin
     let keeper = InThread::new(Arc::clone(&around.store), (thread, fence), lifeline.clone());
     let keeper = keeper.watched(Arc::clone(&around.watched));
     let journal = Journal::new(thread.to_string(), loaded.journal.clone(), Arc::new(keeper));
+    let hopeless = Hopeless::of((thread, fence), &program, &around);
     let drive = Drive {
         around,
         program,
@@ -115,16 +117,18 @@ pub(super) async fn drive(program: Program, claimed: Claimed, around: Surroundin
         unsure: Unsure::default(),
         started: false,
     };
-    lifeline.hold(drive.go(loaded).instrument(span)).await;
+    lifeline.hold(drive.go(loaded).instrument(span.clone())).await;
+    if let Some(why) = lifeline.hopeless() {
+        Box::pin(hopeless.tell(why).instrument(span)).await;
+    }
 }
 
 impl Drive {
     async fn go(mut self, loaded: Loaded) {
-        let mut machine = match self.load(loaded.clone()) {
+        let mut machine = match self.load(loaded) {
             Ok(machine) => Box::new(machine),
-            Err(problem) => return Box::pin(self.give_up(loaded, problem)).await,
+            Err(problem) => return self.around.lifeline.give_up(problem.to_string()),
         };
-        drop(loaded);
         loop {
             let decision = match self.look(&mut machine) {
                 Some(Todo::Decided(decision)) => decision,
@@ -335,15 +339,7 @@ impl Drive {
     }
 
     fn publish(&self, commit: &Commit) {
-        self.around.hub.tell(self.thread, || {
-            let (seq, run) = (commit.entry.seq, commit.entry.run);
-            let told = commit.events.iter().zip(0..).map(|(event, index)| StoredTold {
-                id: agentry_core::thread::EventId { seq, index },
-                run,
-                event: event.clone(),
-            });
-            News::Entry(seq, Arc::new(told.collect()))
-        });
+        self.around.hub.stored(commit);
     }
 
     fn perform(&mut self, actions: Vec<Action>) {
@@ -395,9 +391,10 @@ impl Drive {
         let (hub, thread) = (Arc::clone(&self.around.hub), self.thread);
         Some(Arc::new(move |told: Told<'_>| {
             hub.tell(thread, || {
-                let Told { run, ns, node, kind, detail } = told;
+                let Told { run, ns, node, attempt, number, kind, detail } = told;
                 let (ns, node, kind) = (ns.to_owned(), node.to_owned(), kind.to_owned());
-                News::Live(Arc::new(Heard::Live { run, ns, node, kind, detail: detail.clone() }))
+                let detail = detail.clone();
+                News::Live(Arc::new(Heard::Live { run, ns, node, attempt, number, kind, detail }))
             });
         }))
     }

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use agentry_core::run::Seq;
-use agentry_core::thread::Told;
+use agentry_core::thread::{Commit, EventId, Told};
 use agentry_core::{RunId, ThreadId};
 use serde_json::Value;
 use tokio::sync::{Notify, broadcast, watch};
@@ -18,7 +18,17 @@ pub enum Heard {
     /// It is in the log.
     Stored(Told),
     /// A running node says it now; what it has said is stored when it is done.
-    Live { run: RunId, ns: String, node: String, kind: String, detail: Value },
+    Live {
+        run: RunId,
+        ns: String,
+        node: String,
+        /// One number for each attempt at each task.
+        attempt: u64,
+        /// What that attempt says first has 0; where one is missing, something was not heard.
+        number: usize,
+        kind: String,
+        detail: Value,
+    },
 }
 
 #[derive(Debug, Clone)]
@@ -79,6 +89,19 @@ impl Hub {
         if drives.get(&thread).is_some_and(|of| Arc::ptr_eq(of, mail)) {
             drives.remove(&thread);
         }
+    }
+
+    /// A commit was stored.
+    pub(super) fn stored(&self, commit: &Commit) {
+        self.tell(commit.thread, || {
+            let (seq, run) = (commit.entry.seq, commit.entry.run);
+            let told = commit.events.iter().zip(0..).map(|(event, index)| Told {
+                id: EventId { seq, index },
+                run,
+                event: event.clone(),
+            });
+            News::Entry(seq, Arc::new(told.collect()))
+        });
     }
 
     pub(super) fn listen(&self, thread: ThreadId) -> broadcast::Receiver<News> {

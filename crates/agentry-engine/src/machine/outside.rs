@@ -6,6 +6,7 @@ use agentry_core::{RunId, Timestamp};
 use serde_json::json;
 
 use super::op::Body;
+use super::rest::{Failed, Rests};
 use super::{Decision, Happened, Machine, Mail};
 
 impl Machine {
@@ -37,6 +38,14 @@ impl Machine {
         let mut commit = self.write_down();
         commit.entry.run = Some(run);
         commit
+    }
+
+    /// The run that has the thread fails, whatever it was about to do: that cannot be stored. `None` when no run has it.
+    pub fn break_off(&mut self, why: &str, now: Timestamp) -> Option<Commit> {
+        self.run.as_ref()?;
+        self.now = now;
+        self.end_with(Rests::Failed(Failed::unstorable(why)));
+        self.decide().commit
     }
 
     /// Nothing is to be done: the thread is let go of. `unasked` are answers that nobody waits for.

@@ -70,6 +70,11 @@ impl Failed {
         Self::new("graph_route", node, format!("after `{node}`: {message}"))
     }
 
+    /// What was decided cannot be stored.
+    pub(super) fn unstorable(message: &str) -> Self {
+        Self::new("storage_refused", "", message.to_owned())
+    }
+
     pub(super) fn steps(steps_max: u32) -> Self {
         let message = format!(
             "not done after {steps_max} supersteps; let an edge lead to END, or raise the limit"
@@ -96,7 +101,7 @@ impl Failed {
 
     pub(super) fn from_stored(stored: StoredFailed) -> Self {
         let StoredFailed { code, ns, node, message } = stored;
-        let codes = ["graph_conflict", "graph_route", "graph_steps"];
+        let codes = ["graph_conflict", "graph_route", "graph_steps", "storage_refused"];
         let code = codes.into_iter().find(|it| *it == code).unwrap_or("node_failed");
         Self { code, ns, node, message }
     }
@@ -108,6 +113,7 @@ impl Failure for Failed {
             "graph_conflict" => Code("graph_conflict"),
             "graph_route" => Code("graph_route"),
             "graph_steps" => Code("graph_steps"),
+            "storage_refused" => Code("storage_refused"),
             _ => Code("node_failed"),
         }
     }

@@ -17,6 +17,7 @@ mod flowing;
 mod forgetting;
 mod inspecting;
 mod multitasking;
+mod refusing;
 mod stopping;
 mod versions;
 mod watching;

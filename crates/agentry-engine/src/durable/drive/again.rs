@@ -89,7 +89,7 @@ impl Drive {
         let mut fresh = match self.load(loaded) {
             Ok(machine) => machine,
             Err(problem) => {
-                error!(%problem, "a thread cannot be read here");
+                self.around.lifeline.give_up(problem.to_string());
                 return None;
             }
         };
