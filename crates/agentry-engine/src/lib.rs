@@ -24,6 +24,7 @@ mod ids;
 mod lifeline;
 mod plan;
 pub mod reducer;
+mod registry;
 
 pub use agentry_macros::State;
 pub use door::{Around, Door};
@@ -35,7 +36,8 @@ pub use machine::{Command, Machine, Request, Rests, Resume, Submission};
 pub use node::{
     Ask, AtEnd, Escalation, Goto, Node, NodeContext, NodeError, NodeOutput, Put, Reply,
 };
-pub use program::{GraphBuilder, Program, Registry};
+pub use program::{GraphBuilder, Program};
+pub use registry::Registry;
 
 /// What can go wrong between a caller and the engine.
 #[derive(Debug, thiserror::Error)]

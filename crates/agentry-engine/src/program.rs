@@ -344,39 +344,3 @@ impl GraphBuilder {
         Ok(Program { version, plan: Arc::new(Plan::new(&graph, parts)), graph, evolution })
     }
 }
-
-/// The programs that a worker has, old versions included.
-#[derive(Clone, Default)]
-pub struct Registry {
-    programs: BTreeMap<(String, String), Program>,
-    current: BTreeMap<String, Program>,
-}
-
-impl Registry {
-    #[must_use]
-    pub fn new() -> Self {
-        Self::default()
-    }
-
-    /// Adds a program; of several versions of one graph the last one added takes new runs.
-    #[must_use]
-    pub fn with(mut self, program: Program) -> Self {
-        let name = program.graph().name.clone();
-        self.programs.insert((name.clone(), program.version().to_owned()), program.clone());
-        self.current.insert(name, program);
-        self
-    }
-
-    /// The version that takes new runs.
-    pub fn current(&self, graph: &str) -> Result<&Program, Error> {
-        self.current.get(graph).ok_or_else(|| Error::UnknownGraph(graph.to_owned()))
-    }
-
-    pub(crate) fn get(&self, graph: &str, version: &str) -> Option<&Program> {
-        self.programs.get(&(graph.to_owned(), version.to_owned()))
-    }
-
-    pub(crate) fn pairs(&self) -> Vec<(String, String)> {
-        self.programs.keys().cloned().collect()
-    }
-}

@@ -4,9 +4,7 @@ use std::sync::Arc;
 
 use agentry_core::run::{Answer, Message};
 use agentry_core::thread::{Cancel, EventId, Interrupt, NewRun, Pinned, Run, Thread};
-use agentry_core::threads::{
-    Intake, RunQuery, Signal, Signalled, Submitted, ThreadStore, Threads,
-};
+use agentry_core::threads::{Intake, RunQuery, Signal, Signalled, Submitted, ThreadStore, Threads};
 use agentry_core::{Clock, RunId, ThreadId, audit};
 use serde_json::{Map, Value};
 
@@ -229,12 +227,12 @@ impl Handle {
     ) -> Result<Program, Error> {
         if let Some(pinned) = &thread.program {
             let found = self.shared.registry.get(&pinned.graph, &pinned.version);
-            return found.cloned().ok_or_else(|| Error::UnknownVersion {
+            return found.ok_or_else(|| Error::UnknownVersion {
                 graph: pinned.graph.clone(),
                 version: pinned.version.clone(),
             });
         }
         let graph = graph.ok_or(Error::NoGraph)?;
-        Ok(self.shared.registry.current(graph)?.clone())
+        self.shared.registry.current(graph)
     }
 }

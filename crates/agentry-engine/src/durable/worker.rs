@@ -297,12 +297,14 @@ impl Shift {
             return Ok(());
         }
         let started = Instant::now();
+        let mut programs = self.known().to_vec();
+        programs.extend_from_slice(&self.orphans.movable);
         let claim = Claim {
             worker: self.shared.name.clone(),
             now,
             lease_until: now.plus(self.settings.lease),
             threads_max,
-            programs: self.programs.iter().chain(&self.orphans.movable).cloned().collect(),
+            programs,
         };
         let claimed = self.shared.store.claim(claim).await;
         if matches!(claimed, Err(Error::Ambiguous(_))) {
@@ -359,15 +361,23 @@ impl Shift {
         self.active.insert(work.id(), (thread, mail));
     }
 
+    /// Every version that there is, those that have been added since it was last asked included.
+    fn known(&mut self) -> &[Pinned] {
+        if self.programs.len() < self.shared.registry.versions() {
+            self.programs = self.shared.registry.pinned();
+        }
+        &self.programs
+    }
+
     /// What the thread goes on with, and whether that is the version that it is of.
     fn program_for(&self, claimed: &Claimed) -> Option<(Program, bool)> {
         let pinned = claimed.loaded.thread.program.as_ref()?;
         let registry = &self.shared.registry;
         if let Some(program) = registry.get(&pinned.graph, &pinned.version) {
-            return Some((program.clone(), true));
+            return Some((program, true));
         }
         let current = registry.current(&pinned.graph).ok()?;
-        Some((current.clone(), false))
+        Some((current, false))
     }
 
     fn forget(&mut self, joined: Result<(Id, ()), JoinError>) {

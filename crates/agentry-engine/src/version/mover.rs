@@ -50,9 +50,9 @@ pub(crate) async fn orphans(
     for (pinned, threads) in found {
         let Pinned { graph, version } = &pinned;
         let current = registry.current(graph).ok();
-        let policy = current.map(Program::on_change);
+        let policy = current.as_ref().map(Program::on_change);
         let first = known.told.insert(pinned.clone());
-        let current = current.map(Program::version);
+        let current = current.as_ref().map(Program::version);
         match policy {
             Some(Policy::Migrate) => {
                 if first {

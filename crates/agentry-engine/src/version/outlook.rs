@@ -69,7 +69,7 @@ impl Handle {
         let archive = self.archive();
         let Some(found) = archive.thread(thread).await? else { return Ok(None) };
         let Some(from) = found.program.clone() else { return Ok(None) };
-        let program = self.registry().current(&from.graph)?.clone();
+        let program = self.registry().current(&from.graph)?;
         let line = archive.line(thread, At::Head, From::Snapshot).await?.unwrap_or_default();
         let verdict = match self.carry(&found, &line, &program) {
             None => Verdict::Current,
@@ -129,7 +129,7 @@ impl Handle {
     ) -> Result<Verdict, Error> {
         let Loaded { thread, line, .. } = loaded;
         let Some(pinned) = &thread.program else { return Ok(Verdict::Current) };
-        let program = self.registry().current(&pinned.graph)?.clone();
+        let program = self.registry().current(&pinned.graph)?;
         let home = Home { thread: thread.id, fence, head: thread.seq };
         let carried = match self.carry_at(thread, line, &program, home) {
             None => return Ok(Verdict::Current),
@@ -231,7 +231,7 @@ impl Handle {
         }
         let old = self.registry().get(&pinned.graph, &pinned.version);
         let version = &pinned.version;
-        Some(carry(&Past { line, at: None, version, program: old, home }, program, now))
+        Some(carry(&Past { line, at: None, version, program: old.as_ref(), home }, program, now))
     }
 }
 
