@@ -1,5 +1,8 @@
 //! What durable steps cost: whole graphs on a worker over SQLite, and over PostgreSQL where `AGENTRY_TEST_POSTGRES_URL` names
 //! a server.
+//!
+//! `durable [PARKED [CASE]]`: how many runs shall wait for a person, and one case alone: `steps`, `alone`, `first`, `thread`,
+//! `parked`, `growth`.
 
 use std::os::unix::fs::FileExt as _;
 use std::path::Path;
@@ -10,11 +13,11 @@ use std::time::{Duration, Instant};
 use agentry_backends::postgres::PostgresStore;
 use agentry_backends::sqlite::SqliteStore;
 use agentry_bench::{cpu, figure, provenance, say};
-use agentry_core::run::Values;
-use agentry_core::thread::RunStatus;
+use agentry_core::run::{Answer, Values};
+use agentry_core::thread::{EventId, RunStatus};
 use agentry_core::threads::{At, ThreadStore, Threads};
 use agentry_core::{Clock, RunId, Timestamp};
-use agentry_engine::durable::{Handle, Settings, Wish, Worker};
+use agentry_engine::durable::{Handle, Heard, Settings, Wish, Worker};
 use agentry_engine::node::from_fn;
 use agentry_engine::{END, Graph, NodeOutput, Program, Reducer, Registry, Request, START};
 use anyhow::{Context as _, Result, ensure};
@@ -44,29 +47,64 @@ fn main() -> ExitCode {
 fn run() -> Result<()> {
     let runtime = tokio::runtime::Runtime::new().context("start the runtime")?;
     say(&provenance().to_string())?;
-    let parked: u64 = std::env::args().nth(1).map_or(Ok(100_000), |count| count.parse())?;
+    let wanted = Wanted::parse(std::env::args().skip(1))?;
     runtime.block_on(async {
-        on_sqlite(parked).await?;
+        on_sqlite(&wanted).await?;
         #[expect(clippy::disallowed_methods, reason = "a program of its own reads what it is told")]
         let url = std::env::var("AGENTRY_TEST_POSTGRES_URL");
         match url {
-            Ok(url) => on_postgres(&url).await,
+            Ok(url) => on_postgres(&url, &wanted).await,
             Err(_) => say("skipped: AGENTRY_TEST_POSTGRES_URL names no PostgreSQL"),
         }
     })
 }
 
-async fn on_sqlite(parked: u64) -> Result<()> {
+/// What is to be measured.
+struct Wanted {
+    parked: u64,
+    case: Option<String>,
+}
+
+impl Wanted {
+    fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Self> {
+        let parked = arguments.next().map_or(Ok(100_000), |count| count.parse());
+        let parked = parked.context("the first argument is how many runs shall wait")?;
+        let case = arguments.next();
+        let known = ["steps", "alone", "first", "thread", "parked", "growth"];
+        let fine = case.as_deref().is_none_or(|case| known.contains(&case));
+        ensure!(fine, "the second argument is one of {}", known.join(", "));
+        Ok(Self { parked, case })
+    }
+
+    fn has(&self, case: &str) -> bool {
+        self.case.as_deref().is_none_or(|wanted| wanted == case)
+    }
+}
+
+async fn on_sqlite(wanted: &Wanted) -> Result<()> {
     let folder = tempfile::tempdir_in(".").context("make a folder beside the sources")?;
     let file = |name: &str| folder.path().join(name);
-    let bench = Bench::start(SqliteStore::open(file("steps.db"))?)?;
-    bench.throughput("SQLite", 400).await?;
-    bench.against_syncs(&file("syncs")).await?;
-    bench.first_step("SQLite", 300).await?;
-    bench.long_thread(1_000).await?;
-    bench.parked(parked).await?;
+    let bench = Bench::start("SQLite", SqliteStore::open(file("steps.db"))?)?;
+    if wanted.has("steps") {
+        bench.throughput(400).await?;
+    }
+    if wanted.has("alone") {
+        bench.against_syncs(&file("syncs")).await?;
+    }
+    if wanted.has("first") {
+        bench.first_step(300).await?;
+    }
+    if wanted.has("thread") {
+        bench.long_thread(1_000).await?;
+    }
+    if wanted.has("parked") {
+        bench.parked(wanted.parked).await?;
+    }
     bench.stop().await?;
-    let bench = Bench::start(SqliteStore::open(file("growth.db"))?)?;
+    if !wanted.has("growth") {
+        return Ok(());
+    }
+    let bench = Bench::start("SQLite", SqliteStore::open(file("growth.db"))?)?;
     bench.grow(400, 40_000).await?;
     bench.stop().await?;
     let size: u64 = ["growth.db", "growth.db-wal"]
@@ -78,30 +116,46 @@ async fn on_sqlite(parked: u64) -> Result<()> {
     figure("SQLite: 400 appends of 40 KB: storage for each byte", times, "x")
 }
 
-async fn on_postgres(url: &str) -> Result<()> {
+async fn on_postgres(url: &str, wanted: &Wanted) -> Result<()> {
     let separator = if url.contains('?') { '&' } else { '?' };
     let schema = format!("bench_{}", std::process::id());
     let store = PostgresStore::open(&format!("{url}{separator}schema={schema}")).await?;
-    let bench = Bench::start(store)?;
-    bench.throughput("PostgreSQL", 200).await?;
-    let alone = bench.alone(200).await?;
-    figure("PostgreSQL: one run alone: time per step", alone * 1e3, "ms")?;
-    bench.first_step("PostgreSQL", 300).await?;
+    let bench = Bench::start("PostgreSQL", store)?;
+    if wanted.has("steps") {
+        bench.throughput(200).await?;
+    }
+    if wanted.has("alone") {
+        let alone = bench.alone(200).await?;
+        figure("PostgreSQL: one run alone: time per step", alone * 1e3, "ms")?;
+    }
+    if wanted.has("first") {
+        bench.first_step(300).await?;
+    }
+    if wanted.has("parked") {
+        bench.parked(wanted.parked).await?;
+    }
     bench.stop().await
 }
 
-/// Seconds for one write of two pages and its sync, as a log does them: the median of many.
-fn sync(path: &Path) -> Result<f64> {
+/// Seconds for one append of so many bytes and its sync: the median of many.
+fn sync(path: &Path, bytes: usize) -> Result<f64> {
     let file = std::fs::File::create(path)?;
-    let pages = [7_u8; 8192];
+    let written = vec![7_u8; bytes];
     let mut took = Vec::new();
-    for number in 0..100_u64 {
+    for number in 0..100 {
         let started = Instant::now();
-        file.write_all_at(&pages, number * 8192)?;
+        file.write_all_at(&written, number * bytes as u64)?;
         file.sync_data()?;
         took.push(started.elapsed().as_secs_f64());
     }
     Ok(median(took))
+}
+
+/// What this process has handed to the system to be written, in bytes.
+fn written() -> Result<f64> {
+    let all = std::fs::read_to_string("/proc/self/io").context("read /proc/self/io")?;
+    let line = all.lines().find_map(|line| line.strip_prefix("wchar: "));
+    line.context("it has `wchar`")?.parse().context("that is a number")
 }
 
 fn median(mut took: Vec<f64>) -> f64 {
@@ -122,6 +176,8 @@ impl Clock for Wall {
 
 /// A worker over one store, with the graphs of all cases.
 struct Bench {
+    /// What the store is called.
+    store: &'static str,
     handle: Handle,
     shutdown: CancellationToken,
     worker: tokio::task::JoinHandle<Result<(), agentry_core::store::Error>>,
@@ -130,7 +186,7 @@ struct Bench {
 }
 
 impl Bench {
-    fn start<S: ThreadStore + Threads + 'static>(store: S) -> Result<Self> {
+    fn start<S: ThreadStore + Threads + 'static>(name: &'static str, store: S) -> Result<Self> {
         let began = Arc::new(Mutex::new(None));
         let registry = Registry::new()
             .with(looping()?)
@@ -142,7 +198,7 @@ impl Bench {
         let (handle, shutdown) = (worker.handle(), CancellationToken::new());
         #[expect(clippy::disallowed_methods, reason = "its handle is kept and waited for")]
         let worker = tokio::spawn(worker.run(shutdown.clone()));
-        Ok(Self { handle, shutdown, worker, began })
+        Ok(Self { store: name, handle, shutdown, worker, began })
     }
 
     async fn stop(self) -> Result<()> {
@@ -168,7 +224,7 @@ impl Bench {
     }
 
     /// As many runs at once, so many steps each.
-    async fn throughput(&self, store: &str, steps: u64) -> Result<()> {
+    async fn throughput(&self, steps: u64) -> Result<()> {
         for warm in [true, false] {
             let steps = if warm { 10 } else { steps };
             let (used, started) = (cpu()?, Instant::now());
@@ -184,6 +240,7 @@ impl Bench {
             }
             let (wall, all) = (started.elapsed().as_secs_f64(), (CONCURRENT * steps) as f64);
             let used = (cpu()? - used) * 1e6 / all;
+            let store = self.store;
             figure(
                 &format!("{store}: {CONCURRENT} runs at once: steps per second"),
                 all / wall,
@@ -198,17 +255,24 @@ impl Bench {
         Ok(())
     }
 
-    /// One run alone, and between its rounds what a sync costs just then.
+    /// One run alone, and between its rounds what it costs just then to append and sync as many bytes as its steps write.
     async fn against_syncs(&self, path: &Path) -> Result<()> {
-        let (mut alone, mut syncs) = (Vec::new(), Vec::new());
+        const STEPS: u64 = 100;
+        // The log has its size from here on: it is written anew from its beginning.
+        self.alone(10 * STEPS).await?;
+        let (mut alone, mut syncs, mut sizes) = (Vec::new(), Vec::new(), Vec::new());
         for _ in 0..9 {
-            syncs.push(sync(path)?);
-            alone.push(self.alone(100).await?);
+            let before = written()?;
+            alone.push(self.alone(STEPS).await?);
+            let bytes = (written()? - before) / STEPS as f64;
+            syncs.push(sync(path, bytes as usize)?);
+            sizes.push(bytes);
         }
         let (alone, sync) = (median(alone), median(syncs));
-        figure("SQLite: one write and its sync", sync * 1e3, "ms")?;
+        figure("SQLite: one run alone: bytes written per step", median(sizes), "B")?;
+        figure("SQLite: as many bytes appended and synced", sync * 1e3, "ms")?;
         figure("SQLite: one run alone: time per step", alone * 1e3, "ms")?;
-        figure("SQLite: one run alone: times one sync", alone / sync, "x")
+        figure("SQLite: one run alone: times one append and its sync", alone / sync, "x")
     }
 
     /// Seconds per step of one run.
@@ -220,7 +284,7 @@ impl Bench {
     }
 
     /// From the acknowledged submission to the first line of the node, on an idle worker.
-    async fn first_step(&self, store: &str, times: usize) -> Result<()> {
+    async fn first_step(&self, times: usize) -> Result<()> {
         let mut took = Vec::new();
         for _ in 0..times {
             let submitted = Instant::now();
@@ -230,11 +294,17 @@ impl Bench {
             took.push(began.context("the node ran")?.duration_since(submitted).as_secs_f64());
             tokio::time::sleep(Duration::from_millis(7)).await;
         }
+        self.quantiles("submission to first step", took)
+    }
+
+    /// Of seconds, in milliseconds.
+    fn quantiles(&self, what: &str, mut took: Vec<f64>) -> Result<()> {
         took.sort_by(f64::total_cmp);
         let quantile =
             |part: f64| took.get((took.len() as f64 * part) as usize).copied().unwrap_or(0.0);
-        figure(&format!("{store}: submission to first step, p50"), quantile(0.5) * 1e3, "ms")?;
-        figure(&format!("{store}: submission to first step, p99"), quantile(0.99) * 1e3, "ms")
+        let store = self.store;
+        figure(&format!("{store}: {what}, p50"), quantile(0.5) * 1e3, "ms")?;
+        figure(&format!("{store}: {what}, p99"), quantile(0.99) * 1e3, "ms")
     }
 
     async fn grow(&self, times: u64, bytes: usize) -> Result<()> {
@@ -258,21 +328,51 @@ impl Bench {
         figure(&name, median(took) * 1e3, "ms")
     }
 
-    /// Runs that wait for a person.
+    /// Runs that wait for a person, and then get what they wait for, one after the other.
     async fn parked(&self, count: u64) -> Result<()> {
         let tasks = || tokio::runtime::Handle::current().metrics().num_alive_tasks();
-        let (memory, alive, started) = (resident()?, tasks(), Instant::now());
+        let (memory, alive, open) = (resident()?, tasks(), connections()?);
+        let started = Instant::now();
+        let mut some = Vec::new();
         for _ in 0..count.div_ceil(CONCURRENT * 4) {
             let submitted = (0..CONCURRENT * 4).map(|_| self.submit("ask", json!({})));
-            for run in futures_util::future::try_join_all(submitted).await? {
+            let submitted = futures_util::future::try_join_all(submitted).await?;
+            some.extend(submitted.first());
+            for run in submitted {
                 self.asks(run).await?;
             }
         }
         tokio::time::sleep(Duration::from_secs(2)).await;
-        let name = |what: &str| format!("SQLite: {count} runs wait for a person: {what}");
+        let name = |what: &str| format!("{}: {count} runs wait for a person: {what}", self.store);
         figure(&name("seconds to get there"), started.elapsed().as_secs_f64(), "s")?;
         figure(&name("more tasks"), tasks() as f64 - alive as f64, "tasks")?;
-        figure(&name("more memory"), (resident()? - memory) / 1e6, "MB")
+        figure(&name("more connections"), connections()? - open, "connections")?;
+        figure(&name("more memory"), (resident()? - memory) / 1e6, "MB")?;
+        let mut took = Vec::new();
+        for run in some.into_iter().take(200) {
+            took.push(self.answered(run).await?);
+        }
+        self.quantiles(&format!("{count} runs wait for a person: from an answer to the end"), took)
+    }
+
+    /// Seconds from an answer to the end of the run that waited for it.
+    async fn answered(&self, run: RunId) -> Result<f64> {
+        let open = self.handle.archive().questions(Some(run.own_thread()), 1).await?;
+        let open = open.first().context("the run has a question")?;
+        let started = Instant::now();
+        let answer = Answer { value: true.into(), actor: "bench".to_owned(), at: Wall.now() };
+        let mut told = self.handle.follow(run.own_thread(), Some(run), EventId::default());
+        self.handle.answer(run.own_thread(), &open.id, answer, Vec::new()).await?;
+        let ended = async {
+            while let Some(heard) = told.next().await? {
+                if matches!(heard, Heard::Stored(told) if told.event.kind == "run.ended") {
+                    return Ok(());
+                }
+            }
+            anyhow::bail!("the run is gone")
+        };
+        tokio::time::timeout(PATIENCE, ended).await.context("the run takes too long")??;
+        Ok(started.elapsed().as_secs_f64())
     }
 
     async fn asks(&self, run: RunId) -> Result<()> {
@@ -288,6 +388,13 @@ fn resident() -> Result<f64> {
     let pages = std::fs::read_to_string("/proc/self/statm").context("read /proc/self/statm")?;
     let pages: f64 = pages.split_whitespace().nth(1).context("it has two fields")?.parse()?;
     Ok(pages * 4096.0)
+}
+
+/// Open sockets of this process.
+fn connections() -> Result<f64> {
+    let open = std::fs::read_dir("/proc/self/fd").context("read /proc/self/fd")?;
+    let links = open.filter_map(|file| std::fs::read_link(file.ok()?.path()).ok());
+    Ok(links.filter(|to| to.to_string_lossy().starts_with("socket:")).count() as f64)
 }
 
 fn rand_bytes() -> [u8; 10] {
