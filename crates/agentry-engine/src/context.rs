@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use agentry_core::meter::Meter;
@@ -50,6 +50,10 @@ pub struct Told<'a> {
     pub run: RunId,
     pub ns: &'a str,
     pub node: &'a str,
+    /// One number for each attempt at each task.
+    pub attempt: u64,
+    /// What it says first has 0.
+    pub number: usize,
     pub kind: &'a str,
     pub detail: &'a Value,
 }
@@ -81,6 +85,7 @@ pub struct NodeContext {
     meter: Meter,
     pub(crate) trace: Option<Trace>,
     calls: AtomicU64,
+    attempt_key: OnceLock<u64>,
 }
 
 impl NodeContext {
@@ -103,6 +108,7 @@ impl NodeContext {
             meter: Meter::default(),
             trace: None,
             calls: AtomicU64::new(0),
+            attempt_key: OnceLock::new(),
         }
     }
 
@@ -226,10 +232,19 @@ impl NodeContext {
         let detail = detail.into();
         if let Some(live) = &self.around.live {
             let (run, ns, node) = (self.place.run, &*self.place.ns, &*self.place.node);
-            live(Told { run, ns, node, kind, detail: &detail });
+            let (attempt, number) = (self.attempt_key(), told.len());
+            live(Told { run, ns, node, attempt, number, kind, detail: &detail });
         }
         let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
         told.push((kind.to_owned(), detail));
+    }
+
+    fn attempt_key(&self) -> u64 {
+        let name = || self.place.task.as_ref().map(TaskId::text).unwrap_or_default();
+        *self.attempt_key.get_or_init(|| {
+            let seed = crate::observe::mixed(u64::from(self.attempt));
+            name().bytes().fold(seed, |word, byte| crate::observe::mixed(word ^ u64::from(byte)))
+        })
     }
 
     pub(crate) fn take_ask(&self) -> Option<Ask> {

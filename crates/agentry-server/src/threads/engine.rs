@@ -233,6 +233,13 @@ pub struct Follow {
     pub wanted: Wanted,
 }
 
+/// A message's id, short enough to be named in the id of an event.
+#[must_use]
+pub fn short(message: &str) -> u32 {
+    let mix = |hash: u32, byte: u8| (hash ^ u32::from(byte)).wrapping_mul(16_777_619);
+    message.bytes().fold(2_166_136_261, mix)
+}
+
 /// What a listener does something with; the rest need not be told.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Wanted {
@@ -302,13 +309,22 @@ pub struct InterruptView {
 /// One thing that happened.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Part {
-    /// Where it is in the log; what is told only to those who listen at the time has none.
+    /// Where it is in the log; what is told before it is stored has none.
     pub id: Option<EventId>,
+    /// Of a piece that is told before it is stored: what the listener has seen with it.
+    pub early: Option<Early>,
     pub run: Option<RunId>,
     pub at: Timestamp,
     /// Empty for the thread's own graph.
     pub ns: String,
     pub what: What,
+}
+
+/// All up to `after`, and of messages that are not stored yet so many pieces, by [`short`] name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Early {
+    pub after: EventId,
+    pub pieces: Vec<(u32, u32)>,
 }
 
 #[derive(Debug, Clone, PartialEq)]

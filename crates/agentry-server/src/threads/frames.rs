@@ -7,7 +7,7 @@ use agentry_core::run::Seq;
 use agentry_core::thread::{EventId, RunStatus};
 use serde_json::{Map, Value, json};
 
-use super::engine::{Part, Subject, Wanted, What};
+use super::engine::{Part, Subject, Wanted, What, short};
 use super::messages;
 use super::modes::{Mode, Modes};
 use super::show;
@@ -18,6 +18,8 @@ pub(crate) struct Writer {
     modes: Modes,
     /// Messages that are being written, by id, for those who want them whole so far.
     partial: HashMap<String, Value>,
+    /// Pieces that the listener has seen before they were stored, by the short name of their message.
+    seen: HashMap<u32, u32>,
 }
 
 /// More messages at the same time are not put together.
@@ -25,7 +27,28 @@ const PARTIAL_MAX: usize = 256;
 
 impl Writer {
     pub(crate) fn new(thread: ThreadId, modes: Modes) -> Self {
-        Self { thread, modes, partial: HashMap::new() }
+        Self { thread, modes, partial: HashMap::new(), seen: HashMap::new() }
+    }
+
+    /// For a listener who comes back.
+    pub(crate) fn after(mut self, place: &Place) -> Self {
+        self.seen = place.pieces.iter().copied().collect();
+        self
+    }
+
+    /// Whether the listener has had this piece before it was stored.
+    fn has_had(&mut self, early: bool, message: &Value) -> bool {
+        let id = message.get("id").and_then(Value::as_str).unwrap_or_default();
+        if early {
+            // It is being said anew: nothing of this was seen.
+            self.seen.remove(&short(id));
+            return false;
+        }
+        let left = self.seen.get_mut(&short(id)).filter(|left| **left > 0);
+        left.is_some_and(|left| {
+            *left -= 1;
+            true
+        })
     }
 
     pub(crate) fn wanted(&self) -> Wanted {
@@ -37,14 +60,24 @@ impl Writer {
         let events = self.events(part);
         let last = events.len().saturating_sub(1);
         for (at, (name, data)) in events.into_iter().enumerate() {
-            let id = part.id.filter(|_| at == last);
-            event(&name, &data, id, out);
+            let early = part.early.as_ref().map(|early| (early.after, early.pieces.as_slice()));
+            let seen = part.id.map(|id| (id, [].as_slice())).or(early).filter(|_| at == last);
+            written(&name, &data, seen, out);
         }
     }
 
     fn events(&mut self, part: &Part) -> Vec<(String, Value)> {
-        let Part { id: _, run, at: _, ns, what } = part;
+        let Part { id: _, early, run, at: _, ns, what } = part;
         if !ns.is_empty() && !self.modes.subgraphs {
+            return Vec::new();
+        }
+        if let What::Message { message, metadata } = what
+            && !self.seen.is_empty()
+            && self.has_had(early.is_some(), message)
+        {
+            // Those who want it whole get it whole with the next piece.
+            let mut nobody = Telling { modes: &Modes::none(), ns, events: Vec::new() };
+            whole(&mut self.partial, (message, metadata), &mut nobody);
             return Vec::new();
         }
         let mut told = Telling { modes: &self.modes, ns, events: Vec::new() };
@@ -212,25 +245,50 @@ fn one(name: &str, value: Value) -> Value {
 
 /// One server-sent event.
 pub(crate) fn event(name: &str, data: &Value, id: Option<EventId>, out: &mut Vec<u8>) {
+    written(name, data, id.map(|id| (id, [].as_slice())), out);
+}
+
+/// With what the listener has seen when it has seen this: `12-3`, and of messages that are not stored yet so many pieces,
+/// `12-3+1f3a.5`.
+fn written(name: &str, data: &Value, seen: Option<(EventId, &[(u32, u32)])>, out: &mut Vec<u8>) {
     out.extend_from_slice(b"event: ");
     // A name with a line break would be read as more than a name.
     out.extend(name.bytes().filter(|byte| !matches!(byte, b'\n' | b'\r')));
     out.extend_from_slice(b"\ndata: ");
     out.extend_from_slice(data.to_string().as_bytes());
-    if let Some(EventId { seq, index }) = id {
+    if let Some((EventId { seq, index }, pieces)) = seen {
         out.extend_from_slice(format!("\nid: {}-{index}", seq.0).as_bytes());
+        for (message, count) in pieces {
+            out.extend_from_slice(format!("+{message:x}.{count}").as_bytes());
+        }
     }
     out.extend_from_slice(b"\n\n");
 }
 
-/// Where a listener has been, as it says; `-1`, `0` and `-` are before the first.
-pub(crate) fn place(id: &str) -> Option<EventId> {
-    let id = id.trim();
-    if matches!(id, "" | "-" | "-1" | "0") {
-        return Some(EventId::default());
+/// Where a listener has been.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Place {
+    pub(crate) at: EventId,
+    /// Of messages that were not stored yet.
+    pub(crate) pieces: Vec<(u32, u32)>,
+}
+
+impl Place {
+    /// As the listener says it; `-1`, `0` and `-` are before the first.
+    pub(crate) fn read(id: &str) -> Option<Self> {
+        let id = id.trim();
+        if matches!(id, "" | "-" | "-1" | "0") {
+            return Some(Self::default());
+        }
+        let mut parts = id.split('+');
+        let (seq, index) = parts.next()?.split_once('-')?;
+        let at = EventId { seq: Seq(seq.parse().ok()?), index: index.parse().ok()? };
+        let piece = |part: &str| {
+            let (message, count) = part.split_once('.')?;
+            Some((u32::from_str_radix(message, 16).ok()?, count.parse().ok()?))
+        };
+        Some(Self { at, pieces: parts.map(piece).collect::<Option<_>>()? })
     }
-    let (seq, index) = id.split_once('-')?;
-    Some(EventId { seq: Seq(seq.parse().ok()?), index: index.parse().ok()? })
 }
 
 #[cfg(test)]

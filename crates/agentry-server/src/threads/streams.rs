@@ -19,7 +19,7 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use super::engine::{Follow, Part, Parts, Wanted, What};
-use super::frames::{self, Writer};
+use super::frames::{self, Place, Writer};
 use super::modes::Modes;
 use super::runs::Watch;
 use super::states::is_yes;
@@ -91,9 +91,9 @@ fn modes(run: &Run, asked: &Asked) -> Result<Modes, Refusal> {
 }
 
 /// Nothing when the listener has seen nothing yet.
-fn last_seen(headers: &HeaderMap) -> Result<Option<EventId>, Refusal> {
+fn last_seen(headers: &HeaderMap) -> Result<Option<Place>, Refusal> {
     let Some(id) = headers.get("last-event-id") else { return Ok(None) };
-    let place = id.to_str().ok().and_then(frames::place);
+    let place = id.to_str().ok().and_then(Place::read);
     let hint = "it is the `id` of an event of this stream, or -1 for all of it";
     place.map(Some).ok_or_else(|| invalid("last-event-id", hint))
 }
@@ -102,18 +102,16 @@ fn last_seen(headers: &HeaderMap) -> Result<Option<EventId>, Refusal> {
 pub(crate) async fn follow(
     face: &Face,
     (run, modes): (Run, Modes),
-    (after, watch): (Option<EventId>, Watch),
+    (after, watch): (Option<Place>, Watch),
 ) -> Result<Response, Refusal> {
-    let writer = Writer::new(run.thread, modes);
-    let follow = Follow {
-        thread: run.thread,
-        run: Some(run.id),
-        after: after.unwrap_or_default(),
-        wanted: writer.wanted(),
-    };
+    let place = after.unwrap_or_default();
+    let writer = Writer::new(run.thread, modes).after(&place);
+    let is_first = place.at == EventId::default();
+    let follow =
+        Follow { thread: run.thread, run: Some(run.id), after: place.at, wanted: writer.wanted() };
     let parts = face.threading.engine.follow(follow).await?;
     let mut first = Vec::new();
-    if after.is_none_or(|after| after == EventId::default()) {
+    if is_first {
         let data = json!({ "run_id": run.id, "thread_id": run.thread, "attempt": 1 });
         frames::event("metadata", &data, None, &mut first);
     }
@@ -173,11 +171,11 @@ pub(crate) async fn thread(
         (true, _) => everything,
         (false, state) => Wanted { values: state, ..Wanted::default() },
     };
-    let follow =
-        Follow { thread: thread.id, run: None, after: last_seen(&headers)?.unwrap_or(now), wanted };
+    let place = last_seen(&headers)?.unwrap_or(Place { at: now, pieces: Vec::new() });
+    let follow = Follow { thread: thread.id, run: None, after: place.at, wanted };
     let parts = face.threading.engine.follow(follow).await?;
     let threading = face.threading.clone();
-    let listening = Listening::Thread { thread, kinds, runs: HashMap::new(), threading };
+    let listening = Listening::Thread { thread, kinds, place, runs: HashMap::new(), threading };
     Ok(respond(&face, parts, (listening, Vec::new())))
 }
 
@@ -200,6 +198,8 @@ enum Listening {
     Thread {
         thread: Thread,
         kinds: Vec<Kind>,
+        /// Where the listener was.
+        place: Place,
         /// One writer for each run that is under way.
         runs: HashMap<RunId, Writer>,
         threading: Threading,
@@ -221,7 +221,7 @@ impl Listening {
                 }
                 return ends;
             }
-            Self::Thread { thread, kinds, runs, threading } => {
+            Self::Thread { thread, kinds, place, runs, threading } => {
                 if let (true, What::Values { values, .. }, "") =
                     (kinds.contains(&Kind::State), &part.what, part.ns.as_str())
                 {
@@ -237,7 +237,7 @@ impl Listening {
                     Entry::Occupied(known) => known.into_mut(),
                     Entry::Vacant(new) => {
                         let modes = modes_of(threading, kinds, run).await;
-                        new.insert(Writer::new(thread.id, modes))
+                        new.insert(Writer::new(thread.id, modes).after(place))
                     }
                 };
                 writer.write(part, out);

@@ -1,6 +1,6 @@
 //! A thread's log, told to listeners: what is stored entry by entry, and what nodes say while they run.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::pin::Pin;
 
 use agentry_core::run::{Event, Seq};
@@ -12,7 +12,9 @@ use agentry_engine::durable::{Follower, Handle, Heard};
 use agentry_engine::machine::{Home, Record};
 use agentry_engine::stream::{Mode, Part as Shown, Reader};
 use agentry_server::Refusal;
-use agentry_server::engine::{Follow, InterruptView, Part, Parts, Subject, Wanted, What};
+use agentry_server::engine::{
+    Early, Follow, InterruptView, Part, Parts, Subject, Wanted, What, short,
+};
 use futures_util::stream;
 use http::StatusCode;
 use serde_json::{Map, Value};
@@ -23,6 +25,10 @@ use super::Durable;
 const EVENTS_MAX: usize = 10_000;
 /// So much that nodes say while they run is remembered until it is stored; more is told when it is.
 const LIVE_MAX: usize = 10_000;
+/// Attempts whose sayings are followed at the same time.
+const ATTEMPTS_MAX: usize = 10_000;
+/// Messages that are being written at the same time and are named in one id.
+const NAMED_MAX: usize = 16;
 
 impl Durable {
     pub(super) async fn parts(&self, follow: Follow) -> Result<Parts, Refusal> {
@@ -54,6 +60,9 @@ impl Durable {
             read: start.seq,
             ahead: VecDeque::new(),
             live: VecDeque::new(),
+            unstored: BTreeMap::new(),
+            heard: HashMap::new(),
+            last: from,
             over: false,
         };
         if let Some(ended) = ended {
@@ -95,6 +104,12 @@ struct Following {
     ahead: VecDeque<Part>,
     /// What was told before it was stored, and is not to be told again.
     live: VecDeque<(String, What)>,
+    /// Of these how many are pieces of each message, by its short name.
+    unstored: BTreeMap<u32, u32>,
+    /// How much of each attempt was heard. Of one that was not heard from its beginning nothing is told before it is stored.
+    heard: HashMap<u64, usize>,
+    /// The last stored part that was told.
+    last: EventId,
     /// The run has ended, and nothing more comes.
     over: bool,
 }
@@ -128,7 +143,8 @@ impl Following {
         if !self.over {
             // Nothing is known of how, or the listener has seen it.
             let what = What::Ended { status, reason };
-            self.ahead.push_back(Part { id: None, run: self.run, at, ns: String::new(), what });
+            let ns = String::new();
+            self.ahead.push_back(Part { id: None, early: None, run: self.run, at, ns, what });
             self.over = true;
         }
         Ok(())
@@ -139,17 +155,47 @@ impl Following {
             Heard::Stored(told) if told.id.seq > self.read => self.entry(told.id.seq).await,
             // The whole entry was read with its first event.
             Heard::Stored(_) => Ok(()),
-            Heard::Live { run, ns, node: _, kind, detail } => {
+            Heard::Live { run, ns, node: _, attempt, number, kind, detail } => {
                 let what = said(&kind, detail);
                 let ours = self.run.is_none_or(|wanted| wanted == run);
-                if ours && self.live.len() < LIVE_MAX && self.is_wanted(&ns, &what) {
-                    let at = self.handle.clock().now();
-                    self.live.push_back((ns.clone(), what.clone()));
-                    self.ahead.push_back(Part { id: None, run: Some(run), at, ns, what });
+                let follows = self.follows(attempt, number);
+                let has_room = self.live.len() < LIVE_MAX;
+                if ours && follows && has_room && self.is_wanted(&ns, &what) {
+                    self.early(run, ns, what);
                 }
                 Ok(())
             }
         }
+    }
+
+    /// Whether nothing that the attempt has said was missed: what comes out of order would be no message any more.
+    fn follows(&mut self, attempt: u64, number: usize) -> bool {
+        if self.heard.len() >= ATTEMPTS_MAX && number == 0 {
+            self.heard.clear();
+        }
+        match self.heard.get_mut(&attempt) {
+            None if number == 0 => {
+                self.heard.insert(attempt, 1);
+                true
+            }
+            Some(next) if *next == number => {
+                *next += 1;
+                true
+            }
+            None | Some(_) => false,
+        }
+    }
+
+    /// Tells something before it is stored.
+    fn early(&mut self, run: RunId, ns: String, what: What) {
+        if let Some(message) = message_id(&what) {
+            *self.unstored.entry(short(message)).or_default() += 1;
+        }
+        let pieces = self.unstored.iter().take(NAMED_MAX).map(|(name, count)| (*name, *count));
+        let early = Some(Early { after: self.last, pieces: pieces.collect() });
+        let at = self.handle.clock().now();
+        self.live.push_back((ns.clone(), what.clone()));
+        self.ahead.push_back(Part { id: None, early, run: Some(run), at, ns, what });
     }
 
     /// Everything that one entry says.
@@ -187,7 +233,7 @@ impl Following {
         }
         for (index, (run, at, ns, what)) in all.into_iter().enumerate() {
             let id = EventId { seq, index: u32::try_from(index).unwrap_or(u32::MAX - 1) };
-            self.tell(Part { id: Some(id), run, at, ns, what });
+            self.tell(Part { id: Some(id), early: None, run, at, ns, what });
         }
         Ok(())
     }
@@ -220,8 +266,16 @@ impl Following {
             return;
         }
         let early = self.live.iter().position(|(ns, what)| *ns == part.ns && *what == part.what);
+        self.last = part.id.unwrap_or(self.last);
         match early {
-            Some(at) => drop(self.live.remove(at)),
+            Some(at) => {
+                if let Some(message) = message_id(&part.what) {
+                    let left = self.unstored.entry(short(message)).or_default();
+                    *left = left.saturating_sub(1);
+                    self.unstored.retain(|_, count| *count > 0);
+                }
+                self.live.remove(at);
+            }
             None => self.ahead.push_back(part),
         }
     }
@@ -257,13 +311,12 @@ impl Following {
             let Some(thread) = archive.thread(self.thread).await? else { return Ok(Vec::new()) };
             let Some(pinned) = &thread.program else { return Ok(Vec::new()) };
             let registry = self.handle.registry();
-            let known = registry.current(&pinned.graph).ok();
-            let Some(program) = known.filter(|known| known.version() == pinned.version) else {
+            let Some(program) = registry.get(&pinned.graph, &pinned.version) else {
                 return Ok(Vec::new());
             };
             let home = Home { thread: self.thread, fence: Default::default(), head: entry.parent };
             let line = Line { snapshot, entries };
-            let machine = Machine::load(program.clone(), home, Record::Nothing, &line);
+            let machine = Machine::load(program, home, Record::Nothing, &line);
             // What another graph has written cannot be shown as this one's.
             let Ok(machine) = machine else { return Ok(Vec::new()) };
             self.reader = Some(Reader::new(machine));
@@ -333,6 +386,13 @@ fn said(kind: &str, detail: Value) -> What {
             let data = serde_json::json!({ "kind": kind, "detail": detail });
             What::Told { subject: Subject::Custom, data }
         }
+    }
+}
+
+fn message_id(what: &What) -> Option<&str> {
+    match what {
+        What::Message { message, .. } => message.get("id").and_then(Value::as_str),
+        What::Began | What::Values { .. } | What::Told { .. } | What::Ended { .. } => None,
     }
 }
 

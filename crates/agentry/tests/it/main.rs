@@ -35,6 +35,8 @@ mod stop;
 #[cfg(test)]
 mod storage;
 #[cfg(test)]
+mod streams;
+#[cfg(test)]
 mod summaries;
 #[cfg(test)]
 mod support;

@@ -2,7 +2,7 @@ use agentry_core::{RunId, Timestamp};
 use serde_json::json;
 
 use super::*;
-use crate::threads::engine::InterruptView;
+use crate::threads::engine::{Early, InterruptView};
 
 const NOON: Timestamp = Timestamp::from_seconds(1_795_180_800);
 
@@ -16,7 +16,7 @@ fn run() -> RunId {
 
 fn part(what: What) -> Part {
     let id = Some(EventId { seq: Seq(7), index: 2 });
-    Part { id, run: Some(run()), at: NOON, ns: String::new(), what }
+    Part { id, early: None, run: Some(run()), at: NOON, ns: String::new(), what }
 }
 
 fn modes(names: &[&str]) -> Modes {
@@ -170,8 +170,9 @@ fn only_the_last_event_of_a_part_says_where_it_is() {
 #[test]
 fn a_listener_says_where_it_has_been() {
     let check = |id: &str, expected: Option<(u64, u32)>| {
-        let expected = expected.map(|(seq, index)| EventId { seq: Seq(seq), index });
-        assert_eq!(place(id), expected, "{id}");
+        let at = |(seq, index)| EventId { seq: Seq(seq), index };
+        let expected = expected.map(|place| Place { at: at(place), pieces: Vec::new() });
+        assert_eq!(Place::read(id), expected, "{id}");
     };
     check("7-2", Some((7, 2)));
     check(" 18446744073709551615-0 ", Some((u64::MAX, 0)));
@@ -180,5 +181,57 @@ fn a_listener_says_where_it_has_been() {
     }
     for nowhere in ["7", "7-", "x-1", "-7-1", "7-2-3"] {
         check(nowhere, None);
+    }
+}
+
+fn stored_or_early(text: &str, early: Option<Early>) -> Part {
+    let message = json!({ "type": "AIMessageChunk", "id": "m1", "content": text });
+    let id = early.is_none().then_some(EventId { seq: Seq(8), index: 1 });
+    Part { id, early, ..part(What::Message { message, metadata: Map::new() }) }
+}
+
+#[test]
+fn whoever_comes_back_in_the_middle_of_a_message_reads_each_piece_once() {
+    let after = EventId { seq: Seq(7), index: 2 };
+    let early = |count| Some(Early { after, pieces: vec![(short("m1"), count)] });
+    let modes = || Modes::named("messages-tuple").unwrap();
+    let mut out = Vec::new();
+    let mut writer = Writer::new(thread(), modes());
+    writer.write(&stored_or_early("one ", early(1)), &mut out);
+    writer.write(&stored_or_early("two ", early(2)), &mut out);
+    let text = String::from_utf8(std::mem::take(&mut out)).unwrap();
+    let id = text.lines().rev().find_map(|line| line.strip_prefix("id: ")).unwrap();
+    assert_eq!(id, format!("7-2+{:x}.2", short("m1")));
+    let place = Place::read(id).unwrap();
+    assert_eq!(place, Place { at: after, pieces: vec![(short("m1"), 2)] });
+
+    // Now it is stored as a whole.
+    let mut writer = Writer::new(thread(), modes()).after(&place);
+    for text in ["one ", "two ", "three"] {
+        writer.write(&stored_or_early(text, None), &mut out);
+    }
+    let text = String::from_utf8(std::mem::take(&mut out)).unwrap();
+    assert!(text.contains("three") && !text.contains("one") && !text.contains("two"), "{text}");
+
+    // Those who want it whole so far get what they have had as well.
+    let mut writer = Writer::new(thread(), Modes::named("messages").unwrap()).after(&place);
+    for text in ["one ", "two ", "three"] {
+        writer.write(&stored_or_early(text, None), &mut out);
+    }
+    let text = String::from_utf8(std::mem::take(&mut out)).unwrap();
+    assert!(text.contains("one two three") && !text.contains("\"one two \""), "{text}");
+
+    // A new attempt begins: nothing of it was seen.
+    let mut writer = Writer::new(thread(), modes()).after(&place);
+    writer.write(&stored_or_early("uno ", early(1)), &mut out);
+    writer.write(&stored_or_early("dos ", None), &mut out);
+    let text = String::from_utf8(out).unwrap();
+    assert!(text.contains("uno") && text.contains("dos"), "{text}");
+}
+
+#[test]
+fn what_is_no_place_is_none() {
+    for id in ["7", "7-x", "7-2+", "7-2+zz.1", "7-2+1f", "7-2+1f.x"] {
+        assert_eq!(Place::read(id), None, "{id}");
     }
 }

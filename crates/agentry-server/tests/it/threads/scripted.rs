@@ -158,7 +158,7 @@ impl Scripted {
 
 #[async_trait]
 impl Engine for Scripted {
-    async fn summary(&self, _: agentry_core::RunId) -> Result<Option<Value>, Refusal> {
+    async fn summary(&self, _: RunId) -> Result<Option<Value>, Refusal> {
         Ok(Some(json!({ "progress": "completed", "nodes": [] })))
     }
 
@@ -332,5 +332,5 @@ fn part(told: Told) -> Part {
         },
         _ => What::Told { subject: Subject::Custom, data: detail },
     };
-    Part { id: Some(id), run, at, ns: String::new(), what }
+    Part { id: Some(id), early: None, run, at, ns: String::new(), what }
 }
