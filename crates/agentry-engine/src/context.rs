@@ -9,7 +9,7 @@ use agentry_core::meter::Meter;
 use agentry_core::run::Values;
 use agentry_core::{Clock, RunId, ThreadId, Timestamp, Trace};
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Map, Value};
 use tokio_util::sync::CancellationToken;
 
 use crate::cache::NodeCache;
@@ -39,6 +39,8 @@ pub struct Surround {
     pub live: Option<Live>,
     /// Outputs of nodes that say so are used again.
     pub cache: Option<Arc<dyn NodeCache>>,
+    /// What the run was given beside its input.
+    pub config: Arc<Map<String, Value>>,
 }
 
 /// Called with what a running node tells.
@@ -181,6 +183,12 @@ impl NodeContext {
         self.trace.map(|trace| trace.child(crate::observe::mixed(trace.span ^ (number + 1))))
     }
 
+    /// What the run was given to go by beside its input: settings, for whom it is. Not a part of the state.
+    #[must_use]
+    pub fn config(&self) -> &Map<String, Value> {
+        &self.around.config
+    }
+
     /// Cancelled when the run is to end: the node then has a few seconds to clean up.
     #[must_use]
     pub fn cancelled(&self) -> &CancellationToken {
@@ -230,12 +238,13 @@ impl NodeContext {
     /// Tells whoever watches the run, now.
     pub fn tell(&self, kind: &str, detail: impl Into<Value>) {
         let detail = detail.into();
+        // Who listens hears it in the order in which it is kept.
+        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(live) = &self.around.live {
             let (run, ns, node) = (self.place.run, &*self.place.ns, &*self.place.node);
             let (attempt, number) = (self.attempt_key(), told.len());
             live(Told { run, ns, node, attempt, number, kind, detail: &detail });
         }
-        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
         told.push((kind.to_owned(), detail));
     }
 

@@ -11,6 +11,7 @@ use agentry_core::{CheckpointId, Clock, RunId, ThreadId};
 use futures_util::StreamExt as _;
 use futures_util::future::{AbortHandle, Abortable};
 use futures_util::stream::FuturesUnordered;
+use serde_json::{Map, Value};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -76,7 +77,8 @@ impl Local {
         let home = Home { thread, fence: Fence(1), head: Seq(0) };
         let journal =
             Arc::new(Journal::new(thread.to_string(), BTreeMap::new(), Arc::new(Forgetful)));
-        let around = Surround { clock, journal, live: None, cache: None };
+        let config = Arc::default();
+        let around = Surround { clock, journal, live: None, cache: None, config };
         Self {
             machine: Machine::new(program.clone(), home, record),
             program,
@@ -92,6 +94,13 @@ impl Local {
     #[must_use]
     pub fn cached(mut self, cache: Arc<dyn NodeCache>) -> Self {
         self.around.cache = Some(cache);
+        self
+    }
+
+    /// What nodes read with [`NodeContext::config`](crate::NodeContext::config).
+    #[must_use]
+    pub fn configured(mut self, config: Map<String, Value>) -> Self {
+        self.around.config = Arc::new(config);
         self
     }
 

@@ -8,6 +8,7 @@ use agentry_core::run::{Committed, Fence};
 use agentry_core::thread::{Commit, Loaded, Next, Pinned, Run, RunStatus};
 use agentry_core::threads::{At, Claimed, From, ThreadStore, Threads};
 use agentry_core::{CheckpointId, Clock, ThreadId};
+use serde_json::{Map, Value};
 use tokio::sync::{Notify, watch};
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::Instant;
@@ -69,6 +70,8 @@ struct Drive {
     journal: Arc<Journal>,
     forgetting: Forgetting,
     keeping: Keeping,
+    /// That of the run that has the thread.
+    config: Arc<Map<String, Value>>,
     desk: Desk,
     tasks: JoinSet<Ended>,
     handles: HashMap<Key, Handle>,
@@ -111,6 +114,7 @@ pub(super) async fn drive(program: Program, claimed: Claimed, around: Surroundin
         journal: Arc::new(journal),
         forgetting: Forgetting::default(),
         keeping: Keeping::default(),
+        config: Arc::default(),
         desk: Desk::default(),
         tasks: JoinSet::new(),
         handles: HashMap::new(),
@@ -176,6 +180,8 @@ impl Drive {
         self.desk = Desk::default();
         self.desk.take(loaded);
         let of = machine.run().and_then(|id| self.desk.run(id));
+        let order = of.and_then(|run| Order::from_value(&run.input).ok());
+        self.config = order.map(|order| Arc::new(order.config)).unwrap_or_default();
         machine.due_by(of.and_then(|run| run.deadline));
         self.forgetting = Forgetting::loaded(&machine, &self.journal, of.and_then(|run| run.base));
         Ok(machine)
@@ -239,6 +245,7 @@ impl Drive {
         Some(match machine.begin(submission, self.around.clock.now()) {
             Ok(decision) => {
                 self.desk.begun(run.id);
+                self.config = Arc::new(order.config);
                 decision
             }
             Err(refused) => self.refuse(machine, run, refused.to_string()),
@@ -372,6 +379,7 @@ impl Drive {
             journal: Arc::clone(&self.journal),
             live: self.live(),
             cache: self.around.cache.clone(),
+            config: Arc::clone(&self.config),
         };
         let key = start.key();
         let span = info_span!("node", node = start.node());

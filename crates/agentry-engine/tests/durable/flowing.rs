@@ -2,10 +2,12 @@
 
 use std::time::Duration;
 
+use agentry_core::{Clock as _, RunId};
+use agentry_engine::durable::Wish;
 use agentry_engine::graph::Problem;
 use agentry_engine::node::from_fn;
 use agentry_engine::{
-    Condition, END, Error, Graph, GraphBuilder, Node, NodeOutput, Reducer, START,
+    Ask, Condition, END, Error, Graph, GraphBuilder, Node, NodeOutput, Reducer, Request, START,
 };
 use serde_json::json;
 
@@ -16,6 +18,7 @@ over_both_stores! {
     conditions_choose_the_way
     joins_wait_across_supersteps
     a_circle_ends_at_the_step_limit
+    nodes_know_what_the_run_was_given_to_go_by
 }
 
 /// Appends its own name to `seen` and sets `last` to it.
@@ -167,4 +170,33 @@ fn the_version_is_the_content() {
         .edge(START, "a")
         .edge("a", END);
     assert_ne!(slow.build().unwrap().version(), build(Graph::builder("g")));
+}
+
+async fn nodes_know_what_the_run_was_given_to_go_by(backend: Backend) {
+    let asks = from_fn(|cx, _| {
+        Box::pin(async move {
+            let tone = cx.config().get("tone").cloned().unwrap_or_default();
+            let Some(reply) = cx.answer("ok") else {
+                return Ok(NodeOutput::ask(Ask::question("ok", tone)));
+            };
+            Ok(NodeOutput::done().set("last", json!([reply.value, tone])))
+        })
+    });
+    let build = || graph().node("a", pass()).edge(START, "a").edge("b", END);
+    let program = build().node("b", asks).edge("a", "b").build().unwrap();
+    let world = World::new(backend);
+    let process = world.start(&program);
+    let now = world.clock.now();
+    let run = RunId::derived(now, "configured");
+    let request = Request::Input(serde_json::Map::new());
+    let mut wish = Wish::new(run, run.own_thread(), "g", request, now);
+    wish.config.insert("tone".to_owned(), json!("kind"));
+    process.handle.submit(wish).await.unwrap();
+    let parked = process.until_parked(run).await;
+    assert_eq!(parked.interrupts[0].question, Some(json!("kind")));
+    process.kill().await;
+    let process = world.start(&program);
+    process.answer(run, &parked.interrupts[0].id, json!("yes")).await;
+    assert_eq!(process.values(run).await["last"], json!(["yes", "kind"]));
+    process.stop().await;
 }

@@ -113,6 +113,17 @@ pub struct Submission {
     pub deadline: Option<Timestamp>,
 }
 
+impl Submission {
+    /// What nodes may read beside the state: the members of `context`, and of `configurable`, which count before them.
+    #[must_use]
+    pub fn config(&self) -> Map<String, Value> {
+        let config = self.metadata.get(REQUEST).and_then(|request| request.get("config"));
+        let parts = ["context", "configurable"].into_iter();
+        let members = parts.filter_map(|part| config?.get(part)?.as_object()).flatten();
+        members.map(|(name, value)| (name.clone(), value.clone())).collect()
+    }
+}
+
 /// What nodes may want to know of the run that they work for; it is kept with the run.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Wanting {

@@ -138,7 +138,7 @@ impl Durable {
     }
 
     async fn wish(&self, submission: Submission) -> Result<Wish, Refusal> {
-        let run = submission.run;
+        let (run, config) = (submission.run, submission.config());
         let request = match submission.work {
             Work::Continue => Request::GoOn,
             Work::Input(input) if self.definitions.get(&submission.graph).is_some() => {
@@ -184,6 +184,7 @@ impl Durable {
             }
         };
         Ok(Wish {
+            config,
             tenant: submission.tenant,
             key: submission.key,
             from,
