@@ -16,6 +16,7 @@ use agentry_core::run::Values;
 use agentry_core::telemetry::Telemetry;
 use agentry_core::threads::ThreadStore;
 use agentry_core::{Timestamp, audit};
+use agentry_engine::version::Policy;
 use agentry_engine::{
     Condition, END, Graph, NodeContext, NodeError, NodeOutput, NodeSettings, Program, Reducer,
     START,
@@ -147,9 +148,10 @@ fn program(shared: Arc<Shared>) -> Result<Program, agentry_engine::Error> {
         "outcome",
         "recovery",
     ];
-    let builder = channels
-        .iter()
-        .fold(Graph::builder(GRAPH), |graph, name| graph.channel(name, Reducer::Last));
+    let builder =
+        channels.iter().fold(Graph::builder(GRAPH).on_change(Policy::Migrate), |graph, name| {
+            graph.channel(name, Reducer::Last)
+        });
     builder
         .channel("alerts", Reducer::Append)
         .channel(OVER, Reducer::Last)

@@ -6,7 +6,7 @@ use tokio_util::task::TaskTracker;
 use crate::cli::{Context, Ended, Exit};
 use crate::config::{Config, Error, Ledger, Source, Storage};
 use crate::graphs::Definitions;
-use crate::{graphs, wiring};
+use crate::{graphs, versions, wiring};
 
 pub(crate) fn run(cx: &Context) -> Result<Exit, Ended> {
     let config = match cx.config() {
@@ -34,12 +34,13 @@ pub(crate) fn run(cx: &Context) -> Result<Exit, Ended> {
         }
         Err(error) => return Err(error.into()),
     };
-    tell(cx, &config, &definitions);
+    let threads = versions::checked(cx, &config, &definitions);
+    tell(cx, &config, &definitions, &threads);
     Ok(Exit::Done)
 }
 
 /// What a good configuration comes to.
-fn tell(cx: &Context, config: &Config, definitions: &Definitions) {
+fn tell(cx: &Context, config: &Config, definitions: &Definitions, threads: &[String]) {
     let graphs: Vec<&str> = definitions.graphs.names().collect();
     let agents: Vec<&str> = definitions.agents.keys().map(String::as_str).collect();
     let tools: Vec<&str> = config.tools.iter().map(|tool| tool.spec.name.as_str()).collect();
@@ -69,6 +70,7 @@ fn tell(cx: &Context, config: &Config, definitions: &Definitions) {
             "providers": providers,
             "models": models,
             "graphs": graphs,
+            "threads": threads,
             "agents": agents,
             "tools": tools,
             "sources": sources.collect::<Vec<_>>(),
@@ -87,6 +89,9 @@ fn tell(cx: &Context, config: &Config, definitions: &Definitions) {
         if !names.is_empty() {
             cx.terminal.data(format_args!("  {what:<11}{}", list(names)));
         }
+    }
+    for line in threads {
+        cx.terminal.data(format_args!("  threads    {line}"));
     }
     for source in sources {
         cx.terminal.data(format_args!("  incidents  {source}"));

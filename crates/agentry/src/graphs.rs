@@ -20,6 +20,10 @@ use crate::config::Config;
 
 /// Where definitions are, as seen from the configuration.
 pub(crate) const FOLDER: &str = "graphs";
+/// Below it: folders with graphs as they were before.
+const OLD: &str = "old";
+/// More versions than these nobody keeps.
+const OLD_MAX: usize = 100;
 /// More files than this nobody wrote.
 const FILES_MAX: usize = 1_000;
 
@@ -58,6 +62,8 @@ impl From<Error> for Ended {
 /// What a project has beside its configuration.
 pub(crate) struct Definitions {
     pub(crate) graphs: Graphs,
+    /// Earlier versions of them, for threads that stay with theirs: each folder of [`OLD`] by itself.
+    pub(crate) older: Vec<Graphs>,
     pub(crate) agents: BTreeMap<String, Definition>,
 }
 
@@ -76,8 +82,9 @@ pub(crate) fn read(cx: &Context, config: &Config, tools: &Toolbox) -> Result<Def
         agents: known,
         tools: Some(Catalogue::tools(tools)),
     };
+    let older = older(&root(cx, config), &catalogue)?;
     match (agents, Graphs::read(&files, &catalogue)) {
-        (Ok(agents), Ok(graphs)) => Ok(Definitions { graphs, agents }),
+        (Ok(agents), Ok(graphs)) => Ok(Definitions { graphs, older, agents }),
         (Err(Error::Unreadable(error)), _) => Err(Error::Unreadable(error)),
         (Err(Error::Wrong(mut wrong)), Err(more)) => {
             wrong.extend(more);
@@ -85,6 +92,36 @@ pub(crate) fn read(cx: &Context, config: &Config, tools: &Toolbox) -> Result<Def
         }
         (Err(Error::Wrong(wrong)), Ok(_)) | (Ok(_), Err(wrong)) => Err(Error::Wrong(wrong)),
     }
+}
+
+fn older(root: &Path, catalogue: &Catalogue) -> Result<Vec<Graphs>, Error> {
+    let folder = root.join(FOLDER).join(OLD);
+    if !folder.is_dir() {
+        return Ok(Vec::new());
+    }
+    let unreadable = |problem: std::io::Error| {
+        Error::Unreadable(
+            anyhow::Error::from(problem).context(format!("read {}", folder.display())),
+        )
+    };
+    let mut names = Vec::new();
+    for entry in std::fs::read_dir(&folder).map_err(unreadable)? {
+        let entry = entry.map_err(unreadable)?;
+        if entry.path().is_dir() {
+            names.push(entry.file_name());
+        }
+    }
+    if names.len() > OLD_MAX {
+        let error = anyhow!("{} has more than {OLD_MAX} folders", folder.display());
+        return Err(Error::Unreadable(error));
+    }
+    names.sort();
+    let read = names.iter().map(|name| {
+        let folder = Path::new(FOLDER).join(OLD).join(name);
+        let files = files(root, &folder.to_string_lossy()).map_err(Error::Unreadable)?;
+        Graphs::read(&files, catalogue).map_err(Error::Wrong)
+    });
+    read.collect()
 }
 
 /// Where definitions are only checked, nothing is called.

@@ -25,6 +25,7 @@ mod storage;
 mod terminal;
 mod threads;
 mod usage;
+mod versions;
 mod wiring;
 
 /// Gives memory back after a burst, which the system's does not, and takes less time.

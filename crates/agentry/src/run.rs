@@ -29,6 +29,7 @@ use crate::graphs::{self, Definitions};
 use crate::signals::Signals;
 use crate::terminal::{Terminal, harmless};
 use crate::threads::{self, Durable, Speaking, chat};
+use crate::versions::{self, Programs};
 use crate::wiring::graphs::Outside;
 use crate::wiring::policies::{self, Company};
 use crate::wiring::storage::Stores;
@@ -127,7 +128,7 @@ async fn open(
     graph: &str,
 ) -> Result<(Desk, Running), Ended> {
     let usage = |error| Ended { exit: Exit::Usage, error };
-    let Definitions { graphs, agents } = definitions;
+    let agents = definitions.agents.clone();
     let Stores { ledger, threads, instance, .. } =
         Stores::open(config).await.map_err(or_elsewhere)?;
     let company = Company::open(config, instance.clone()).map_err(usage)?;
@@ -142,18 +143,21 @@ async fn open(
     let observer = counting::observer(metrics, tracer);
     let gateway = wiring::gateway(config, heard, policies, background.tasks()).map_err(usage)?;
     let (gateway, clock) = (Arc::new(gateway), Arc::new(SystemClock));
-    let program = if graphs.get(graph).is_some() {
+    let programs = if definitions.graphs.get(graph).is_some() {
         let ports = Ports { agents, ..outside.ports(gateway, Caller::named(CALLER), None) };
-        graphs.program(graph, &Arc::new(ports)).context("make the graph")?
+        versions::programs(&definitions, &Arc::new(ports))?
     } else {
         let callers = Arc::new(Callers::new(None, Arc::clone(&clock) as Arc<_>));
         let archive = Arc::clone(&threads.archive);
-        chat(Speaking { model: gateway, archive, callers }).context("make the agent")?
+        let agent =
+            chat(Speaking { model: gateway, archive, callers }).context("make the agent")?;
+        Programs { older: Vec::new(), current: vec![agent] }
     };
+    let graphs = definitions.graphs;
     let stores = (threads.threads, threads.archive);
     let settings = Settings { name: instance, drain: DRAIN, ..Settings::default() };
     let (worker, durable) =
-        threads::open(stores, (vec![program], graphs.clone()), (clock, settings), observer);
+        threads::open(stores, (programs, graphs.clone()), (clock, settings), observer);
     let (tasks, stop_worker, stop_background) =
         (TaskTracker::new(), CancellationToken::new(), CancellationToken::new());
     tasks.spawn(background.run(stop_background.clone()));

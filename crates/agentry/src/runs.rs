@@ -7,6 +7,7 @@ use crate::agent::Agent;
 use crate::cli::{Context, Ended, Exit};
 use crate::operate::{Target, agent, block};
 use crate::terminal::Terminal;
+use crate::versions;
 
 mod summary;
 
@@ -49,9 +50,14 @@ pub(crate) enum Runs {
         #[arg(long, value_name = "ID")]
         checkpoint: Option<String>,
     },
+    /// Move threads to the version of their graph that is here; in the database, without an instance
+    Migrate(versions::Options),
 }
 
 pub(crate) fn runs(cx: &Context, target: &Target, what: Runs) -> Result<Exit, Ended> {
+    if let Runs::Migrate(options) = &what {
+        return versions::migrate(cx, options);
+    }
     let agent = agent(cx, target)?;
     let terminal = cx.terminal;
     block(async {
@@ -65,6 +71,7 @@ pub(crate) fn runs(cx: &Context, target: &Target, what: Runs) -> Result<Exit, En
             }
             Runs::Cancel { run, rollback } => cancel(terminal, &agent, &run, rollback).await?,
             Runs::Fork { run, checkpoint } => fork(terminal, &agent, (&run, checkpoint)).await?,
+            Runs::Migrate(_) => {}
         }
         Ok(Exit::Done)
     })

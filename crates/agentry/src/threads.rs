@@ -6,9 +6,10 @@ use agentry_core::threads::{ThreadStore, Threads};
 use agentry_core::{Clock, RunId, ThreadId};
 use agentry_engine::durable::{Handle, Settings, Worker};
 use agentry_engine::observe::Observer;
-use agentry_engine::{Program, Registry};
 use agentry_graphs::Graphs;
 use agentry_server::engine::GraphInfo;
+
+use crate::versions::Programs;
 
 mod agent;
 mod behalf;
@@ -35,12 +36,13 @@ pub(crate) struct Durable {
 /// A worker for these programs, and what the server asks it through.
 pub(crate) fn open(
     stores: (Arc<dyn ThreadStore>, Arc<dyn Threads>),
-    (programs, definitions): (Vec<Program>, Graphs),
+    (programs, definitions): (Programs, Graphs),
     (clock, settings): (Arc<dyn Clock>, Settings),
     observer: Arc<dyn Observer>,
 ) -> (Worker, Durable) {
-    let graphs = programs.iter().map(|program| drawing::info(program, &definitions)).collect();
-    let registry = programs.into_iter().fold(Registry::new(), Registry::with);
+    let current = programs.current.iter();
+    let graphs = current.map(|program| drawing::info(program, &definitions)).collect();
+    let registry = programs.into_registry();
     let worker = Worker::with(stores, registry, clock, settings).observed(observer);
     let handle = worker.handle();
     (worker, Durable { handle, graphs, definitions })

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use agentry_core::RunId;
 use agentry_core::run::Values;
 use agentry_core::store;
+use agentry_engine::version::Policy;
 use agentry_engine::{
     Ask, Class, END, Graph, Node, NodeContext, NodeError, NodeOutput, Program, Reducer, START,
 };
@@ -30,6 +31,7 @@ pub struct Reached {
 
 pub(super) fn program(shared: &Arc<Shared>) -> Result<Program, agentry_engine::Error> {
     Graph::builder("incident-update")
+        .on_change(Policy::Migrate)
         .channel("reached", Reducer::Last)
         .channel("timeline", Reducer::Append)
         .node("settle", Settle(Arc::clone(shared)))

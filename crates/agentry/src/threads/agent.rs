@@ -10,6 +10,7 @@ use agentry_core::threads::Threads;
 use agentry_core::{Caller, Failure as _, Retry};
 use agentry_engine::effect::{Error as EffectError, Undone};
 use agentry_engine::graph::{END, Reducer, START};
+use agentry_engine::version::Policy;
 use agentry_engine::{
     Class, Error, Graph, Node, NodeContext, NodeError, NodeOutput, NodeSettings, Program,
 };
@@ -47,6 +48,7 @@ pub(crate) fn chat(speaking: Speaking) -> Result<Program, Error> {
         ..NodeSettings::default()
     };
     Graph::builder(NAME)
+        .on_change(Policy::Migrate)
         .channel(CHANNEL, Reducer::Messages)
         .node_with("model", settings, speaking)
         .edge(START, "model")

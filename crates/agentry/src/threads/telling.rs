@@ -11,6 +11,7 @@ use agentry_core::{Clock, RunId, ThreadId, Timestamp};
 use agentry_engine::durable::{Handle, Settings, Wish, Worker};
 use agentry_engine::effect::{Error as EffectError, Undone};
 use agentry_engine::observe::Observer;
+use agentry_engine::version::Policy;
 use agentry_engine::{
     Ask, Class, END, Error, Graph, Node, NodeContext, NodeError, NodeOutput, NodeSettings, Program,
     Reducer, Registry, Request, START,
@@ -78,6 +79,7 @@ fn program(
     };
     let read = Read { archive: Arc::clone(archive), engine: Arc::clone(engine) };
     Graph::builder(GRAPH)
+        .on_change(Policy::Migrate)
         .channel("run", Reducer::Last)
         .channel("url", Reducer::Last)
         .channel("deletes", Reducer::Last)

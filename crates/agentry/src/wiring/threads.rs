@@ -23,8 +23,8 @@ use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
 use crate::clock::SystemClock;
-use crate::graphs::Definitions;
 use crate::threads::{self, Hooks, NAME, OnBehalf, Speaking, chat, telling};
+use crate::versions::{self, Programs};
 use crate::wiring::graphs::{Owners, Project};
 
 /// Where all of it is kept.
@@ -99,19 +99,21 @@ impl Parts {
             archive: Arc::clone(&archive),
             callers: Arc::clone(&callers),
         };
-        let (mut programs, mut graphs) = (Vec::new(), Graphs::default());
+        let mut programs = Programs { older: Vec::new(), current: Vec::new() };
+        let mut graphs = Graphs::default();
         if let Some(project) = project {
             let owners = Arc::new(Owners(Arc::clone(&archive)));
             let caller = Caller::named(GRAPHS);
-            let Project { definitions: Definitions { graphs: all, agents }, outside } = project;
+            let Project { definitions, outside } = project;
+            let agents = definitions.agents.clone();
             let ports = Given { agents, ..outside.ports(Arc::new(model), caller, Some(owners)) };
-            graphs = all;
-            programs = graphs.programs(&Arc::new(ports)).context("make the graphs")?;
+            programs = versions::programs(&definitions, &Arc::new(ports))?;
+            graphs = definitions.graphs;
         }
         // A graph of this name takes its place.
         if graphs.get(NAME).is_none() {
             let speaking = Speaking { model: gateway, archive: Arc::clone(&archive), callers };
-            programs.insert(0, chat(speaking).context("make the agent")?);
+            programs.current.insert(0, chat(speaking).context("make the agent")?);
         }
         let life = life(clock.now());
         let named = |name: String| Settings { name, life: life.clone(), ..Settings::default() };
