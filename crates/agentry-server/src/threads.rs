@@ -27,6 +27,7 @@ mod messages;
 mod modes;
 mod outcome;
 pub(crate) mod runs;
+mod search;
 mod show;
 mod stateless;
 pub(crate) mod states;
@@ -56,8 +57,8 @@ pub struct Threading {
 pub(crate) fn routes() -> Router<Arc<App>> {
     let thread = Router::new()
         .route("/threads", post(manage::create))
-        .route("/threads/search", post(manage::search))
-        .route("/threads/count", post(manage::count))
+        .route("/threads/search", post(search::search))
+        .route("/threads/count", post(search::count))
         .route("/threads/prune", post(manage::prune))
         .route("/threads/{id}", get(manage::show).patch(manage::patch).delete(manage::delete))
         .route("/threads/{id}/copy", post(manage::copy))
