@@ -41,6 +41,23 @@ pub struct Surround {
     pub cache: Option<Arc<dyn NodeCache>>,
     /// What the run was given beside its input.
     pub config: Arc<Map<String, Value>>,
+    /// The task that all of this runs in, where that is all the log knows of it.
+    pub(crate) within: Option<Within>,
+}
+
+/// The task around a graph that keeps nothing.
+#[derive(Clone)]
+pub(crate) struct Within {
+    /// What its effects are kept under.
+    pub effects: Arc<str>,
+    pub meter: Meter,
+}
+
+impl Surround {
+    #[must_use]
+    pub fn new(clock: Arc<dyn Clock>, journal: Arc<Journal>) -> Self {
+        Self { clock, journal, live: None, cache: None, config: Arc::default(), within: None }
+    }
 }
 
 /// Called with what a running node tells.
@@ -92,6 +109,7 @@ pub struct NodeContext {
 
 impl NodeContext {
     pub(crate) fn new(place: Place, around: Surround, cancelled: CancellationToken) -> Self {
+        let meter = around.within.as_ref().map(|within| within.meter.clone()).unwrap_or_default();
         Self {
             place,
             around,
@@ -107,7 +125,7 @@ impl NodeContext {
             asked: AtomicUsize::new(0),
             open: Mutex::new(None),
             told: Mutex::new(Vec::new()),
-            meter: Meter::default(),
+            meter,
             trace: None,
             calls: AtomicU64::new(0),
             attempt_key: OnceLock::new(),
@@ -264,6 +282,32 @@ impl NodeContext {
         std::mem::take(&mut *self.told.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
+    /// For a graph that runs in this very task. What it tells is heard at once, and handed to `told` to be kept.
+    pub(crate) fn inside(&self, told: impl Fn(&str, &Value) + Send + Sync + 'static) -> Surround {
+        let live = self.around.live.clone();
+        let place = self.place.clone();
+        let (attempt, number) = (self.attempt_key(), AtomicUsize::new(0));
+        let hears: Live = Arc::new(move |said: Told<'_>| {
+            told(said.kind, said.detail);
+            if let Some(live) = &live {
+                let number = number.fetch_add(1, Ordering::Relaxed);
+                let (run, ns, node) = (place.run, &*place.ns, &*place.node);
+                live(Told { run, ns, node, attempt, number, ..said });
+            }
+        });
+        let effects = Arc::from(self.effects_under());
+        let within = Some(Within { effects, meter: self.meter.clone() });
+        Surround { live: Some(hears), within, ..self.around.clone() }
+    }
+
+    pub(crate) fn effects_under(&self) -> String {
+        match (&self.place.effects, &self.place.task) {
+            (Some(place), _) => place.clone(),
+            (None, Some(task)) => task.text(),
+            (None, None) => format!("{}/{}", self.place.step, self.place.node),
+        }
+    }
+
     /// Performs `f` and remembers its value: what is done is never done again, not by a retry and not after a crash.
     ///
     /// `f` is handed a key that stays the same however often it is tried, for the other side to recognise a repetition.
@@ -279,11 +323,7 @@ impl NodeContext {
         Done: Future<Output = Result<Value, E>> + Send,
         E: Into<effect::Undone>,
     {
-        let place = match (&self.place.effects, &self.place.task) {
-            (Some(place), _) => format!("{place}/{key}"),
-            (None, Some(task)) => format!("{}/{key}", task.text()),
-            (None, None) => format!("{}/{}/{key}", self.place.step, self.place.node),
-        };
+        let place = format!("{}/{key}", self.effects_under());
         self.around.journal.perform(&place, class, f).await
     }
 }

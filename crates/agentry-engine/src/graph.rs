@@ -135,6 +135,9 @@ pub enum Memory {
     Visit,
     /// Its state, for as long as the thread lives.
     Thread,
+    /// Nothing, and nothing of it is in the log: it runs as one step of the graph around it. It cannot ask, and after a crash it
+    /// begins anew, but for its effects.
+    Off,
 }
 
 /// What a subgraph writes to the channels that it shares with its parent.

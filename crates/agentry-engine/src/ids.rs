@@ -97,5 +97,16 @@ impl Salt {
     }
 }
 
+/// The checkpoint of a graph that keeps none.
+pub(crate) fn unkept_checkpoint(name: &str, ns: &str, step: i64) -> CheckpointId {
+    let mut hash = Xxh3::new();
+    for part in [name, ns] {
+        hash.update(&part.len().to_le_bytes());
+        hash.update(part.as_bytes());
+    }
+    hash.update(&step.to_le_bytes());
+    CheckpointId::from_bytes(hash.digest128().to_le_bytes())
+}
+
 #[cfg(test)]
 mod tests;

@@ -25,6 +25,7 @@ mod lifeline;
 mod plan;
 pub mod reducer;
 mod registry;
+mod unkept;
 
 pub use agentry_macros::State;
 pub use door::{Around, Door};

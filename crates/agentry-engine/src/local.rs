@@ -77,10 +77,14 @@ impl Local {
         let home = Home { thread, fence: Fence(1), head: Seq(0) };
         let journal =
             Arc::new(Journal::new(thread.to_string(), BTreeMap::new(), Arc::new(Forgetful)));
-        let config = Arc::default();
-        let around = Surround { clock, journal, live: None, cache: None, config };
+        let around = Surround::new(clock, journal);
+        Self::inside(Machine::new(program.clone(), home, record), program, around)
+    }
+
+    /// A graph that runs inside of a node.
+    pub(crate) fn inside(machine: Machine, program: Program, around: Surround) -> Self {
         Self {
-            machine: Machine::new(program.clone(), home, record),
+            machine,
             program,
             around,
             cores: std::thread::available_parallelism().map_or(1, usize::from),
@@ -88,6 +92,18 @@ impl Local {
             runs: 0,
             back: None,
             started: None,
+        }
+    }
+
+    /// Runs until nothing goes on any more, also when there is a long pause before it does.
+    pub(crate) async fn follow(&mut self, mut decision: Decision) {
+        loop {
+            self.go(decision).await;
+            if *self.machine.rests() != Rests::Waiting || self.machine.is_asking() {
+                return;
+            }
+            let happened = self.wait().await;
+            decision = self.machine.step(happened, self.around.clock.now());
         }
     }
 

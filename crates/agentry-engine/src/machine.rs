@@ -34,6 +34,7 @@ mod start;
 mod task;
 mod trace;
 mod turn;
+mod unkept;
 mod update;
 pub mod view;
 
@@ -71,6 +72,8 @@ pub struct Machine {
     program: Program,
     home: Home,
     salt: Salt,
+    /// What checkpoints are named after that nobody keeps: they are the same again when all is done again.
+    unkept: Option<Arc<str>>,
     record: Record,
     /// The entry whose state this is.
     at: Seq,
@@ -140,6 +143,7 @@ impl Machine {
         let root = Scope::new(program.plan(), Arc::from(""));
         Self {
             salt: Salt::of(home.thread),
+            unkept: None,
             program,
             home,
             record,

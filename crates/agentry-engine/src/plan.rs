@@ -7,10 +7,13 @@ use agentry_core::run::Values;
 use serde_json::Value;
 
 use crate::Node;
-use crate::graph::{Condition, END, Edge, Graph, NodeSettings, Pace, Reducer, START, Siblings};
+use crate::graph::{
+    Condition, END, Edge, Graph, Memory, NodeSettings, Pace, Reducer, START, Siblings,
+};
 use crate::node::{Goto, NodeError};
 use crate::program::{Inner, Router};
 use crate::reducer::Folds;
+use crate::unkept::Unkept;
 
 /// A node's number. They are numbered in the order of their names.
 pub(crate) type NodeIx = u32;
@@ -114,7 +117,13 @@ impl Plan {
         };
         let steps =
             graph.nodes.iter().zip(&names).zip(0..).map(|(((name, settings), shared), ix)| {
+                let off = settings.subgraph.as_ref().filter(|inner| inner.memory == Memory::Off);
                 let work = match (parts.nodes.get(name), parts.subgraphs.get(name)) {
+                    (_, Some(inner)) if off.is_some() => Work::Node(Arc::new(Unkept {
+                        program: inner.program.clone(),
+                        returns: off.map(|inner| inner.returns).unwrap_or_default(),
+                        channels: graph.channels.keys().cloned().collect(),
+                    })),
                     (_, Some(inner)) => Work::Graph(inner.clone()),
                     (Some(node), None) => Work::Node(Arc::clone(node)),
                     (None, None) => Work::Missing,

@@ -374,12 +374,12 @@ impl Drive {
             return;
         }
         let cancelled = CancellationToken::new();
+        let (clock, journal) = (Arc::clone(&self.around.clock), Arc::clone(&self.journal));
         let surround = Surround {
-            clock: Arc::clone(&self.around.clock),
-            journal: Arc::clone(&self.journal),
             live: self.live(),
             cache: self.around.cache.clone(),
             config: Arc::clone(&self.config),
+            ..Surround::new(clock, journal)
         };
         let key = start.key();
         let span = info_span!("node", node = start.node());

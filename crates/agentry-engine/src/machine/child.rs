@@ -36,7 +36,7 @@ impl Machine {
         let base =
             if scope.is_root() { id.node.to_string() } else { format!("{}|{}", scope.ns, id.node) };
         let inner: Arc<str> = match memory {
-            Memory::Visit => format!("{base}:{}", id.text()).into(),
+            Memory::Visit | Memory::Off => format!("{base}:{}", id.text()).into(),
             Memory::Thread => base.into(),
         };
         if memory == Memory::Thread && self.scopes.find(&inner).is_some() {
@@ -310,7 +310,7 @@ impl Scope {
     }
 
     /// What a graph writes to the channels of the one around it.
-    fn given_back(&self) -> Vec<(String, Put)> {
+    pub(super) fn given_back(&self) -> Vec<(String, Put)> {
         let Some(inside) = &self.inside else { return Vec::new() };
         let declared = |name: &&String| self.plan.channels.contains_key(*name);
         if inside.returns == Returns::Whole {

@@ -10,6 +10,7 @@ use super::Machine;
 use super::op::{HaltOp, Op, TaskOp};
 use super::rest::Failed;
 use super::scope::{Halt, More, Phase, Scope, ScopeIx, Slot};
+use crate::ids::unkept_checkpoint;
 use crate::node::OnMessage;
 
 impl Machine {
@@ -70,7 +71,12 @@ impl Machine {
     pub(super) fn mark(&mut self, ix: ScopeIx, source: Source) {
         let index = self.trace.marks;
         self.trace.marks += 1;
-        let id = self.salt.checkpoint(self.now, self.home.head.0 + 1, index);
+        let id = match (&self.unkept, self.scopes.get(ix)) {
+            (Some(name), Some(scope)) => unkept_checkpoint(name, &scope.ns, scope.step),
+            (Some(_), None) | (None, _) => {
+                self.salt.checkpoint(self.now, self.home.head.0 + 1, index)
+            }
+        };
         let recorded = self.is_recorded();
         let Some(scope) = self.scopes.get_mut(ix) else { return };
         let (parent, step) = (scope.checkpoint, scope.step);

@@ -143,8 +143,10 @@ impl Start {
             };
         }
         let (ns, name) = (Arc::clone(&id.ns), Arc::clone(&id.node));
+        let within = around.within.as_ref();
+        let effects = within.map(|within| format!("{}/{}", within.effects, id.text()));
         let step = id.step;
-        let place = Place { thread, run, ns, node: name, step, task: Some(id), effects: None };
+        let place = Place { thread, run, ns, node: name, step, task: Some(id), effects };
         let clock = Arc::clone(&around.clock);
         let mut cx = NodeContext::new(place, around, cancelled);
         cx.attempt = attempt;

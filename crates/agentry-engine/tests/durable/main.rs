@@ -15,6 +15,7 @@ mod escalating;
 mod failing;
 mod flowing;
 mod forgetting;
+mod inside;
 mod inspecting;
 mod multitasking;
 mod refusing;

@@ -53,7 +53,7 @@ impl World {
             program,
             log: Vec::new(),
             tasks: VecDeque::new(),
-            around: Surround { clock, journal, live: None, cache: None, config: Arc::default() },
+            around: Surround::new(clock, journal),
             compares,
         }
     }

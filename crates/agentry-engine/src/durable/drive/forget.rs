@@ -8,7 +8,7 @@ use std::collections::HashSet;
 use agentry_core::run::Seq;
 
 use crate::effect::Journal;
-use crate::ids::is_after;
+use crate::ids::{TaskId, is_after};
 use crate::machine::Machine;
 
 /// So many are remembered before anybody looks, and then twice as many as were left: looking costs little on the whole.
@@ -27,25 +27,26 @@ impl Forgetting {
         let mut held = HashSet::new();
         if machine.run().is_some() {
             let live = machine.tasks();
-            let known: HashSet<_> = live.iter().map(|id| id.text()).collect();
+            let known: HashSet<_> = live.iter().map(TaskId::text).collect();
             // Of those that are not there any more nobody knows since when they were.
             held.extend(
                 journal
                     .keys()
                     .iter()
-                    .map(|key| task_of(key))
+                    .map(String::as_str)
+                    .map(task_of)
                     .filter(|it| !known.contains(*it))
                     .map(str::to_owned),
             );
             let older = |seq: u64| base.is_none_or(|base| !is_after(seq, base.0));
-            held.extend(live.iter().filter(|id| older(id.planned_in())).map(|id| id.text()));
+            held.extend(live.iter().filter(|id| older(id.planned_in())).map(TaskId::text));
         }
         Self { held, left: 0 }
     }
 
     /// A run is about to begin.
     pub(super) fn begins(&mut self, machine: &Machine) {
-        self.held = machine.tasks().iter().map(|id| id.text()).collect();
+        self.held = machine.tasks().iter().map(TaskId::text).collect();
     }
 
     /// What the decision that `machine` has just made lets be forgotten. `rests`: it is the last one for now.
@@ -58,7 +59,7 @@ impl Forgetting {
         if remembered == 0 || !(rests || over || remembered >= ENTRIES_MIN.max(self.left * 2)) {
             return Vec::new();
         }
-        let live: HashSet<_> = machine.tasks().iter().map(|id| id.text()).collect();
+        let live: HashSet<_> = machine.tasks().iter().map(TaskId::text).collect();
         let mut keys = journal.keys();
         keys.retain(|key| {
             let task = task_of(key);
