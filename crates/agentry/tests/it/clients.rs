@@ -64,7 +64,7 @@ fn python_openai_speaks_with_a_scripted_provider() {
 #[test]
 fn python_langgraph_speaks_with_the_agent() {
     let Some(program) = named(PYTHON) else { return };
-    let server = with_graph();
+    let server = with_graph("sqlite:agentry.db");
     let mut client = Command::new(program);
     client.arg(scripts().join("langgraph_python.py"));
     client.arg(format!("http://{}", server.address)).arg("none");
@@ -76,7 +76,7 @@ fn python_langgraph_speaks_with_the_agent() {
 #[test]
 fn node_langgraph_speaks_with_the_agent() {
     let Some(folder) = named(NODE) else { return };
-    let server = with_graph();
+    let server = with_graph("memory:");
     let copies = copies(Path::new(&folder), "langgraph.mjs");
     let mut client = Command::new(Path::new(&folder).join("bin/node"));
     client.arg(copies.path().join("langgraph.mjs"));
@@ -86,11 +86,11 @@ fn node_langgraph_speaks_with_the_agent() {
 }
 
 /// Beside the agent, a graph that asks.
-fn with_graph() -> Running {
+fn with_graph(storage: &str) -> Running {
     let folder = tempfile::tempdir().unwrap();
     let write = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).unwrap();
     std::fs::create_dir(folder.path().join("graphs")).unwrap();
-    write("agentry.toml", CONFIG);
+    write("agentry.toml", &CONFIG.replace("memory:", storage));
     write("answers.toml", ANSWERS);
     write("graphs/ask.toml", ASK);
     Running::again(folder)

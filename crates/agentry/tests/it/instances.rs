@@ -43,18 +43,23 @@ fn speak(server: &Running, thread: &str) -> (u16, Value) {
     (status, value.unwrap_or_else(|problem| panic!("{problem}: {answer}")))
 }
 
-/// What a thread has come to, wherever its runs were done.
-#[test]
-fn threads_are_kept_in_postgres_and_any_instance_goes_on_with_them() {
+/// A schema of its own in the database that tests have.
+fn database(name: &str) -> Option<String> {
     let url = std::env::var_os("AGENTRY_TEST_POSTGRES_URL").filter(|url| !url.is_empty());
     let Some(url) = url else {
         let skipped = "skipped: AGENTRY_TEST_POSTGRES_URL is not set; `cargo xtask test` sets it\n";
         std::io::stderr().write_all(skipped.as_bytes()).unwrap();
-        return;
+        return None;
     };
     let url = url.into_string().unwrap();
     let with = if url.contains('?') { '&' } else { '?' };
-    let url = format!("{url}{with}schema=it_instances_{}", std::process::id());
+    Some(format!("{url}{with}schema=it_{name}_{}", std::process::id()))
+}
+
+/// What a thread has come to, wherever its runs were done.
+#[test]
+fn threads_are_kept_in_postgres_and_any_instance_goes_on_with_them() {
+    let Some(url) = database("instances") else { return };
     let (one, other) = (instance(&url), instance(&url));
 
     let (status, thread) = one.json(&post("/threads", "{}"));
@@ -75,4 +80,75 @@ fn threads_are_kept_in_postgres_and_any_instance_goes_on_with_them() {
     let third = instance(&url);
     let state = wait_for("the state", || Some(third.json(&get(&path))).filter(|it| it.0 == 200));
     assert_eq!(count(&state.1["values"]), count(&more));
+}
+
+/// Begins a run on a thread of its own, which stays.
+fn begin(server: &Running, said: &str) -> Value {
+    let body = json!({
+        "assistant_id": "agent",
+        "input": { "messages": [{ "role": "user", "content": said }] },
+        "config": { "configurable": { "model": "fast" } },
+        "stream_mode": "messages-tuple",
+        "on_completion": "keep",
+    });
+    let (status, run) = server.json(&post("/runs", body.to_string()));
+    assert_eq!(status, 200, "{run}");
+    run
+}
+
+fn path(run: &Value, what: &str) -> String {
+    let part = |name: &str| run[name].as_str().unwrap().to_owned();
+    format!("/threads/{}/runs/{}{what}", part("thread_id"), part("run_id"))
+}
+
+/// What the model has said, as whoever listens to the run reads it.
+fn said(stream: &str) -> String {
+    let events = stream.split("\n\n").filter(|event| event.contains("event: messages"));
+    let data =
+        events.filter_map(|event| event.lines().find_map(|line| line.strip_prefix("data: ")));
+    let messages = data.filter_map(|data| serde_json::from_str::<Value>(data).ok());
+    messages.filter_map(|data| data[0]["content"].as_str().map(str::to_owned)).collect()
+}
+
+fn count(server: &Running, metric: &str) -> u64 {
+    let metrics = server.exchange(&get("/metrics"));
+    let value = metrics.lines().find_map(|line| line.strip_prefix(metric)?.trim().parse().ok());
+    value.unwrap_or_else(|| panic!("{metric} in {metrics}"))
+}
+
+const WHOLE: &str = "one two three four five six seven eight nine ten";
+
+#[test]
+fn instances_share_the_work_and_finish_what_a_killed_one_has_begun() {
+    let Some(url) = database("shared_work") else { return };
+    let (one, other) = (instance(&url), instance(&url));
+    let mut runs = Vec::new();
+    wait_for("both to work", || {
+        runs.push(begin(&one, "hello"));
+        let both = [&one, &other].map(|it| count(it, "agentry_thread_claims_total "));
+        both.iter().all(|claims| *claims > 0).then_some(())
+    });
+    // Whoever has it, both tell of it.
+    let run = begin(&one, "count");
+    for server in [&one, &other] {
+        let stream = server.exchange(&get(&path(&run, "/stream")));
+        assert!(stream.contains("event: end"), "{stream}");
+        assert_eq!(said(&stream), WHOLE, "{stream}");
+    }
+    let begun: Vec<Value> = (0..8).map(|_| begin(&one, "count")).collect();
+    wait_for("the one that is killed to have some of them", || {
+        (count(&one, "agentry_threads_claimed ") > 0).then_some(())
+    });
+    let mut listening = other.connect();
+    listening.send(&get(&path(&begun[0], "/stream")));
+    drop(one.kill_hard());
+    let heard = listening.until("event: end");
+    assert!(said(&heard).contains(WHOLE), "{heard}");
+    for run in runs.iter().chain(&begun) {
+        let over = wait_for("the end of a run", || {
+            let (_, run) = other.json(&get(&path(run, "")));
+            (!matches!(run["status"].as_str(), Some("pending" | "running"))).then_some(run)
+        });
+        assert_eq!(over["status"], "success", "{over}");
+    }
 }
