@@ -26,16 +26,19 @@ impl Registry {
     /// Adds a program; of several versions of one graph the last one added takes new runs.
     #[must_use]
     pub fn with(self, program: Program) -> Self {
-        self.add(program);
+        self.add([program]);
         self
     }
 
-    /// As [`with`](Self::with), also while a worker works with it: threads go on with the version that they are on.
-    pub fn add(&self, program: Program) {
-        let name = program.graph().name.clone();
+    /// As [`with`](Self::with) each of them, and all at once, also while a worker works with them: threads go on with the
+    /// version that they are on.
+    pub fn add(&self, programs: impl IntoIterator<Item = Program>) {
         let mut all = self.all.write().unwrap_or_else(PoisonError::into_inner);
-        all.programs.insert((name.clone(), program.version().to_owned()), program.clone());
-        all.current.insert(name, program);
+        for program in programs {
+            let name = program.graph().name.clone();
+            all.programs.insert((name.clone(), program.version().to_owned()), program.clone());
+            all.current.insert(name, program);
+        }
     }
 
     /// The version that takes new runs.

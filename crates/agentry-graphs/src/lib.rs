@@ -139,6 +139,15 @@ impl Graphs {
         self.definitions.get(name)
     }
 
+    /// With the graphs of `before` that are not there any more.
+    #[must_use]
+    pub fn keeping(mut self, before: &Self) -> Self {
+        for (name, definition) in &before.definitions {
+            self.definitions.entry(name.clone()).or_insert_with(|| definition.clone());
+        }
+        self
+    }
+
     pub fn program(&self, name: &str, ports: &Arc<Ports>) -> Result<Program, Error> {
         let definition = self.get(name).ok_or_else(|| Error::Unknown(name.to_owned()))?;
         compile::program(definition, &self.definitions, ports)

@@ -1,6 +1,7 @@
 //! `agents/*.toml` and `agents/*.json` beside the configuration, and the tools that they may use.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 use std::sync::Arc;
 
 use agentry_agents::calculator::Calculator;
@@ -8,9 +9,8 @@ use agentry_agents::definition::{self, Around, Definition};
 use agentry_core::tool::Toolbox;
 use agentry_graphs::{File, Http};
 
-use crate::cli::Context;
 use crate::config::Config;
-use crate::graphs::{Error, files, root};
+use crate::graphs::{Error, files};
 
 /// Where definitions are, as seen from the configuration.
 pub(crate) const FOLDER: &str = "agents";
@@ -22,21 +22,14 @@ pub(crate) fn tools(config: &Config, http: &Arc<dyn Http>) -> Toolbox {
     declared.fold(tools, |tools, tool| tools.with(tool.clone().tool(Arc::clone(http))))
 }
 
-/// All agents of a project, checked against the tools and the models that there are.
-pub(crate) fn load(
-    cx: &Context,
-    config: &Config,
+/// All agents under `root`, checked against the tools and the models that there are.
+pub(crate) fn read(
+    root: &Path,
+    models: Option<&BTreeSet<String>>,
     tools: &Toolbox,
 ) -> Result<BTreeMap<String, Definition>, Error> {
-    let files = files(&root(cx, config), FOLDER).map_err(Error::Unreadable)?;
+    let files = files(root, FOLDER).map_err(Error::Unreadable)?;
     let files: Vec<_> =
         files.iter().map(|File { name, text }| definition::File { name, text }).collect();
-    let models = models(config);
-    definition::read(&files, Around { models: models.as_ref(), tools }).map_err(Error::Wrong)
-}
-
-/// The models that there are, unless nothing is set up yet.
-pub(crate) fn models(config: &Config) -> Option<BTreeSet<String>> {
-    let models = config.models.iter().map(|model| model.name.clone());
-    (!config.models.is_empty()).then(|| models.collect())
+    definition::read(&files, Around { models, tools }).map_err(Error::Wrong)
 }

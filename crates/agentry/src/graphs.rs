@@ -1,6 +1,6 @@
 //! `graphs/*.toml` and `graphs/*.json` beside the configuration, and the pictures of them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -69,28 +69,41 @@ pub(crate) struct Definitions {
 
 /// All graphs and agents of a project, checked against what the configuration has.
 pub(crate) fn load(cx: &Context, config: &Config) -> Result<Definitions, Error> {
-    read(cx, config, &agents::tools(config, &(Arc::new(Nobody) as Arc<_>)))
+    Source::of(cx, config).read(&agents::tools(config, &(Arc::new(Nobody) as Arc<_>)))
 }
 
-/// As [`load`], with the tools at hand.
-pub(crate) fn read(cx: &Context, config: &Config, tools: &Toolbox) -> Result<Definitions, Error> {
-    let agents = agents::load(cx, config, tools);
-    let files = files(&root(cx, config), FOLDER).map_err(Error::Unreadable)?;
-    let known = agents.as_ref().ok().map(Catalogue::agents);
-    let catalogue = Catalogue {
-        models: agents::models(config),
-        agents: known,
-        tools: Some(Catalogue::tools(tools)),
-    };
-    let older = older(&root(cx, config), &catalogue)?;
-    match (agents, Graphs::read(&files, &catalogue)) {
-        (Ok(agents), Ok(graphs)) => Ok(Definitions { graphs, older, agents }),
-        (Err(Error::Unreadable(error)), _) => Err(Error::Unreadable(error)),
-        (Err(Error::Wrong(mut wrong)), Err(more)) => {
-            wrong.extend(more);
-            Err(Error::Wrong(wrong))
+/// Where the definitions of a project are, and which models they may name.
+#[derive(Clone)]
+pub(crate) struct Source {
+    pub(crate) root: PathBuf,
+    /// Nothing where it is not known: as long as nothing is set up.
+    models: Option<BTreeSet<String>>,
+}
+
+impl Source {
+    pub(crate) fn of(cx: &Context, config: &Config) -> Self {
+        let models = config.models.iter().map(|model| model.name.clone());
+        let models = (!config.models.is_empty()).then(|| models.collect());
+        Self { root: root(cx, config), models }
+    }
+
+    pub(crate) fn read(&self, tools: &Toolbox) -> Result<Definitions, Error> {
+        let Self { root, models } = self;
+        let agents = agents::read(root, models.as_ref(), tools);
+        let files = files(root, FOLDER).map_err(Error::Unreadable)?;
+        let known = agents.as_ref().ok().map(Catalogue::agents);
+        let tools = Some(Catalogue::tools(tools));
+        let catalogue = Catalogue { models: models.clone(), agents: known, tools };
+        let older = older(root, &catalogue)?;
+        match (agents, Graphs::read(&files, &catalogue)) {
+            (Ok(agents), Ok(graphs)) => Ok(Definitions { graphs, older, agents }),
+            (Err(Error::Unreadable(error)), _) => Err(Error::Unreadable(error)),
+            (Err(Error::Wrong(mut wrong)), Err(more)) => {
+                wrong.extend(more);
+                Err(Error::Wrong(wrong))
+            }
+            (Err(Error::Wrong(wrong)), Ok(_)) | (Ok(_), Err(wrong)) => Err(Error::Wrong(wrong)),
         }
-        (Err(Error::Wrong(wrong)), Ok(_)) | (Ok(_), Err(wrong)) => Err(Error::Wrong(wrong)),
     }
 }
 

@@ -48,7 +48,11 @@ pub(crate) fn run(cx: &Context) -> Result<Exit, Ended> {
         let outside = Outside::new(cx, &config, company.shared.clone());
         let threads = wiring::threads::Parts {
             stores: threads,
-            project: Some(Project { definitions, outside }),
+            project: Some(Project {
+                source: graphs::Source::of(cx, &config),
+                definitions,
+                outside,
+            }),
             webhook_hosts: config.server.webhook_hosts.clone(),
             instance,
         };

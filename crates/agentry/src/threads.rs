@@ -7,7 +7,6 @@ use agentry_core::{Clock, RunId, ThreadId};
 use agentry_engine::durable::{Handle, Settings, Worker};
 use agentry_engine::observe::Observer;
 use agentry_graphs::Graphs;
-use agentry_server::engine::GraphInfo;
 
 use crate::versions::Programs;
 
@@ -16,6 +15,7 @@ mod behalf;
 mod drawing;
 mod engine;
 mod following;
+mod known;
 mod messages;
 mod states;
 pub(crate) mod telling;
@@ -23,14 +23,20 @@ mod webhooks;
 
 pub(crate) use agent::{NAME, Speaking, chat};
 pub(crate) use behalf::OnBehalf;
+pub(crate) use known::Known;
 pub(crate) use webhooks::Hooks;
 
 /// The engine, for the server.
 pub(crate) struct Durable {
     handle: Handle,
-    graphs: Vec<Arc<GraphInfo>>,
-    /// Of those graphs that are data.
-    definitions: Graphs,
+    known: Known,
+}
+
+impl Durable {
+    /// The graphs that there are.
+    pub(crate) fn known(&self) -> Known {
+        self.known.clone()
+    }
 }
 
 /// A worker for these programs, and what the server asks it through.
@@ -40,12 +46,11 @@ pub(crate) fn open(
     (clock, settings): (Arc<dyn Clock>, Settings),
     observer: Arc<dyn Observer>,
 ) -> (Worker, Durable) {
-    let current = programs.current.iter();
-    let graphs = current.map(|program| drawing::info(program, &definitions)).collect();
+    let known = Known::new(&programs.current, definitions);
     let registry = programs.into_registry();
     let worker = Worker::with(stores, registry, clock, settings).observed(observer);
     let handle = worker.handle();
-    (worker, Durable { handle, graphs, definitions })
+    (worker, Durable { handle, known })
 }
 
 /// A message that is one of several of a run.

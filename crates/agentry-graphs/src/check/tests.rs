@@ -409,8 +409,14 @@ fn fields_that_are_not_there_are_found_in_templates_too() {
         )
     };
     check(&graph("{{ input.topic }} {{ x.any.thing }}"), &[]);
-    check(&graph("{{ input.topci }}"), &["7:14 `input.topci`: there is no `topci` (did you mean `topic`?)"]);
-    check(&graph("{% if input.length %}{% endif %}"), &["7:17 `input.length`: there is no `length` (there are topic)"]);
+    check(
+        &graph("{{ input.topci }}"),
+        &["7:14 `input.topci`: there is no `topci` (did you mean `topic`?)"],
+    );
+    check(
+        &graph("{% if input.length %}{% endif %}"),
+        &["7:17 `input.length`: there is no `length` (there are topic)"],
+    );
     check(&graph("{{ input.topic.title }}"), &["7:14 `input.topic.title` leads into a string"]);
 }
 
@@ -454,7 +460,9 @@ node = { kind = "prompt", prompt = "{{ item }}" }
 #[test]
 fn a_conversation_takes_texts_and_messages() {
     let graph = |value: &str| {
-        format!("[state]\nmessages = \"messages\"\n[nodes.a]\nkind = \"set\"\nvalues = {{ messages = \"{value}\" }}\n")
+        format!(
+            "[state]\nmessages = \"messages\"\n[nodes.a]\nkind = \"set\"\nvalues = {{ messages = \"{value}\" }}\n"
+        )
     };
     check(&graph("'hello'"), &[]);
     check(&graph("[{'type': 'human', 'content': 'hello'}]"), &[]);

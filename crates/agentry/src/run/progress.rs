@@ -22,7 +22,8 @@ pub(super) struct Followed {
 
 /// Until nothing more comes of the run, unless somebody answers.
 pub(super) async fn follow(desk: &Desk, run: RunId) -> Result<Followed, Refusal> {
-    let messages = !desk.terminal.json;
+    // Of a graph its output is the answer, whatever its agents say on the way.
+    let messages = !desk.terminal.json && desk.graphs.get(&desk.graph).is_none();
     let wanted = Wanted { tasks: true, messages, ..Wanted::default() };
     let after = EventId::default();
     let follow = Follow { thread: desk.thread, run: Some(run), after, wanted };

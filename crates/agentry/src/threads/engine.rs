@@ -24,7 +24,7 @@ use super::{Durable, message_id, messages, outside_id};
 #[async_trait]
 impl Engine for Durable {
     fn graphs(&self) -> Vec<Arc<GraphInfo>> {
-        self.graphs.clone()
+        self.known.now().infos.clone()
     }
 
     async fn submit(&self, submission: Submission) -> Result<Submitted, Refusal> {
@@ -139,10 +139,12 @@ impl Durable {
 
     async fn wish(&self, submission: Submission) -> Result<Wish, Refusal> {
         let (run, config) = (submission.run, submission.config());
+        let known = self.known.now();
+        let definitions = &known.definitions;
         let request = match submission.work {
             Work::Continue => Request::GoOn,
-            Work::Input(input) if self.definitions.get(&submission.graph).is_some() => {
-                let begun = self.definitions.begin(&submission.graph, input);
+            Work::Input(input) if definitions.get(&submission.graph).is_some() => {
+                let begun = definitions.begin(&submission.graph, input);
                 let begun = begun.map_err(|problem| unfit("input", &problem.to_string()))?;
                 Request::Input(begun.into_iter().collect())
             }

@@ -26,13 +26,18 @@ use crate::agents;
 use crate::cli::Context;
 use crate::clock::SystemClock;
 use crate::config::Config;
-use crate::graphs::{self, Definitions};
+use crate::graphs::{self, Definitions, Source};
+
+mod reload;
+
+pub(crate) use reload::Reload;
 
 /// What nodes with `cache` came to, where instances have nothing in common.
 const CACHE_BYTES_MAX: usize = 64 << 20;
 
 /// The graphs of a project.
 pub(crate) struct Project {
+    pub(crate) source: Source,
     pub(crate) definitions: Definitions,
     pub(crate) outside: Outside,
 }

@@ -25,7 +25,7 @@ use tracing::warn;
 use crate::clock::SystemClock;
 use crate::threads::{self, Hooks, NAME, OnBehalf, Speaking, chat, telling};
 use crate::versions::{self, Programs};
-use crate::wiring::graphs::{Owners, Project};
+use crate::wiring::graphs::{Owners, Project, Reload};
 
 /// Where all of it is kept.
 #[derive(Clone)]
@@ -74,6 +74,8 @@ pub(crate) struct Running {
     handle: Handle,
     items: Arc<dyn Items>,
     stirrings: Option<watch::Receiver<u64>>,
+    /// Where graphs are data.
+    reload: Option<Reload>,
 }
 
 /// For whom runs are that nobody in particular wanted.
@@ -100,14 +102,15 @@ impl Parts {
             callers: Arc::clone(&callers),
         };
         let mut programs = Programs { older: Vec::new(), current: Vec::new() };
-        let mut graphs = Graphs::default();
+        let (mut graphs, mut reloaded) = (Graphs::default(), None);
         if let Some(project) = project {
             let owners = Arc::new(Owners(Arc::clone(&archive)));
             let caller = Caller::named(GRAPHS);
-            let Project { definitions, outside } = project;
+            let Project { source, definitions, outside } = project;
             let agents = definitions.agents.clone();
             let ports = Given { agents, ..outside.ports(Arc::new(model), caller, Some(owners)) };
-            programs = versions::programs(&definitions, &Arc::new(ports))?;
+            programs = versions::programs(&definitions, &Arc::new(ports.clone()))?;
+            reloaded = Some((source, ports));
             graphs = definitions.graphs;
         }
         // A graph of this name takes its place.
@@ -123,6 +126,13 @@ impl Parts {
         let at = (Arc::clone(&clock), settings);
         let (worker, durable) = threads::open(stores.clone(), (programs, graphs), at, heard);
         let handle = worker.handle();
+        let reload = reloaded.map(|(source, ports)| {
+            Reload::new(source, ports, (handle.registry().clone(), durable.known()))
+        });
+        let app = match &reload {
+            Some(reload) => app.companion(Arc::new(reload.standing())),
+            None => app,
+        };
         let engine: Arc<dyn Engine> = Arc::new(durable);
         let told = (Arc::clone(&engine), Hooks::new(webhook_hosts));
         let (telling, promises) = telling::open(stores, told, (clock, beside), observer)
@@ -135,7 +145,8 @@ impl Parts {
             crons,
             webhooks: Some(Arc::new(promises)),
         };
-        Ok((app.threading(threading), Running { worker, telling, handle, items, stirrings }))
+        let running = Running { worker, telling, handle, items, stirrings, reload };
+        Ok((app.threading(threading), running))
     }
 }
 
@@ -166,7 +177,7 @@ pub(crate) fn life(now: Timestamp) -> String {
 
 impl Running {
     pub(crate) async fn run(self, shutdown: CancellationToken) -> Result<(), Error> {
-        let Self { worker, telling, handle, items, stirrings } = self;
+        let Self { worker, telling, handle, items, stirrings, reload } = self;
         let sweeping = async {
             while !shutdown.is_cancelled() {
                 if let Err(problem) = handle.sweep().await {
@@ -183,7 +194,12 @@ impl Running {
             let workers = (worker.run(shutdown.clone()), telling.run(shutdown.clone()));
             tokio::try_join!(workers.0, workers.1).map(|_| ())
         };
-        let (worked, (), ()) = tokio::join!(working, sweeping, listening);
+        let reloading = async {
+            if let Some(reload) = reload {
+                reload.run(shutdown.clone()).await;
+            }
+        };
+        let (worked, (), (), ()) = tokio::join!(working, sweeping, listening, reloading);
         worked
     }
 }

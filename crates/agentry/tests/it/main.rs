@@ -29,6 +29,8 @@ mod keys;
 #[cfg(test)]
 mod kill;
 #[cfg(test)]
+mod reloading;
+#[cfg(test)]
 mod runs;
 #[cfg(test)]
 mod stop;
