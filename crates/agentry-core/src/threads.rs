@@ -302,6 +302,10 @@ pub trait Threads: Send + Sync {
     /// Removes threads that were kept for long enough since they were last updated, at most `max`; answers how many. Those that
     /// are ready, waiting, a worker's or have a run that is not over are left alone.
     async fn sweep(&self, now: Timestamp, max: usize) -> Result<u64, Error>;
+    /// Removes threads that are idle or have failed and were last updated before `before`, oldest first, at most `max`; answers
+    /// how many. Those that say themselves how long they are kept, a worker's, and those with a run that is not over are left
+    /// alone.
+    async fn retire(&self, before: Timestamp, max: usize) -> Result<u64, Error>;
 
     async fn run(&self, run: RunId) -> Result<Option<Run>, Error>;
     async fn runs(&self, query: RunQuery) -> Result<Vec<Run>, Error>;

@@ -44,6 +44,7 @@ pub use managing::{
     a_copy_has_the_history_and_no_runs, a_deleted_run_leaves_what_others_build_on,
     a_deleted_thread_leaves_nothing, a_thread_is_made_once_and_described,
     pruning_leaves_the_latest, runs_are_found, threads_are_found,
+    threads_are_retired_when_nothing_has_happened_for_long_enough,
     threads_are_swept_when_they_were_kept_for_long_enough,
 };
 pub use modelled::agrees_with;
@@ -108,6 +109,7 @@ macro_rules! for_each_thread_test {
             thousands_of_neighbours_do_not_disturb_each_other
             threads_are_claimed_once_by_priority_and_time
             threads_are_found
+            threads_are_retired_when_nothing_has_happened_for_long_enough
             threads_are_swept_when_they_were_kept_for_long_enough
             threads_go_to_workers_that_have_their_program
             what_is_gone_is_fenced

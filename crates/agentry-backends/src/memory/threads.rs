@@ -134,6 +134,10 @@ impl Threads for MemoryStore {
         Ok(self.world().threads.sweep(now, max))
     }
 
+    async fn retire(&self, before: Timestamp, max: usize) -> Result<u64, Error> {
+        Ok(self.world().threads.retire(before, max))
+    }
+
     async fn run(&self, run: RunId) -> Result<Option<Run>, Error> {
         Ok(self.world().threads.run(run).cloned())
     }

@@ -228,6 +228,10 @@ impl Threads for SqliteStore {
         self.counted(Threading::Sweep { now, max }).await
     }
 
+    async fn retire(&self, before: Timestamp, max: usize) -> Result<u64, Error> {
+        self.counted(Threading::Retire { before, max }).await
+    }
+
     async fn run(&self, run: RunId) -> Result<Option<Run>, Error> {
         self.readers.ask(move |connection| read::run(connection, run)).await
     }

@@ -263,6 +263,42 @@ pub async fn pruning_leaves_the_latest(kind: &impl Kind<Store: Store>) {
     assert_eq!(store.commit(next).await, Ok(applied(false, false)));
 }
 
+pub async fn threads_are_retired_when_nothing_has_happened_for_long_enough(
+    kind: &impl Kind<Store: Store>,
+) {
+    let store = kind.fresh().await;
+    // One that is done, one that failed, one that waits for a person, one with a run to come, one that is a worker's, one that
+    // says itself how long it is kept, one that nothing was ever done on.
+    for (number, status, rests) in [
+        (1, RunStatus::Success, Rest::Idle),
+        (2, RunStatus::Error, Rest::Failed),
+        (3, RunStatus::Interrupted, Rest::Interrupted),
+    ] {
+        let run = begun(&store, number).await;
+        let over =
+            Commit { runs: vec![ends(number, status)], next: rest(rests, None), ..commit(&run, 2) };
+        assert_eq!(store.commit(over).await, Ok(applied(false, false)));
+    }
+    let later = NewRun { not_before: Some(at(9_000)), ..new_run(4) };
+    submit(&store, later).await;
+    begun(&store, 5).await;
+    let keep_for = Some(Duration::from_secs(9_000));
+    store.create(NewThread { keep_for, ..new_thread(6) }).await.unwrap();
+    store.create(new_thread(7)).await.unwrap();
+    assert_eq!(store.retire(at(7), 99).await, Ok(0));
+    assert_eq!(store.retire(at(102), 99).await, Ok(1), "the one that was never used");
+    assert_eq!(store.retire(at(103), 1).await, Ok(1));
+    assert_eq!(store.retire(at(103), 99).await, Ok(1));
+    assert_eq!(store.retire(at(9_999), 99).await, Ok(0));
+    let mut left = Vec::new();
+    for number in 1..=7 {
+        if store.thread(thread_id(number)).await.unwrap().is_some() {
+            left.push(number);
+        }
+    }
+    assert_eq!(left, [3, 4, 5, 6]);
+}
+
 pub async fn threads_are_swept_when_they_were_kept_for_long_enough(kind: &impl Kind<Store: Store>) {
     let store = kind.fresh().await;
     let keeping = |number: u8, seconds: u64| NewThread {

@@ -388,6 +388,26 @@ impl Book {
         over.len() as u64
     }
 
+    pub(super) fn retire(&mut self, before: Timestamp, max: usize) -> u64 {
+        let over = |held: &&Held| {
+            let thread = &held.thread;
+            let rests = match thread.status {
+                Status::Idle | Status::Failed => true,
+                Status::Ready | Status::Waiting | Status::Interrupted => false,
+            };
+            let old = thread.keep_for.is_none() && thread.updated < before;
+            rests && old && held.worker.is_none() && !held.has_unfinished()
+        };
+        let over = self.threads.values().filter(over);
+        let mut over: Vec<_> = over.map(|held| (held.thread.updated, held.thread.id)).collect();
+        over.sort_unstable();
+        over.truncate(max);
+        for (_, thread) in &over {
+            self.delete(*thread);
+        }
+        over.len() as u64
+    }
+
     pub(super) fn runs(&self, query: &RunQuery) -> Vec<Run> {
         let RunQuery { tenant, thread, graph, status, metadata, before, offset, max } = query;
         let matches = |run: &&Run| {

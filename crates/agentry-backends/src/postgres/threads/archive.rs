@@ -132,6 +132,10 @@ impl Threads for PostgresStore {
         self.pool.count(sql::SWEEP, &[&now.as_micros(), &signed(max as u64)]).await
     }
 
+    async fn retire(&self, before: Timestamp, max: usize) -> Result<u64, Error> {
+        self.pool.count(sql::RETIRE, &[&before.as_micros(), &signed(max as u64)]).await
+    }
+
     async fn run(&self, run: RunId) -> Result<Option<Run>, Error> {
         let rows = self.pool.query(sql::RUN, &[&Id::from(run)]).await?;
         rows.first().map(row::run).transpose()

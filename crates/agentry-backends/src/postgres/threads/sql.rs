@@ -146,6 +146,8 @@ pub(super) const DELETE: &str = "SELECT delete_thread($1)";
 
 pub(super) const SWEEP: &str = "SELECT sweep($1, $2)";
 
+pub(super) const RETIRE: &str = "SELECT retire($1, $2)";
+
 pub(super) const DELETE_RUN: &str = "SELECT delete_run($1)";
 
 pub(super) const PRUNE_ALL: &str = "SELECT prune_all($1)";

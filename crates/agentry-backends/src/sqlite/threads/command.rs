@@ -34,6 +34,7 @@ pub(in super::super) enum Threading {
     Delete(ThreadId),
     Prune { thread: ThreadId, keep: Keep },
     Sweep { now: Timestamp, max: usize },
+    Retire { before: Timestamp, max: usize },
     DeleteRun(RunId),
 }
 
@@ -318,6 +319,7 @@ impl Threading {
             | Self::Delete(_)
             | Self::Prune { .. }
             | Self::Sweep { .. }
+            | Self::Retire { .. }
             | Self::DeleteRun(_) => ROW,
         }
     }

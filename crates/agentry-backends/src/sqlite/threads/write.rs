@@ -86,6 +86,7 @@ impl Work<'_> {
             Threading::Delete(thread) => self.delete(*thread).map(Threaded::Found),
             Threading::Prune { thread, keep } => self.prune(*thread, *keep).map(Threaded::Counted),
             Threading::Sweep { now, max } => self.sweep(*now, *max).map(Threaded::Counted),
+            Threading::Retire { before, max } => self.retire(*before, *max).map(Threaded::Counted),
             Threading::DeleteRun(run) => self.delete_run(*run).map(Threaded::Found),
         }
     }

@@ -154,10 +154,28 @@ impl Work<'_> {
         let max = i64::try_from(max).unwrap_or(i64::MAX);
         let over = over.query_map([now.as_micros(), max], |row| row.get(0))?;
         let over = over.collect::<Result<Vec<[u8; 16]>>>()?;
-        for thread in &over {
+        self.delete_all(&over)
+    }
+
+    pub(super) fn retire(&mut self, before: Timestamp, max: usize) -> Result<u64> {
+        let mut over = self.connection.prepare_cached(
+            "SELECT id FROM threads t
+             WHERE keep_for IS NULL AND updated < ?1 AND worker IS NULL AND status IN (0, 4)
+               AND NOT EXISTS (SELECT 1 FROM thread_runs r
+                               WHERE r.thread = t.thread AND r.status < 2)
+             ORDER BY updated LIMIT ?2",
+        )?;
+        let max = i64::try_from(max).unwrap_or(i64::MAX);
+        let over = over.query_map([before.as_micros(), max], |row| row.get(0))?;
+        let over = over.collect::<Result<Vec<[u8; 16]>>>()?;
+        self.delete_all(&over)
+    }
+
+    fn delete_all(&mut self, threads: &[[u8; 16]]) -> Result<u64> {
+        for thread in threads {
             self.delete(ThreadId::from_bytes(*thread))?;
         }
-        Ok(over.len() as u64)
+        Ok(threads.len() as u64)
     }
 }
 
