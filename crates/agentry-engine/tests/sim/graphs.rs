@@ -35,8 +35,8 @@ enum Op {
         class: Class,
         refuses: bool,
     },
-    /// Asks a person, who may take as long as this or for ever.
-    Ask(Option<Duration>),
+    /// Asks a person, who may take as long as the first of these or for ever, and then others.
+    Ask(Vec<Duration>),
     Wait(Duration),
 }
 
@@ -91,8 +91,11 @@ impl Node for Player {
                 Op::Ask(patience) => {
                     let question = format!("{place}.{index}?");
                     let mut ask = Ask::question("", question.as_str());
-                    if let Some(patience) = patience.filter(|_| self.stage.hurries) {
-                        ask = ask.deadline(cx.now().plus(patience), "nobody answered");
+                    if let Some((first, others)) =
+                        patience.split_first().filter(|_| self.stage.hurries)
+                    {
+                        ask = ask.deadline(cx.now().plus(*first), "nobody answered");
+                        ask = others.iter().fold(ask, |ask, span| ask.escalate("next", *span));
                     }
                     let answer = cx.interrupt_with(ask)?;
                     output = output.update("answers", json!({ question: answer }));
@@ -149,7 +152,10 @@ impl Builder {
             2 => Op::Fail(dice.between(1, 2) as u32),
             3 | 4 => Op::Act { class: Class::Idempotent, refuses: dice.chance(200) },
             5..=7 => Op::Act { class: Class::Once, refuses: dice.chance(200) },
-            8 => Op::Ask(dice.chance(300).then(|| dice.span(500, 20_000))),
+            8 => {
+                let asked = if dice.chance(300) { dice.between(1, 3) } else { 0 };
+                Op::Ask((0..asked).map(|_| dice.span(500, 20_000)).collect())
+            }
             _ => Op::Wait(dice.span(10, 9_000)),
         };
         (0..dice.below(4)).map(|_| op(dice)).collect()
