@@ -125,7 +125,8 @@ impl Observer for Observers {
 
     fn begins(&self, execution: &Execution, task: &Task) -> Option<Trace> {
         // Each one hears of it; the first that traces it counts.
-        self.0.iter().fold(None, |traced, one| traced.or(one.begins(execution, task)))
+        let each = |one: &Arc<dyn Observer>| one.begins(execution, task);
+        self.0.iter().map(each).fold(None, Option::or)
     }
 
     fn ended(&self, execution: &Execution, task: &Task, end: &TaskEnd<'_>) {

@@ -80,7 +80,8 @@ impl Observer for Tracer {
                 | RunStatus::Cancelled
                 | RunStatus::RolledBack => None,
             });
-            let error = failed.or((outcome.end == End::Lost).then_some("lease_lost"));
+            let lost = (outcome.end == End::Lost).then_some("lease_lost");
+            let error = failed.or(lost);
             let mut attributes = vec![
                 (names::OPERATION, Value::from(OPERATION)),
                 (names::WORKFLOW, Value::from(&*execution.graph)),

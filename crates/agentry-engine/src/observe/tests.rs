@@ -8,7 +8,7 @@ fn an_execution_names_the_one_before_it_wherever_it_runs() {
         fence: Fence(fence),
         tenant: "main".into(),
         graph: "g".into(),
-        at: Timestamp::from_seconds(fence as i64),
+        at: Timestamp::from_seconds(8),
         ready: None,
     };
     assert_eq!(of(1).before(), None);
