@@ -17,3 +17,4 @@ mod play;
 mod recorded;
 #[path = "../../examples/scenario/shape.rs"]
 mod shape;
+mod stored;
