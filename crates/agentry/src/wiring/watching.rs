@@ -123,12 +123,15 @@ impl Running {
     }
 }
 
-/// Hears of what is traced, and what sends it; nothing without a collector.
+/// What hears of calls and executions, and what sends their spans.
+pub(crate) type Tracing = (Arc<Tracer>, (Sampling, Exporter));
+
+/// Nothing without a collector.
 pub(crate) fn tracing(
     config: &Config,
     client: Client,
     instance: &str,
-) -> anyhow::Result<Option<(Arc<Tracer>, (Sampling, Exporter))>> {
+) -> anyhow::Result<Option<Tracing>> {
     let Some(otel) = &config.otel else { return Ok(None) };
     let settings = traced(otel, &config.providers, instance);
     let sampling = settings.sampling;
