@@ -330,17 +330,14 @@ impl Bench {
 
     /// Runs that wait for a person, and then get what they wait for, one after the other.
     async fn parked(&self, count: u64) -> Result<()> {
+        // What is opened once, for any number of them, is open then.
+        self.park(CONCURRENT * 4).await?;
         let tasks = || tokio::runtime::Handle::current().metrics().num_alive_tasks();
         let (memory, alive, open) = (resident()?, tasks(), connections()?);
         let started = Instant::now();
         let mut some = Vec::new();
         for _ in 0..count.div_ceil(CONCURRENT * 4) {
-            let submitted = (0..CONCURRENT * 4).map(|_| self.submit("ask", json!({})));
-            let submitted = futures_util::future::try_join_all(submitted).await?;
-            some.extend(submitted.first());
-            for run in submitted {
-                self.asks(run).await?;
-            }
+            some.extend(self.park(CONCURRENT * 4).await?.first());
         }
         tokio::time::sleep(Duration::from_secs(2)).await;
         let name = |what: &str| format!("{}: {count} runs wait for a person: {what}", self.store);
@@ -373,6 +370,16 @@ impl Bench {
         };
         tokio::time::timeout(PATIENCE, ended).await.context("the run takes too long")??;
         Ok(started.elapsed().as_secs_f64())
+    }
+
+    /// So many at once.
+    async fn park(&self, count: u64) -> Result<Vec<RunId>> {
+        let submitted = (0..count).map(|_| self.submit("ask", json!({})));
+        let submitted = futures_util::future::try_join_all(submitted).await?;
+        for run in &submitted {
+            self.asks(*run).await?;
+        }
+        Ok(submitted)
     }
 
     async fn asks(&self, run: RunId) -> Result<()> {
