@@ -6,7 +6,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use agentry_backends::sqlite::OpenError;
 use agentry_core::run::Values;
 use agentry_core::thread::{Absent, Multitask, Priority, RunStatus};
 use agentry_core::threads::Submitted;
@@ -35,6 +34,7 @@ use crate::wiring::policies::{self, Company};
 use crate::wiring::storage::Stores;
 use crate::wiring::{self, counting, watching};
 
+mod elsewhere;
 mod input;
 mod progress;
 mod question;
@@ -82,7 +82,18 @@ pub(crate) fn run(cx: &Context, options: &Options) -> Result<Exit, Ended> {
         .context("start the runtime")?;
     let ended = runtime.block_on(async {
         let mut signals = Signals::catch()?;
-        let (desk, running) = open(cx, &config, definitions, &options.graph).await?;
+        let known = definitions.graphs.clone();
+        let (desk, running) = match open(cx, &config, definitions, &options.graph).await {
+            Ok(opened) => opened,
+            Err(taken) if elsewhere::is_taken(&taken) => {
+                let there = elsewhere::run(cx, (&known, &options.graph), input, taken);
+                return tokio::select! {
+                    ended = there => ended,
+                    () = signals.next() => Ok(Exit::Interrupted),
+                };
+            }
+            Err(ended) => return Err(ended),
+        };
         let ended = tokio::select! {
             ended = desk.run(input) => ended,
             () = signals.next() => {
@@ -129,8 +140,7 @@ async fn open(
 ) -> Result<(Desk, Running), Ended> {
     let usage = |error| Ended { exit: Exit::Usage, error };
     let agents = definitions.agents.clone();
-    let Stores { ledger, threads, instance, .. } =
-        Stores::open(config).await.map_err(or_elsewhere)?;
+    let Stores { ledger, threads, instance, .. } = Stores::open(config).await?;
     let company = Company::open(config, instance.clone()).map_err(usage)?;
     let outside = Outside::new(cx, config, company.shared.clone());
     let metrics = Arc::new(Metrics::new());
@@ -170,18 +180,6 @@ async fn open(
     let kept = !matches!(config.storage, Storage::Memory);
     let desk = Desk { terminal, durable, graphs, graph, thread, kept };
     Ok((desk, Running { tasks, worker, stop_worker, stop_background }))
-}
-
-/// Whoever has the database can run it as well.
-fn or_elsewhere(ended: Ended) -> Ended {
-    let Ended { exit, error } = ended;
-    let error = match error.downcast_ref::<OpenError>() {
-        Some(OpenError::InUse { .. }) => anyhow!(
-            "{error}; if that is `agentry serve`, begin the run there (POST /threads/ID/runs), or keep nothing: --ephemeral"
-        ),
-        _ => error,
-    };
-    Ended { exit, error }
 }
 
 /// One thread, and whoever watches it.

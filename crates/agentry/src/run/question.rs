@@ -89,6 +89,21 @@ pub(super) fn open(state: Option<&StateView>) -> Vec<Question> {
         .collect()
 }
 
+/// The same, of a state as it is told over HTTP.
+pub(super) fn told(state: &Value) -> Vec<Question> {
+    let tasks = state.get("tasks").and_then(Value::as_array).into_iter().flatten();
+    let asked = tasks.flat_map(|task| {
+        let node = task.get("name").and_then(Value::as_str).unwrap_or_default();
+        let open = task.get("interrupts").and_then(Value::as_array).into_iter().flatten();
+        open.filter_map(move |open| {
+            let id = open.get("id").and_then(Value::as_str)?.to_owned();
+            let value = open.get("value").cloned().unwrap_or_default();
+            Some(Question { id, node: node.to_owned(), value })
+        })
+    });
+    asked.collect()
+}
+
 /// Answers by question; nothing when there is nobody, or nothing is said.
 pub(super) async fn ask(terminal: Terminal, asked: &[Question]) -> Option<Map<String, Value>> {
     if !terminal.is_interactive() || asked.is_empty() {

@@ -20,7 +20,7 @@ fn project(more: &str) -> tempfile::TempDir {
 
 fn said(text: &str) -> String {
     format!(
-        "output = \"said\"\n[state]\nsaid = \"last\"\n[nodes.ask]\nkind = \"human\"\nquestion = \"Go on?\"\n\
+        "output = \"said\"\non_change = \"pin\"\n[state]\nsaid = \"last\"\n[nodes.ask]\nkind = \"human\"\nquestion = \"Go on?\"\n\
          [nodes.say]\nkind = \"set\"\nvalues = {{ said = \"'{text}'\" }}\n[[edges]]\nfrom = \"ask\"\nto = \"say\"\n"
     )
 }
@@ -68,7 +68,7 @@ fn a_changed_graph_is_for_new_runs_and_a_broken_one_changes_nothing() {
         let status = definitions(&server).to_string();
         status.contains("no kind of node").then_some(status)
     });
-    assert!(shown.contains("graphs/talk.toml:8:8"), "{shown}");
+    assert!(shown.contains("graphs/talk.toml:9:8"), "{shown}");
     assert_eq!(finished(&server, &begun(&server)), "one");
 
     std::fs::write(&file, said("three")).unwrap();
@@ -83,7 +83,36 @@ fn a_changed_graph_is_for_new_runs_and_a_broken_one_changes_nothing() {
         let (_, found) = server.json(&get("/assistants/other/schemas"));
         (found["graph_id"] == "other").then_some(())
     });
-    server.end();
+    kill(server.pid(), "TERM");
+    assert_eq!(server.end().0, Some(0));
+}
+
+#[test]
+fn a_run_goes_to_the_instance_that_has_the_database() {
+    let folder = project("");
+    let config = CONFIG.replace("memory:", "sqlite:agentry.db");
+    std::fs::write(folder.path().join("agentry.toml"), &config).unwrap();
+    std::fs::write(folder.path().join("graphs/talk.toml"), said("one")).unwrap();
+    let now = "output = \"said\"\n[state]\nsaid = \"last\"\n[nodes.say]\nkind = \"set\"\nvalues = { said = \"'at once'\" }\n";
+    std::fs::write(folder.path().join("graphs/now.toml"), now).unwrap();
+    let server = Running::again(folder);
+    let run = |graph: &str, listen: &str| {
+        let mut command = agentry(server.folder.path());
+        command.args(["run", graph]).env("AGENTRY__SERVER__LISTEN", listen);
+        let output = finish(command);
+        let text = |bytes| String::from_utf8(bytes).unwrap();
+        (output.status.code(), text(output.stdout), text(output.stderr))
+    };
+    let (code, told, noted) = run("now", &server.address);
+    assert_eq!((code, told.as_str()), (Some(0), "at once\n"), "{noted}");
+    let (code, told, noted) = run("talk", &server.address);
+    assert_eq!(code, Some(0), "{noted}");
+    assert!(told.contains(" waits") && noted.contains("Go on?"), "{told} {noted}");
+    assert!(noted.contains("agentry runs resume"), "{noted}");
+    let (code, _, noted) = run("now", "127.0.0.1:1");
+    assert!(code != Some(0) && noted.contains("--ephemeral"), "{noted}");
+    kill(server.pid(), "TERM");
+    assert_eq!(server.end().0, Some(0));
 }
 
 /// Answers every request with one body, and hands out what it was asked.
