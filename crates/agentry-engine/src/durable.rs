@@ -11,6 +11,7 @@ mod drive;
 mod hub;
 mod keep;
 mod keeper;
+mod retain;
 mod upkeep;
 mod wait;
 
@@ -18,6 +19,7 @@ pub use handle::Handle;
 pub use hub::Heard;
 pub use inspect::Updated;
 pub use order::{Order, Wish};
+pub use retain::{Place, Retention, Tidied};
 pub use wait::Follower;
 pub use worker::{Settings, Worker};
 

@@ -166,7 +166,8 @@ impl Handle {
         let program = self.program_of(found, None)?;
         let home = home(found, claimed.fence);
         let mut machine = Machine::load(program, home, Record::Commits, &claimed.loaded.line)?;
-        let mut commit = machine.give_back(Vec::new(), self.shared.clock.now());
+        // Nobody has used it.
+        let mut commit = machine.give_back(Vec::new(), found.updated);
         commit.snapshot = Some(machine.snapshot());
         commit.next = Next::Rest { status: rest(found.status), wake_at: found.wake_at };
         match self.shared.store.commit(commit).await? {

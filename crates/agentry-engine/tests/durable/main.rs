@@ -19,6 +19,7 @@ mod inside;
 mod inspecting;
 mod multitasking;
 mod refusing;
+mod retaining;
 mod stopping;
 mod versions;
 mod watching;
