@@ -134,3 +134,8 @@ fn list(problems: &[graph::Problem]) -> String {
 #[cfg(doctest)]
 #[doc = include_str!("../../../docs/graphs-in-rust.md")]
 struct GraphsInRust;
+
+/// So are those of this one.
+#[cfg(doctest)]
+#[doc = include_str!("../../../docs/versions.md")]
+struct Versions;

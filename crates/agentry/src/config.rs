@@ -9,6 +9,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use agentry_engine::durable::Retention;
 use agentry_gateway::Rule;
 use agentry_gateway::money::catalogue::Catalogue;
 use agentry_graphs::tool::Declared;
@@ -30,6 +31,7 @@ mod keys;
 mod models;
 mod otel;
 mod providers;
+mod retention;
 mod storage;
 mod tools;
 mod value;
@@ -75,6 +77,7 @@ pub(crate) struct Config {
     /// Budgets beside those of keys.
     pub(crate) budgets: Vec<Rule>,
     pub(crate) batches: Batches,
+    pub(crate) retention: Retention,
     pub(crate) alerts: Alerts,
     /// Nothing when calls are not traced.
     pub(crate) otel: Option<Otel>,
@@ -195,6 +198,7 @@ fn resolve(sources: Sources<'_>) -> Result<Config, Error> {
     let guards = guards::read(root.table("guards"), &notes);
     let budgets = budgets::read(root.each("budgets"));
     let batches = batches::read(root.table("batches"));
+    let retention = retention::read(root.table("retention"));
     let alerts = alerts::read(root.each("alerts"), root.table("channels"), &notes);
     let otel = otel::read(root.table("otel"), &notes);
     let graphs = graphs::read(root.table("graphs"));
@@ -220,6 +224,7 @@ fn resolve(sources: Sources<'_>) -> Result<Config, Error> {
                 guards,
                 budgets,
                 batches,
+                retention,
                 alerts,
                 otel,
                 graphs,

@@ -52,11 +52,16 @@ pub(crate) enum Runs {
     },
     /// Move threads to the version of their graph that is here; in the database, without an instance
     Migrate(versions::Options),
+    /// Keep of threads that were not used for long only where they stand; in the database, without an instance
+    Compact(versions::Compact),
 }
 
 pub(crate) fn runs(cx: &Context, target: &Target, what: Runs) -> Result<Exit, Ended> {
     if let Runs::Migrate(options) = &what {
         return versions::migrate(cx, options);
+    }
+    if let Runs::Compact(options) = &what {
+        return versions::compact(cx, options);
     }
     let agent = agent(cx, target)?;
     let terminal = cx.terminal;
@@ -71,7 +76,7 @@ pub(crate) fn runs(cx: &Context, target: &Target, what: Runs) -> Result<Exit, En
             }
             Runs::Cancel { run, rollback } => cancel(terminal, &agent, &run, rollback).await?,
             Runs::Fork { run, checkpoint } => fork(terminal, &agent, (&run, checkpoint)).await?,
-            Runs::Migrate(_) => {}
+            Runs::Migrate(_) | Runs::Compact(_) => {}
         }
         Ok(Exit::Done)
     })

@@ -54,6 +54,7 @@ pub(crate) fn run(cx: &Context) -> Result<Exit, Ended> {
                 outside,
             }),
             webhook_hosts: config.server.webhook_hosts.clone(),
+            retention: config.retention,
             instance,
         };
         let access = Access::open(&config, keys, Arc::clone(&ledger), &company).await?;

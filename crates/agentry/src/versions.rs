@@ -3,10 +3,11 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use agentry_backends::sqlite::OpenError;
 use agentry_core::{Caller, ThreadId};
-use agentry_engine::durable::{Handle, Settings, Worker};
+use agentry_engine::durable::{Handle, Place, Retention, Settings, Tidied, Worker};
 use agentry_engine::version::{Change, Outlook, Verdict};
 use agentry_engine::{Program, Registry};
 use agentry_graphs::{Graphs, Ports};
@@ -98,6 +99,50 @@ pub(crate) fn migrate(cx: &Context, options: &Options) -> Result<Exit, Ended> {
             }
         }
         Ok(told.end((graph, &version), *dry_run))
+    })
+}
+
+#[derive(Debug, Clone, clap::Args)]
+pub(crate) struct Compact {
+    /// Only this thread, whenever it was used
+    #[arg(long, value_name = "ID", conflicts_with = "unused_days")]
+    thread: Option<ThreadId>,
+    /// Threads that were not used for so many days
+    #[arg(long, value_name = "DAYS", default_value_t = 7)]
+    unused_days: u64,
+}
+
+/// Cuts histories, and changes nothing else.
+pub(crate) fn compact(cx: &Context, options: &Compact) -> Result<Exit, Ended> {
+    let config = cx.config()?;
+    let definitions = graphs::load(cx, &config)?;
+    let Compact { thread, unused_days } = options;
+    runtime()?.block_on(async {
+        let handle = open(cx, &config, &definitions).await?;
+        let mut told = Tidied::default();
+        if let Some(thread) = thread {
+            told.entries = handle.compact(*thread).await.context("cut the history")?;
+            told.cut = u64::from(told.entries > 0);
+        } else {
+            let history = Some(Duration::from_secs(unused_days.saturating_mul(86_400)));
+            let (retention, mut place) = (Retention { threads: None, history }, Place::default());
+            loop {
+                let part = handle.tidy(retention, &mut place).await.context("cut histories")?;
+                told.cut += part.cut;
+                told.entries += part.entries;
+                if !part.more {
+                    break;
+                }
+            }
+        }
+        let Tidied { cut, entries, .. } = told;
+        match cx.terminal.json {
+            true => cx.terminal.object(&json!({ "threads": cut, "entries": entries })),
+            false => cx
+                .terminal
+                .data(format_args!("cut the history of {cut} threads: {entries} entries")),
+        }
+        Ok(Exit::Done)
     })
 }
 

@@ -95,6 +95,7 @@ fn parts(plan: &Plan, config: &Config, deployer: Deployer) -> anyhow::Result<Par
         stores: threads,
         project: None,
         webhook_hosts: config.server.webhook_hosts.clone(),
+        retention: config.retention,
         instance: instance.clone(),
     };
     let batches =

@@ -1,7 +1,6 @@
 //! Threads, their runs and what goes with them: the worker that moves them on, and the faces through which they are used.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use agentry_core::assistants::Assistants;
 use agentry_core::crons::Crons;
@@ -9,7 +8,7 @@ use agentry_core::items::Items;
 use agentry_core::keys::UserData;
 use agentry_core::threads::{Error, ThreadStore, Threads};
 use agentry_core::{Caller, Clock, Timestamp};
-use agentry_engine::durable::{Handle, Settings, Worker};
+use agentry_engine::durable::{Handle, Retention, Settings, Worker};
 use agentry_engine::observe::Observer;
 use agentry_gateway::Gateway;
 use agentry_graphs::{Graphs, Ports as Given};
@@ -20,12 +19,13 @@ use anyhow::Context as _;
 use async_trait::async_trait;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
-use tracing::warn;
 
 use crate::clock::SystemClock;
 use crate::threads::{self, Hooks, NAME, OnBehalf, Speaking, chat, telling};
 use crate::versions::{self, Programs};
 use crate::wiring::graphs::{Owners, Project, Reload};
+
+mod retaining;
 
 /// Where all of it is kept.
 #[derive(Clone)]
@@ -62,6 +62,7 @@ pub(crate) struct Parts {
     pub(crate) project: Option<Project>,
     /// Whom runs may tell that they are over, beside the public internet.
     pub(crate) webhook_hosts: Vec<String>,
+    pub(crate) retention: Retention,
     /// Names this instance, also after a restart.
     pub(crate) instance: String,
 }
@@ -73,6 +74,7 @@ pub(crate) struct Running {
     telling: Worker,
     handle: Handle,
     items: Arc<dyn Items>,
+    retention: Retention,
     stirrings: Option<watch::Receiver<u64>>,
     /// Where graphs are data.
     reload: Option<Reload>,
@@ -80,9 +82,6 @@ pub(crate) struct Running {
 
 /// For whom runs are that nobody in particular wanted.
 const GRAPHS: &str = "graphs";
-/// How often it is looked for what was kept for long enough.
-const SWEEP_EVERY: Duration = Duration::from_secs(30);
-const ITEMS_MAX: usize = 1_000;
 
 impl Parts {
     /// Opens the faces; `keys` says what those who began a run may do now.
@@ -92,7 +91,7 @@ impl Parts {
         (gateway, keys): (Arc<Gateway>, Option<Arc<KeyRing>>),
         observer: Arc<dyn Observer>,
     ) -> anyhow::Result<(App, Running)> {
-        let Self { stores, project, webhook_hosts, instance } = self;
+        let Self { stores, project, webhook_hosts, retention, instance } = self;
         let Stores { threads, archive, assistants, items, crons, stirrings } = stores;
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let callers = Arc::new(Callers::new(keys, Arc::clone(&clock)));
@@ -145,7 +144,7 @@ impl Parts {
             crons,
             webhooks: Some(Arc::new(promises)),
         };
-        let running = Running { worker, telling, handle, items, stirrings, reload };
+        let running = Running { worker, telling, handle, items, retention, stirrings, reload };
         Ok((app.threading(threading), running))
     }
 }
@@ -177,18 +176,8 @@ pub(crate) fn life(now: Timestamp) -> String {
 
 impl Running {
     pub(crate) async fn run(self, shutdown: CancellationToken) -> Result<(), Error> {
-        let Self { worker, telling, handle, items, stirrings, reload } = self;
-        let sweeping = async {
-            while !shutdown.is_cancelled() {
-                if let Err(problem) = handle.sweep().await {
-                    warn!(%problem, "threads that were kept long enough cannot be removed yet");
-                }
-                if let Err(problem) = items.sweep(SystemClock.now(), ITEMS_MAX).await {
-                    warn!(%problem, "items that have expired cannot be removed yet");
-                }
-                shutdown.run_until_cancelled(tokio::time::sleep(SWEEP_EVERY)).await;
-            }
-        };
+        let Self { worker, telling, handle, items, retention, stirrings, reload } = self;
+        let retaining = retaining::run(&handle, items.as_ref(), retention, &shutdown);
         let listening = listen(stirrings, &handle, &shutdown);
         let working = async {
             let workers = (worker.run(shutdown.clone()), telling.run(shutdown.clone()));
@@ -199,7 +188,7 @@ impl Running {
                 reload.run(shutdown.clone()).await;
             }
         };
-        let (worked, (), (), ()) = tokio::join!(working, sweeping, listening, reloading);
+        let (worked, (), (), ()) = tokio::join!(working, retaining, listening, reloading);
         worked
     }
 }
