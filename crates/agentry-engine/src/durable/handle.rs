@@ -15,6 +15,9 @@ use crate::machine::{Command, Refused, Request, Resume};
 use crate::program::Program;
 use crate::{Error, Registry};
 
+/// Events of a run among which its last answer is looked for.
+const LOOKED_THROUGH_MAX: usize = 10_000;
+
 /// Cheap to clone; it outlives the worker.
 #[derive(Clone)]
 pub struct Handle {
@@ -142,14 +145,24 @@ impl Handle {
         }
     }
 
-    /// The only interrupt that the thread's last run answers, if it answers one.
+    /// What was answered last on the thread, if the thread has done nothing else since: the only answer that its last run
+    /// brings, or the last one that came to it.
     async fn answered_last(&self, thread: ThreadId) -> Result<Option<String>, Error> {
         let query = RunQuery { thread: Some(thread), max: 1, ..RunQuery::default() };
-        let last = self.shared.archive.runs(query).await?.pop();
-        let order = last.and_then(|run| Order::from_value(&run.input).ok());
-        let Some(order) = order else { return Ok(None) };
-        let mut answers = order.answers();
-        Ok(answers.next().filter(|_| answers.next().is_none()).map(str::to_owned))
+        let Some(last) = self.shared.archive.runs(query).await?.pop() else { return Ok(None) };
+        if let Ok(order) = Order::from_value(&last.input) {
+            let mut answers = order.answers();
+            if let (Some(one), None) = (answers.next(), answers.next()) {
+                return Ok(Some(one.to_owned()));
+            }
+        }
+        let base = last.base.unwrap_or_default();
+        let after = EventId { seq: base, index: u32::MAX };
+        let told = self.shared.archive.events(thread, Some(last.id), after, LOOKED_THROUGH_MAX);
+        let told = told.await?;
+        let answered = told.iter().rev().find(|told| told.event.kind == "task.answered");
+        let interrupt = answered.and_then(|told| told.event.detail.get("interrupt")?.as_str());
+        Ok(interrupt.map(str::to_owned))
     }
 
     async fn open_questions(&self, thread: ThreadId) -> Result<Vec<Interrupt>, Error> {

@@ -16,6 +16,7 @@ use crate::world::{Backend, Loaded, Process, Status, World, over_both_stores};
 
 over_both_stores! {
     an_answer_goes_to_the_node_that_asked
+    who_answers_late_without_naming_the_question_hears_what_counts
     a_question_expires
     an_answer_beats_an_expiry_that_is_not_stored_yet
     a_plain_wait_ends_with_its_moment
@@ -78,6 +79,37 @@ async fn an_answer_goes_to_the_node_that_asked(backend: Backend) {
     let again = answer(&process, run, &question.id, json!("reject")).await;
     assert!(matches!(again, Signalled::AlreadyAnswered(first) if first.value == "approve"));
     process.stop().await;
+}
+
+async fn who_answers_late_without_naming_the_question_hears_what_counts(backend: Backend) {
+    let process = World::new(backend).start(&single(approve()).build().unwrap());
+    let run = process.submit("k").await;
+    let thread = process.until_parked(run).await.run.thread;
+    let resume = |number: u8, value: &str| {
+        let (now, resume) = (process.world.clock.now(), Some(Resume::One(json!(value))));
+        let request = Request::Command(Command { resume, ..Command::default() });
+        let id = RunId::new(now, [number; 10]);
+        process.handle.submit(Wish::new(id, thread, "g", request, now))
+    };
+    let interrupt = process.world.questions().await[0].id.clone();
+    answer(&process, run, &interrupt, json!("approve")).await;
+    process.finished(run).await;
+    let late = resume(1, "reject").await.unwrap();
+    let Submitted::AlreadyAnswered { interrupt: which, answer } = late else { panic!("{late:?}") };
+    assert_eq!(
+        (which, answer.value, answer.actor.as_str()),
+        (interrupt, json!("approve"), "person:ada")
+    );
+
+    let process = World::new(backend).start(&single(approve()).build().unwrap());
+    let idle = process.submit("k").await;
+    process.cancel(idle, false).await;
+    let thread = process.finished(idle).await.run.thread;
+    let (now, resume) = (process.world.clock.now(), Some(Resume::One(json!("yes"))));
+    let request = Request::Command(Command { resume, ..Command::default() });
+    let wish = Wish::new(RunId::new(now, [2; 10]), thread, "g", request, now);
+    let nothing = process.handle.submit(wish).await.unwrap();
+    assert!(matches!(nothing, Submitted::NoInterrupt { .. }), "{nothing:?}");
 }
 
 async fn a_question_expires(backend: Backend) {
