@@ -45,6 +45,8 @@ mod support;
 #[cfg(test)]
 mod telemetry;
 #[cfg(test)]
+mod versions;
+#[cfg(test)]
 mod watching;
 #[cfg(test)]
 mod webhooks;

@@ -1,0 +1,155 @@
+//! A graph's file changes while its threads wait.
+
+use std::path::Path;
+
+use serde_json::{Value, json};
+
+use crate::support::{ANSWERS, CONFIG, Running, agentry, finish, get, wait_for};
+
+const BEFORE: &str = r#"
+name = "memo"
+[state]
+draft = "last"
+sent = "last"
+[nodes.write]
+kind = "set"
+values = { draft = "'Dear all'" }
+[nodes.approve]
+kind = "human"
+question = "Send it?"
+options = ["yes", "no"]
+[nodes.send]
+kind = "set"
+values = { sent = "answer.decision == 'yes'" }
+[[edges]]
+from = "write"
+to = "approve"
+[[edges]]
+from = "approve"
+to = "send"
+"#;
+
+/// Other names, and one more key.
+fn after() -> String {
+    let renamed = BEFORE.replace("draft", "text").replace("approve", "review");
+    format!("{renamed}\n[nodes.count]\nkind = \"set\"\nvalues = {{ words = \"size(text)\" }}\n[[edges]]\nfrom = \"send\"\nto = \"count\"\n")
+        .replace("sent = \"last\"", "sent = \"last\"\nwords = \"last\"")
+}
+
+const MIGRATION: &str = r#"
+[[migrations]]
+name = "texts, reviewed"
+rename = { draft = "text" }
+nodes = { approve = "review" }
+set = { words = "0" }
+"#;
+
+/// Exit code, stdout and stderr.
+fn run(folder: &Path, arguments: &[&str]) -> (Option<i32>, String, String) {
+    let mut command = agentry(folder);
+    command.args(arguments);
+    let output = finish(command);
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    (output.status.code(), text(output.stdout), text(output.stderr))
+}
+
+fn write(folder: &Path, name: &str, text: &str) {
+    let path = folder.join(name);
+    std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+    std::fs::write(path, text).unwrap();
+}
+
+#[test]
+fn threads_go_on_when_a_graph_has_changed_or_it_is_said_why_not() {
+    let folder = tempfile::tempdir().unwrap();
+    write(folder.path(), "agentry.toml", &CONFIG.replace("memory:", "sqlite:agentry.db"));
+    write(folder.path(), "answers.toml", ANSWERS);
+    write(folder.path(), "graphs/memo.toml", BEFORE);
+    for _ in 0..2 {
+        let (code, told, said) = run(folder.path(), &["run", "memo", "--json"]);
+        assert_eq!(code, Some(0), "{told}{said}");
+    }
+    let migrate = |more: &[&str]| {
+        let arguments: Vec<_> =
+            ["runs", "migrate", "memo", "--json"].iter().chain(more).copied().collect();
+        let (code, told, said) = run(folder.path(), &arguments);
+        let told: Value = serde_json::from_str(&told).unwrap_or_else(|_| panic!("{told}{said}"));
+        (code, told)
+    };
+    let (code, told) = migrate(&["--dry-run"]);
+    assert_eq!((code, &told["counts"]), (Some(0), &json!({ "current": 2 })), "{told}");
+
+    write(folder.path(), "graphs/memo.toml", &after());
+    let (code, told, said) = run(folder.path(), &["check"]);
+    assert_eq!(code, Some(0), "{said}");
+    assert!(told.contains("memo (on_change = \"migrate\")"), "{told}");
+    assert!(told.contains("2 that cannot be moved"), "{told}");
+    let (code, told) = migrate(&["--dry-run"]);
+    assert_eq!((code, &told["counts"]), (Some(1), &json!({ "refused": 2 })), "{told}");
+    let why = told["threads"][0]["why"][0].as_str().unwrap();
+    assert!(why.contains("`approve`"), "{why}");
+
+    write(folder.path(), "graphs/memo.toml", &format!("{}{MIGRATION}", after()));
+    let (code, told) = migrate(&["--dry-run"]);
+    assert_eq!((code, &told["counts"]), (Some(0), &json!({ "migrates": 2 })), "{told}");
+    let changes = &told["threads"][0]["changes"];
+    let expected = json!([{ "removed": "draft" }, { "added": "text" }, { "added": "words" }]);
+    assert_eq!(*changes, expected);
+    let threads = told["threads"].as_array().unwrap();
+    let threads: Vec<_> =
+        threads.iter().map(|it| it["thread"].as_str().unwrap().to_owned()).collect();
+    // One by hand, the other when it goes on.
+    let (code, told) = migrate(&["--thread", &threads[0]]);
+    assert_eq!((code, &told["counts"]), (Some(0), &json!({ "migrates": 1 })), "{told}");
+    let (_, told) = migrate(&["--dry-run"]);
+    assert_eq!(told["counts"], json!({ "current": 1, "migrates": 1 }));
+
+    let serving = Running::again(folder);
+    let url = format!("http://{}", serving.address);
+    let (_, runs, _) = run(serving.folder.path(), &["runs", "list", "--url", &url, "--json"]);
+    let runs: Value = serde_json::from_str(&runs).unwrap();
+    for waits in runs.as_array().unwrap() {
+        let (id, thread) =
+            (waits["run_id"].as_str().unwrap(), waits["thread_id"].as_str().unwrap());
+        let arguments = ["runs", "resume", id, "--answer", "{\"decision\":\"yes\"}", "--url", &url];
+        let (code, _, said) = run(serving.folder.path(), &arguments);
+        assert_eq!(code, Some(0), "{said}");
+        let state = get(&format!("/threads/{thread}/state"));
+        let values = wait_for("the answer to count", || {
+            let (_, state) = serving.json(&state);
+            (state["next"] == json!([])).then(|| state["values"].clone())
+        });
+        assert_eq!((&values["sent"], &values["words"]), (&json!(true), &json!(8)), "{values}");
+        assert_eq!(values.get("draft"), None);
+    }
+    drop(serving);
+}
+
+#[test]
+fn a_thread_stays_with_a_version_that_is_kept_beside() {
+    let folder = tempfile::tempdir().unwrap();
+    write(folder.path(), "agentry.toml", &CONFIG.replace("memory:", "sqlite:agentry.db"));
+    write(folder.path(), "answers.toml", ANSWERS);
+    write(folder.path(), "graphs/memo.toml", BEFORE);
+    let (_, told, said) = run(folder.path(), &["run", "memo", "--json"]);
+    assert!(!told.is_empty(), "{said}");
+    write(folder.path(), "graphs/old/1/memo.toml", BEFORE);
+    let pinned = after().replace("name = \"memo\"", "name = \"memo\"\non_change = \"pin\"");
+    write(folder.path(), "graphs/memo.toml", &pinned);
+    let serving = Running::again(folder);
+    let url = format!("http://{}", serving.address);
+    let (_, runs, _) = run(serving.folder.path(), &["runs", "list", "--url", &url, "--json"]);
+    let runs: Value = serde_json::from_str(&runs).unwrap();
+    let (id, thread) =
+        (runs[0]["run_id"].as_str().unwrap(), runs[0]["thread_id"].as_str().unwrap());
+    let arguments = ["runs", "resume", id, "--answer", "{\"decision\":\"yes\"}", "--url", &url];
+    let (code, _, said) = run(serving.folder.path(), &arguments);
+    assert_eq!(code, Some(0), "{said}");
+    let state = get(&format!("/threads/{thread}/state"));
+    let values = wait_for("the answer to count", || {
+        let (_, state) = serving.json(&state);
+        (state["next"] == json!([])).then(|| state["values"].clone())
+    });
+    assert_eq!((&values["draft"], values.get("words")), (&json!("Dear all"), None), "{values}");
+    drop(serving);
+}
