@@ -1,7 +1,8 @@
 //! Agents as data: who they are, what they may use, and where they stop.
 
 use std::cell::RefCell;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
+use std::collections::btree_map::{BTreeMap, Entry};
 use std::path::Path;
 use std::time::Duration;
 
@@ -84,12 +85,14 @@ pub fn read(
     for file in files {
         let mut problems = Vec::new();
         if let Some((place, definition)) = read_one(file, around, &mut problems) {
-            let name = definition.name.clone();
-            if agents.contains_key(&name) {
-                let message = format!("another file has an agent `{name}` too");
-                problems.push(Problem::new(place, message).help("give it another name"));
-            } else {
-                agents.insert(name, definition);
+            match agents.entry(definition.name.clone()) {
+                Entry::Vacant(free) => {
+                    free.insert(definition);
+                }
+                Entry::Occupied(taken) => {
+                    let message = format!("another file has an agent `{}` too", taken.key());
+                    problems.push(Problem::new(place, message).help("give it another name"));
+                }
             }
         }
         if !problems.is_empty() {

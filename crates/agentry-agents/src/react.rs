@@ -65,6 +65,9 @@ pub struct Outcome {
     pub usage: Usage,
 }
 
+/// Says what is wrong with an answer, if something is.
+pub type Complaint<'a> = dyn Fn(&str) -> Option<String> + Send + Sync + 'a;
+
 /// What is asked of whom, where it is more than one question.
 pub struct Brief<'a> {
     /// The model's alias.
@@ -74,7 +77,7 @@ pub struct Brief<'a> {
     pub temperature: Option<f64>,
     pub response_format: Option<ResponseFormat>,
     /// What is wrong with an answer, if something is: then the model may try again, as long as it has steps left.
-    pub complaint: Option<&'a (dyn Fn(&str) -> Option<String> + Send + Sync)>,
+    pub complaint: Option<&'a Complaint<'a>>,
 }
 
 /// A call of a tool.

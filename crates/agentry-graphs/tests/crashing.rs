@@ -192,7 +192,7 @@ impl World {
                 write.delta.apply(&mut values, write.channel);
             }
         }
-        values["said"].clone()
+        values.get("said").cloned().unwrap_or_default()
     }
 }
 

@@ -7,7 +7,7 @@ use agentry_core::model::ModelError;
 use agentry_core::tool::ToolError;
 use serde_json::Value;
 
-use super::{Limits, Outcome};
+use super::{Complaint, Limits, Outcome};
 
 /// So often the same call may be made; then the model is going in circles.
 const REPEATS_MAX: u32 = 3;
@@ -106,7 +106,7 @@ impl Progress {
     pub(super) fn answered(
         &mut self,
         response: ChatResponse,
-        complaint: Option<&(dyn Fn(&str) -> Option<String> + Send + Sync)>,
+        complaint: Option<&Complaint<'_>>,
     ) -> Decision {
         self.calls_of_model = self.calls_of_model.saturating_add(1);
         if let Some(usage) = &response.usage {

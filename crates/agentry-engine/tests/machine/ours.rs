@@ -3,12 +3,13 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use agentry_core::run::Values;
 use agentry_core::{Clock, Timestamp};
 use agentry_engine::graph::{Memory, Pace, Returns};
 use agentry_engine::node::from_fn;
 use agentry_engine::{
-    END, Graph, GraphBuilder, Local, Node, NodeError, NodeOutput, NodeSettings, Program, Reducer,
-    Request, Rests, START,
+    Around, Door, END, Graph, GraphBuilder, Local, Node, NodeError, NodeOutput, NodeSettings,
+    Program, Put, Reducer, Request, Rests, START,
 };
 use serde_json::{Value, json};
 use tokio::sync::Notify;
@@ -116,6 +117,72 @@ async fn a_subgraph_gives_back_what_it_added() {
     check(outer(Returns::Added), input.clone(), added).await;
     let whole = json!({ "log": ["given", "given", "in"], "n": 12 });
     check(outer(Returns::Whole), input, whole).await;
+}
+
+/// Hands in one number, and gives back twice what became of it, or why nothing did.
+struct Doubles {
+    refuses: bool,
+}
+
+impl Door for Doubles {
+    fn enter(&self, around: Around<'_>) -> Result<Values, NodeError> {
+        if self.refuses {
+            return Err(NodeError::fatal("nobody comes in"));
+        }
+        let n = around.state.get("n").cloned().unwrap_or_default();
+        Ok(Values::from([("m".to_owned(), n)]))
+    }
+
+    fn leave(&self, _: Around<'_>, inner: &Values) -> Result<Vec<(String, Put)>, NodeError> {
+        let m = inner.get("m").and_then(Value::as_i64).unwrap_or_default();
+        Ok(vec![("log".to_owned(), Put::Append(vec![(2 * m).into()]))])
+    }
+
+    fn mend(&self, _: Around<'_>, message: &str) -> Option<Vec<(String, Put)>> {
+        Some(vec![("log".to_owned(), Put::Append(vec![message.into()]))])
+    }
+}
+
+#[tokio::test]
+async fn a_door_maps_both_ways_and_makes_failures_good() {
+    let inner = |name: &str, fails: bool| {
+        let adds = from_fn(move |cx, state| {
+            let seen = (state.get("log").is_some(), cx.above().is_some());
+            Box::pin(async move {
+                match fails {
+                    true => Err(NodeError::fatal("no way")),
+                    false => {
+                        assert_eq!(seen, (false, true), "a state of its own, below another one");
+                        Ok(NodeOutput::done().update("m", 1))
+                    }
+                }
+            })
+        });
+        // Another one is still under way when it fails.
+        let late = from_fn(|_, _| {
+            Box::pin(async {
+                for _ in 0..20 {
+                    tokio::task::yield_now().await;
+                }
+                Ok(NodeOutput::done())
+            })
+        });
+        let inner = Graph::builder(name).channel("m", Reducer::Sum).open_ended();
+        built(inner.node("adds", adds).node("late", late).fan_out(START, ["adds", "late"]))
+    };
+    let settings = NodeSettings::default;
+    let builder = graph("outer")
+        .channel("n", Reducer::Last)
+        .subgraph_through("a", settings(), (inner("a", false), Doubles { refuses: false }))
+        .subgraph_through("b", settings(), (inner("b", true), Doubles { refuses: false }))
+        .subgraph_through("c", settings(), (inner("c", true), Doubles { refuses: false }))
+        .subgraph_through("d", settings(), (inner("d", false), Doubles { refuses: true }))
+        .node("after", says("after"))
+        .fan_out(START, ["a", "b", "c", "d"])
+        .join(["a", "b", "c", "d"], "after");
+    let why = "`adds` failed: no way";
+    let log = json!([8, why, why, "nobody comes in", "after"]);
+    check(builder, json!({ "n": 3 }), json!({ "log": log, "n": 3 })).await;
 }
 
 #[tokio::test]
