@@ -4,6 +4,7 @@
 //! between `now` and `lease_until` counts for it, and `now` for the moments that threads wait for. The URL's
 //! `clock=caller` changes that for simulations, whose time is their own.
 
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -101,9 +102,29 @@ impl PostgresStore {
         Ok(0)
     }
 
+    /// One by one. What is not readable stays claimed and is driven by nobody: the others must not wait for it.
+    async fn readable(&self, numbers: &[i64]) -> Result<HashMap<i64, Loaded>, Error> {
+        let mut all = HashMap::new();
+        for number in numbers {
+            match self.loaded(&[*number]).await {
+                Ok(loaded) => all.extend(loaded),
+                Err(Error::Incompatible(problem)) => {
+                    tracing::error!(number, problem, "what is stored of a thread is not readable");
+                }
+                Err(problem) => return Err(problem),
+            }
+        }
+        Ok(all)
+    }
+
     async fn gripped(&self, grips: Vec<Grip>) -> Result<Vec<Claimed>, Error> {
         let numbers: Vec<i64> = grips.iter().map(|grip| grip.thread).collect();
-        let mut loaded = self.loaded(&numbers).await?;
+        let loaded = match self.loaded(&numbers).await {
+            Err(Error::Incompatible(_)) => self.readable(&numbers).await,
+            loaded => loaded,
+        };
+        // They are claimed by now, whether or not they can be read.
+        let mut loaded = loaded.map_err(|problem| Error::Ambiguous(problem.to_string()))?;
         // One that has been deleted since is nobody's.
         let claimed = grips.into_iter().filter_map(|grip| {
             let loaded = loaded.remove(&grip.thread)?;

@@ -1,5 +1,6 @@
 //! What only a server can do to us.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use agentry_backends::postgres::PostgresStore;
@@ -130,4 +131,21 @@ async fn one_instance_hears_of_what_another_has_made_ready() {
         stirrings.changed().await.unwrap();
     };
     tokio::time::timeout(Duration::from_secs(20), heard).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_thread_that_is_not_readable_keeps_nobody_waiting() {
+    let Some(kind) = postgres("threads_torn") else { return };
+    let store = kind.fresh().await;
+    let now = Timestamp::from_seconds(1_800_000_000);
+    for number in 0..3 {
+        store.submit(run(number, now)).await.unwrap();
+    }
+    let torn =
+        format!("UPDATE {}.runs SET multitask = 'torn' WHERE id = $1::text::uuid", kind.schema());
+    let id = run(1, now).id.to_string();
+    assert_eq!(client(&kind).await.execute(&torn, &[&id]).await.unwrap(), 1);
+    let claimed = store.claim(claim("w", now, Duration::from_secs(60))).await.unwrap();
+    let threads: BTreeSet<_> = claimed.iter().map(|claimed| claimed.loaded.thread.id).collect();
+    assert_eq!(threads, BTreeSet::from([0, 2].map(|number| run(number, now).thread)));
 }
