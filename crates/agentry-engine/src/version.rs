@@ -43,8 +43,10 @@ pub enum Policy {
 #[derive(Clone)]
 pub struct Migration {
     name: String,
-    run: Arc<dyn Fn(&mut Moving) -> Result<(), String> + Send + Sync>,
+    run: Step,
 }
+
+type Step = Arc<dyn Fn(&mut Moving) -> Result<(), String> + Send + Sync>;
 
 /// What a migration may change.
 #[derive(Debug, Clone, Default, PartialEq)]

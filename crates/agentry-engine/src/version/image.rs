@@ -32,13 +32,14 @@ pub(super) fn rename(body: &mut Value, names: &BTreeMap<String, String>) {
         }
     }
     if let Some(Value::Object(arrived)) = root.get_mut("arrived") {
-        let renamed = std::mem::take(arrived).into_iter().map(|(join, mut from)| {
+        let renamed = std::mem::take(arrived).into_iter().map(|(name, mut from)| {
             from.as_array_mut().into_iter().flatten().for_each(rename);
             let new = |name: &str| names.get(name).map_or(name, String::as_str).to_owned();
-            let join = join_parts(&join).map_or(join.clone(), |(from, to)| {
+            let join = join_parts(&name).map(|(from, to)| {
                 let from: Vec<_> = from.into_iter().map(new).collect();
                 format!("join:{}:{}", from.join("+"), new(to))
             });
+            let join = join.unwrap_or(name);
             (join, from)
         });
         *arrived = renamed.collect();

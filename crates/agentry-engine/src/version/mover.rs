@@ -83,11 +83,13 @@ pub(crate) async fn orphans(
     Ok(())
 }
 
+type Ports<'a> = (&'a Arc<dyn ThreadStore>, &'a Arc<dyn Threads>, &'a Arc<dyn Clock>);
+
 /// Moves a thread that was claimed to `program`; the claim goes on with it. `None` when it does not go on here.
 pub(crate) async fn bring_over(
     claimed: Claimed,
     program: Program,
-    (store, archive, clock): (&Arc<dyn ThreadStore>, &Arc<dyn Threads>, &Arc<dyn Clock>),
+    (store, archive, clock): Ports<'_>,
     lifeline: &Lifeline,
 ) -> Option<Claimed> {
     let Claimed { fence, loaded } = claimed;

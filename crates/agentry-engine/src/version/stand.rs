@@ -60,7 +60,7 @@ async fn version_at(archive: &dyn Threads, thread: &Thread, line: &Line) -> Resu
     }
     let now = thread.program.as_ref().map(|pinned| pinned.version.clone()).unwrap_or_default();
     let end = line.entries.last().map(|entry| entry.seq);
-    let end = end.or(line.snapshot.as_ref().map(|it| it.seq)).unwrap_or(Seq(0));
+    let end = end.or_else(|| line.snapshot.as_ref().map(|it| it.seq)).unwrap_or(Seq(0));
     // Of those that came later the first one says what it was before. A branch of its own may be of a later version than
     // that; its line would have said so.
     let moves = moves(archive, thread.id).await?;

@@ -4,7 +4,8 @@ use super::{Moving, schema_of};
 
 #[test]
 fn a_version_says_which_schema_its_state_has() {
-    let check = |version: &str, expected: usize| assert_eq!(schema_of(version), expected, "{version}");
+    let check =
+        |version: &str, expected: usize| assert_eq!(schema_of(version), expected, "{version}");
     check("0123456789abcdef", 1);
     check("0123456789abcdef@3", 3);
     check("", 1);

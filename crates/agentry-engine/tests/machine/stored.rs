@@ -158,9 +158,9 @@ fn every_format_that_there_has_been_is_read() {
 #[tokio::test]
 async fn what_is_written_today_is_the_newest_format() {
     let today = today().await;
-    if let Ok(number) = std::env::var("AGENTRY_FIXTURE") {
+    if let Some(number) = std::env::var_os("AGENTRY_FIXTURE") {
         let text = serde_json::to_string_pretty(&today).unwrap();
-        std::fs::write(folder().join(format!("{number}.json")), text + "\n").unwrap();
+        std::fs::write(folder().join(format!("{}.json", number.display())), text + "\n").unwrap();
     }
     let newest = fixtures().pop().unwrap();
     let (today, newest) = (json!(today), json!(newest));
