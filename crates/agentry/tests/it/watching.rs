@@ -103,7 +103,9 @@ fn status_usage_and_recommendations_tell_of_the_calls_that_were_made() {
     let usage = wait_for("the record", || {
         let (status, usage) = server.json(&get("/v1/usage?by=model"));
         assert_eq!(status, 200, "{usage}");
-        (usage["totals"]["calls"] == 1).then_some(usage)
+        // Rows and totals are read one after the other, and the record may come in between.
+        let complete = usage["totals"]["calls"] == 1 && usage["rows"][0]["calls"] == 1;
+        complete.then_some(usage)
     });
     assert_eq!(usage["rows"][0]["name"], "fast");
     assert!(usage["rows"][0]["cost_usd"].as_f64().unwrap() > 0.0, "{usage}");
