@@ -31,10 +31,7 @@ pub(crate) struct Stage {
 
 impl Stage {
     pub(crate) fn of<S: ThreadStore + Threads + 'static>(store: S) -> Self {
-        Self::of_shared(Arc::new(store))
-    }
-
-    pub(crate) fn of_shared<S: ThreadStore + Threads + 'static>(store: Arc<S>) -> Self {
+        let store = Arc::new(store);
         Self { disk: Arc::clone(&store) as _, archive: store }
     }
 }
