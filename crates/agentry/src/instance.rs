@@ -92,17 +92,8 @@ impl Instance {
         } = parts;
         let deadline = INCIDENT_DEADLINE.saturating_add(handling.deciding());
         let programs = handling::programs(ports, Arc::clone(&store), handling)?;
-        let registry =
-            Registry::new().with(programs.incident.clone()).with(programs.update.clone());
-        let name = format!("{}/incidents", threads.instance);
-        let life = threads::life(clock.now());
-        let settings = durable::Settings { name, life, ..durable::Settings::default() };
-        let worker = Worker::with(
-            (Arc::clone(&store), Arc::clone(&archive)),
-            registry,
-            Arc::clone(&clock),
-            settings,
-        );
+        let stores = (Arc::clone(&store), Arc::clone(&archive));
+        let worker = worker(stores, &programs, Arc::clone(&clock), &threads.instance);
         let tracer = watching.as_ref().and_then(watching::Parts::tracer);
         let observer = counting::observer(Arc::clone(&metrics), tracer);
         let worker = worker.observed(Arc::clone(&observer));
@@ -230,4 +221,17 @@ impl Instance {
         }
         Ok(drained)
     }
+}
+
+/// Moves incidents on.
+fn worker(
+    stores: (Arc<dyn ThreadStore>, Arc<dyn Threads>),
+    programs: &handling::Programs,
+    clock: Arc<dyn Clock>,
+    instance: &str,
+) -> Worker {
+    let registry = Registry::new().with(programs.incident.clone()).with(programs.update.clone());
+    let (name, life) = (format!("{instance}/incidents"), threads::life(clock.now()));
+    let settings = durable::Settings { name, life, ..durable::Settings::default() };
+    Worker::with(stores, registry, clock, settings)
 }
