@@ -6,6 +6,7 @@ use std::pin::Pin;
 use bytes::Bytes;
 use futures_util::Stream;
 
+use crate::Pieces;
 use crate::chat::{FinishReason, Usage};
 use crate::model::ModelError;
 
@@ -42,7 +43,7 @@ impl fmt::Display for Dialect {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Raw {
     pub dialect: Dialect,
-    pub body: Bytes,
+    pub body: Pieces,
     /// Whether the body asks for a stream.
     pub stream: bool,
     /// For errors: the model that the body names.

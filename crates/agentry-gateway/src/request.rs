@@ -47,10 +47,10 @@ impl Wire {
         let rewritten = self.head.rewrite(self.dialect, &self.body, model);
         Raw {
             dialect: self.dialect,
+            withhold_usage: rewritten.withholds_usage,
             body: rewritten.apply(&self.body),
             stream: self.head.stream,
             model: model.to_owned(),
-            withhold_usage: rewritten.withholds_usage,
             choices_max: self.head.choices as usize,
         }
     }

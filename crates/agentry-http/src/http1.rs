@@ -8,6 +8,7 @@ use std::mem::MaybeUninit;
 use std::pin::pin;
 use std::task::{Context, Poll, Waker, ready};
 
+use agentry_core::Pieces;
 use bytes::{Buf as _, Bytes, BytesMut};
 use http::{Method, Request, Response};
 use tokio::io::{AsyncReadExt as _, ReadBuf};
@@ -24,12 +25,15 @@ pub(crate) use socket::Io;
 const READ_BYTES: usize = 8 << 10;
 const READ_BYTES_LARGE: usize = 128 << 10;
 
+/// So many are written at once.
+const PIECES_MAX: usize = 8;
+
 /// What came instead of a response.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Broken {
     /// Nothing of the request has left: here it is.
     #[error("{1}")]
-    Unsent(Box<Request<Bytes>>, io::Error),
+    Unsent(Box<Request<Pieces>>, io::Error),
     #[error("{0}")]
     Io(#[from] io::Error),
     #[error("it was closed before the response began")]
@@ -61,7 +65,7 @@ impl Connection {
     /// Sends a request; `host` is for its head. The response may begin before all of the request has left.
     pub(crate) async fn send(
         self,
-        request: Request<Bytes>,
+        request: Request<Pieces>,
         host: &str,
     ) -> Result<Response<Transfer>, Broken> {
         let head = head::write(&request, host);
@@ -95,7 +99,7 @@ impl Connection {
 #[derive(Debug)]
 struct Unsent {
     head: Bytes,
-    body: Bytes,
+    body: Pieces,
 }
 
 impl Unsent {
@@ -111,8 +115,11 @@ impl Unsent {
         mut left: impl FnMut(),
     ) -> Poll<io::Result<()>> {
         while !self.is_empty() {
-            let pieces = [IoSlice::new(&self.head), IoSlice::new(&self.body)];
-            let wrote = ready!(io.poll_write(cx, &pieces))?;
+            let mut pieces = [IoSlice::new(&[]); PIECES_MAX];
+            let [head, body @ ..] = &mut pieces;
+            *head = IoSlice::new(&self.head);
+            let count = 1 + self.body.chunks_vectored(body);
+            let wrote = ready!(io.poll_write(cx, pieces.get(..count).unwrap_or_default()))?;
             if wrote == 0 {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
             }
@@ -122,7 +129,7 @@ impl Unsent {
             self.body.advance(wrote - of_head);
         }
         // Even an empty part of it holds on to its memory.
-        *self = Self { head: Bytes::new(), body: Bytes::new() };
+        *self = Self { head: Bytes::new(), body: Pieces::default() };
         io.poll_flush(cx)
     }
 }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use agentry_alarm::within;
+use agentry_core::Pieces;
 use bytes::{Bytes, BytesMut};
 use futures_util::StreamExt as _;
 use http::{HeaderValue, Request, Response, header};
@@ -104,9 +105,10 @@ impl Client {
     /// future or the body cancels the call.
     pub async fn send(
         &self,
-        mut request: Request<Bytes>,
+        request: Request<impl Into<Pieces>>,
         deadlines: &Deadlines,
     ) -> Result<Response<BodyStream>, Error> {
+        let mut request = request.map(Into::into);
         check_url(request.uri())?;
         self.reach
             .check(request.uri())
@@ -132,7 +134,7 @@ impl Client {
     /// Sends a request and reads its whole response, of at most `bytes_max`.
     pub async fn fetch(
         &self,
-        request: Request<Bytes>,
+        request: Request<impl Into<Pieces>>,
         deadlines: &Deadlines,
         bytes_max: usize,
     ) -> Result<Response<Bytes>, Error> {

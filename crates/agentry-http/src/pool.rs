@@ -11,6 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
+use agentry_core::Pieces;
 use bytes::Bytes;
 use http::uri::{Authority, Scheme};
 use http::{Request, Response, Uri};
@@ -98,7 +99,7 @@ impl Pool {
 
     pub(crate) async fn send(
         &self,
-        mut request: Request<Bytes>,
+        mut request: Request<Pieces>,
     ) -> Result<Response<Source>, Error> {
         let origin = Origin::of(request.uri());
         loop {
@@ -123,11 +124,14 @@ impl Pool {
                     }
                 }
                 Connection::Http2(mut sender) => {
-                    match sender.try_send_request(sent.map(Full::new)).await {
+                    let sent = sent.map(|body| Full::new(body.into_bytes()));
+                    match sender.try_send_request(sent).await {
                         Ok(response) => return Ok(response.map(Source::Http2)),
                         Err(mut error) => match error.take_message() {
                             // The same: nothing of the request has left.
-                            Some(unsent) if is_kept => request = unsent.map(whole),
+                            Some(unsent) if is_kept => {
+                                request = unsent.map(|body| whole(body).into())
+                            }
                             _ => return Err(Error::Broken { reason: reason(error.error()) }),
                         },
                     }

@@ -1,5 +1,6 @@
 //! Anthropic's own API, and servers that are compatible with it.
 
+use agentry_core::Pieces;
 use agentry_core::chat::{ChatRequest, ChatResponse};
 use agentry_core::model::{CallContext, Capabilities, ChatModel, ChatStream, ModelError};
 use agentry_core::relay::{Dialect, Frame, Marks, Raw, RawAnswer};
@@ -7,7 +8,6 @@ use agentry_http::{BodyStream, Client};
 use agentry_wire::messages::{self, Decoder, Reader, Stream};
 use agentry_wire::{Asked, Encode as _};
 use async_trait::async_trait;
-use bytes::Bytes;
 use futures_util::{StreamExt as _, stream};
 use http::{HeaderMap, HeaderValue, Response, Uri};
 use secrecy::SecretString;
@@ -78,7 +78,7 @@ impl Anthropic {
     async fn send(
         &self,
         cx: &CallContext,
-        body: Bytes,
+        body: impl Into<Pieces>,
         model: &str,
     ) -> Result<Response<BodyStream>, ModelError> {
         let request = drive::post(cx, self.url.clone(), self.headers.clone(), body);

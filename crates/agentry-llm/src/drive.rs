@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::time::Duration;
 
 use agentry_alarm::within;
+use agentry_core::Pieces;
 use agentry_core::model::{CallContext, ChatStream, ModelError, Waiting};
 use agentry_http::{BodyStream, Client, Deadlines, Phase};
 use agentry_wire::Decode;
@@ -72,7 +73,7 @@ pub(crate) type ReadError = fn(StatusCode, &HeaderMap, &[u8], &str) -> ModelErro
 pub(crate) async fn send(
     client: &Client,
     cx: &CallContext,
-    request: Request<Bytes>,
+    request: Request<Pieces>,
     model: &str,
 ) -> Result<Response<BodyStream>, ModelError> {
     send_to(client, cx, request, model, from_response).await
@@ -82,7 +83,7 @@ pub(crate) async fn send(
 pub(crate) async fn send_to(
     client: &Client,
     cx: &CallContext,
-    request: Request<Bytes>,
+    request: Request<Pieces>,
     model: &str,
     read_error: ReadError,
 ) -> Result<Response<BodyStream>, ModelError> {
@@ -151,8 +152,13 @@ pub(crate) fn events(body: BodyStream, decoder: impl Decode + 'static) -> ChatSt
 }
 
 /// A request whose body is JSON. It names the call's span, if the call is traced.
-pub(crate) fn post(cx: &CallContext, url: Uri, headers: HeaderMap, body: Bytes) -> Request<Bytes> {
-    let mut request = Request::new(body);
+pub(crate) fn post(
+    cx: &CallContext,
+    url: Uri,
+    headers: HeaderMap,
+    body: impl Into<Pieces>,
+) -> Request<Pieces> {
+    let mut request = Request::new(body.into());
     *request.method_mut() = Method::POST;
     *request.uri_mut() = url;
     *request.headers_mut() = headers;

@@ -1,5 +1,6 @@
 //! The chat completions wire, spoken by OpenAI and by everyone who is compatible with it.
 
+use agentry_core::Pieces;
 use agentry_core::chat::{ChatRequest, ChatResponse, Head};
 use agentry_core::embed::BatchMax;
 use agentry_core::model::{CallContext, Capabilities, ChatModel, ChatStream, ModelError};
@@ -10,7 +11,6 @@ use agentry_wire::responses;
 use agentry_wire::tap::worse;
 use agentry_wire::{Asked, Encode};
 use async_trait::async_trait;
-use bytes::Bytes;
 use futures_util::{StreamExt as _, stream};
 use http::{HeaderMap, HeaderName, HeaderValue, Response, header};
 use secrecy::SecretString;
@@ -126,7 +126,7 @@ impl OpenAi {
         &self,
         cx: &CallContext,
         endpoint: Endpoint,
-        body: Bytes,
+        body: impl Into<Pieces>,
         model: &str,
     ) -> Result<Response<BodyStream>, ModelError> {
         let url = self.urls.of(endpoint, model)?;
@@ -244,7 +244,7 @@ impl OpenAi {
         }
         if drive::is_json(response.headers()) {
             let whole = responses::response(&drive::whole(response).await?, &model)?;
-            let asked = Asked { body, ..Asked::default() };
+            let asked = Asked { body: body.into_bytes(), ..Asked::default() };
             return Ok(streamed(whole, responses::Events::new(&asked)));
         }
         Ok(RawAnswer::Streamed(drive::frames(response.into_body(), responses::Reader)))

@@ -1,7 +1,9 @@
 //! What must be known of a request before anyone decides to read it whole: one pass over its bytes, without a tree.
 
+use agentry_core::Pieces;
 use agentry_core::chat::Invalid;
 use agentry_core::relay::Dialect;
+use bytes::Bytes;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
@@ -82,7 +84,7 @@ impl Head {
             }
         }
         edits.sort_by_key(|((start, _), _)| *start);
-        Rewritten { edits, withholds_usage, bytes: body.len() }
+        Rewritten { edits, withholds_usage }
     }
 }
 
@@ -99,26 +101,23 @@ fn with_usage(options: Option<&[u8]>) -> String {
 pub struct Rewritten {
     edits: Vec<((usize, usize), String)>,
     pub withholds_usage: bool,
-    bytes: usize,
 }
 
 impl Rewritten {
-    /// The changed body; the same bytes when nothing changes.
+    /// The changed body. What is left of it is not copied when it is large.
     #[must_use]
-    pub fn apply(&self, body: &bytes::Bytes) -> bytes::Bytes {
-        if self.edits.is_empty() {
-            return body.clone();
-        }
-        let added: usize = self.edits.iter().map(|(_, text)| text.len()).sum();
-        let mut out = bytes::BytesMut::with_capacity(self.bytes + added);
+    pub fn apply(self, body: &Bytes) -> Pieces {
+        let part =
+            |from, to| body.get(from..to).map_or_else(Bytes::new, |part| body.slice_ref(part));
+        let mut pieces = Pieces::default();
         let mut from = 0;
-        for ((start, end), text) in &self.edits {
-            out.extend_from_slice(body.get(from..*start).unwrap_or_default());
-            out.extend_from_slice(text.as_bytes());
-            from = *end;
+        for ((start, end), text) in self.edits {
+            pieces.push(part(from, start));
+            pieces.push(text.into());
+            from = end;
         }
-        out.extend_from_slice(body.get(from..).unwrap_or_default());
-        out.freeze()
+        pieces.push(part(from, body.len()));
+        if body.len() < LARGE { pieces.into_bytes().into() } else { pieces }
     }
 }
 
@@ -321,6 +320,9 @@ impl<'a> Draft<'a> {
         })
     }
 }
+
+/// From here on pieces are cheaper than a copy.
+const LARGE: usize = 16 << 10;
 
 /// So much of a conversation's beginning tells it from others.
 const PREFIX_BYTES: usize = 1024;

@@ -67,12 +67,13 @@ fn agree(dialect: Dialect, head: &Head, fields: &Map<String, Value>) {
 /// Another model is all that changes, and that a bill is asked for where somebody has to pay.
 fn rewrite(dialect: Dialect, (head, mut fields): (&Head, Map<String, Value>), data: &[u8]) {
     let rewritten = head.rewrite(dialect, data, OTHER);
-    let bytes = rewritten.apply(&Bytes::copy_from_slice(data));
+    let withholds_usage = rewritten.withholds_usage;
+    let bytes = rewritten.apply(&Bytes::copy_from_slice(data)).into_bytes();
     let mut sent: Map<String, Value> =
         serde_json::from_slice(&bytes).expect("a rewritten request is JSON");
     assert_eq!(sent.get("model"), Some(&json!(OTHER)), "{dialect}: the model that is sent");
     fields.insert("model".to_owned(), OTHER.into());
-    if rewritten.withholds_usage {
+    if withholds_usage {
         let usage = sent.get("stream_options").and_then(|options| options.get("include_usage"));
         assert_eq!(usage, Some(&Value::Bool(true)), "a bill is asked for");
         sent.shift_remove("stream_options");

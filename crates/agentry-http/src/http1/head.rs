@@ -1,5 +1,6 @@
 //! The heads of requests and responses.
 
+use agentry_core::Pieces;
 use bytes::Bytes;
 use http::header::{CONNECTION, CONTENT_LENGTH, HOST, TRANSFER_ENCODING};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Version};
@@ -39,7 +40,7 @@ pub(crate) struct Outlook {
     pub(crate) is_kept: bool,
 }
 
-pub(crate) fn write(request: &Request<Bytes>, host: &str) -> Bytes {
+pub(crate) fn write(request: &Request<Pieces>, host: &str) -> Bytes {
     let (uri, headers) = (request.uri(), request.headers());
     let path = uri.path_and_query().map_or("/", |path| path.as_str());
     // A query without a path needs one.

@@ -19,8 +19,11 @@ async fn body(transfer: &mut Transfer) -> Result<Vec<u8>, String> {
     Ok(whole)
 }
 
-fn post(bytes: usize) -> Request<Bytes> {
-    Request::post("http://h/").body(Bytes::from(vec![b'x'; bytes])).unwrap()
+/// In more pieces than are written at once.
+fn post(bytes: usize) -> Request<Pieces> {
+    let body = Bytes::from(vec![b'x'; bytes]);
+    let cut = |part| body.slice(bytes * part / 20..bytes * (part + 1) / 20);
+    Request::post("http://h/").body((0..20).map(cut).collect()).unwrap()
 }
 
 /// More than any socket takes in while nobody reads.

@@ -32,7 +32,7 @@ fn request() -> ChatRequest {
 fn raw(stream: bool) -> Raw {
     Raw {
         dialect: Dialect::Messages,
-        body: Bytes::from(r#"{ "model": "m", "unknown": [1] }"#),
+        body: r#"{ "model": "m", "unknown": [1] }"#.into(),
         stream,
         model: "m".to_owned(),
         withhold_usage: false,
@@ -139,7 +139,7 @@ async fn we_send_what_was_asked_and_the_key() {
 
         assert!(matches!(model.relay(&cx(LONG), raw(false)).await, Ok(RawAnswer::Whole(_))));
         let Heard::Request { body, .. } = vendor.heard().await else { panic!() };
-        assert_eq!(body, serde_json::from_slice::<Value>(&raw(false).body).unwrap());
+        assert_eq!(body, serde_json::from_slice::<Value>(&raw(false).body.into_bytes()).unwrap());
     }
 }
 

@@ -197,7 +197,7 @@ async fn relayed(answer: String, stream: bool, withhold_usage: bool) -> Result<F
 fn raw(dialect: Dialect) -> Raw {
     Raw {
         dialect,
-        body: Bytes::from_static(b"{\"model\": \"m\"}"),
+        body: "{\"model\": \"m\"}".into(),
         stream: true,
         model: "m".to_owned(),
         withhold_usage: false,

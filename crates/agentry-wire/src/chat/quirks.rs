@@ -2,8 +2,8 @@
 
 use std::borrow::Cow;
 
+use agentry_core::Pieces;
 use agentry_core::chat::{ChatRequest, Message, REASONING, Role, StreamOptions};
-use bytes::Bytes;
 use memchr::memmem;
 use serde_json::Value;
 use xxhash_rust::xxh3::xxh3_64;
@@ -234,19 +234,20 @@ impl Quirks {
 
     /// A body that passes as it is, without the thoughts that this server refuses. Most have none: they cost one search.
     #[must_use]
-    pub fn own_thoughts(&self, body: Bytes) -> Bytes {
+    pub fn own_thoughts(&self, body: Pieces) -> Pieces {
         let names = self.forgotten();
-        if names.is_empty() || !tells_thoughts(&body) {
+        if names.is_empty() || !body.any(tells_thoughts) {
             return body;
         }
-        let Ok(mut request) = serde_json::from_slice::<Value>(&body) else { return body };
+        let body = body.into_bytes();
+        let Ok(mut request) = serde_json::from_slice::<Value>(&body) else { return body.into() };
         let messages = request.get_mut("messages").and_then(Value::as_array_mut);
         for message in messages.into_iter().flatten() {
             if let Value::Object(fields) = message {
                 fields.retain(|name, _| !names.contains(&name.as_str()));
             }
         }
-        Bytes::from(request.to_string())
+        request.to_string().into()
     }
 
     fn forget_thoughts(&self, request: &mut Cow<'_, ChatRequest>) {

@@ -107,8 +107,19 @@ fn conversations_that_go_on_share_their_prefix() {
 #[track_caller]
 fn check_rewrite(body: &str, expected: &str, withholds_usage: bool) {
     let rewritten = head(body).rewrite(Dialect::ChatCompletions, body.as_bytes(), "gpt \"4\"");
-    assert_eq!(rewritten.apply(&Bytes::copy_from_slice(body.as_bytes())), expected);
     assert_eq!(rewritten.withholds_usage, withholds_usage);
+    assert_eq!(rewritten.apply(&Bytes::copy_from_slice(body.as_bytes())).into_bytes(), expected);
+}
+
+#[test]
+fn a_large_body_is_not_copied_when_it_is_rewritten() {
+    let text = "x".repeat(LARGE);
+    let body = Bytes::from(format!(r#"{{"model":"fast","user":"{text}"}}"#));
+    let head = Head::read(Dialect::ChatCompletions, &body).unwrap();
+    let rewritten = head.rewrite(Dialect::ChatCompletions, &body, "m").apply(&body);
+    let last = rewritten.iter().last().unwrap();
+    assert_eq!(last.as_ptr_range().end, body.as_ptr_range().end, "the same memory");
+    assert_eq!(rewritten.into_bytes(), format!(r#"{{"model":"m","user":"{text}"}}"#));
 }
 
 #[test]
@@ -145,6 +156,7 @@ fn a_body_without_changes_is_the_same_body() {
     let body = Bytes::from_static(br#"{"model":"fast"}"#);
     let same =
         head(r#"{"model":"fast"}"#).rewrite(Dialect::ChatCompletions, &body, "fast").apply(&body);
+    let same = same.into_bytes();
     assert_eq!(same.as_ptr(), body.as_ptr());
     let value: Value = serde_json::from_slice(&same).unwrap();
     assert_eq!(value, json!({ "model": "fast" }));

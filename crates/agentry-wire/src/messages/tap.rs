@@ -1,5 +1,6 @@
 //! Messages that pass as they are.
 
+use agentry_core::Pieces;
 use agentry_core::chat::Usage;
 use agentry_core::model::ModelError;
 use agentry_core::relay::{Marks, RawWhole};
@@ -152,18 +153,19 @@ pub fn whole_marks(body: Bytes, model: &str) -> Result<RawWhole, ModelError> {
 /// The same request without the thoughts of other vendors, which Anthropic would refuse. Most requests have none: they
 /// cost one search.
 #[must_use]
-pub fn own_thoughts(body: Bytes) -> Bytes {
-    if memmem::find(&body, FOREIGN.as_bytes()).is_none() {
+pub fn own_thoughts(body: Pieces) -> Pieces {
+    if !body.any(|piece| memmem::find(piece, FOREIGN.as_bytes()).is_some()) {
         return body;
     }
-    let Ok(mut request) = serde_json::from_slice::<Value>(&body) else { return body };
+    let body = body.into_bytes();
+    let Ok(mut request) = serde_json::from_slice::<Value>(&body) else { return body.into() };
     let turns = request.get_mut("messages").and_then(Value::as_array_mut).into_iter().flatten();
     for turn in turns {
         if let Some(Value::Array(blocks)) = turn.get_mut("content") {
             blocks.retain(|block| !is_foreign(block));
         }
     }
-    Bytes::from(request.to_string())
+    request.to_string().into()
 }
 
 fn is_foreign(block: &Value) -> bool {

@@ -1,5 +1,6 @@
 //! Responses that pass as they are.
 
+use agentry_core::Pieces;
 use agentry_core::chat::{FinishReason, Usage};
 use agentry_core::model::ModelError;
 use agentry_core::relay::{Marks, RawWhole};
@@ -166,18 +167,19 @@ pub fn whole_marks(body: Bytes, model: &str) -> Result<RawWhole, ModelError> {
 /// The same request without the thoughts of other vendors, which OpenAI would refuse. Most requests have none: they cost
 /// one search.
 #[must_use]
-pub fn own_thoughts(body: Bytes) -> Bytes {
-    if memmem::find(&body, PACKED.as_bytes()).is_none() {
+pub fn own_thoughts(body: Pieces) -> Pieces {
+    if !body.any(|piece| memmem::find(piece, PACKED.as_bytes()).is_some()) {
         return body;
     }
-    let Ok(mut request) = serde_json::from_slice::<Value>(&body) else { return body };
+    let body = body.into_bytes();
+    let Ok(mut request) = serde_json::from_slice::<Value>(&body) else { return body.into() };
     if let Some(Value::Array(items)) = request.get_mut("input") {
         items.retain(|item| {
             let data = item.get("encrypted_content").and_then(Value::as_str);
             !data.is_some_and(|data| data.starts_with(PACKED))
         });
     }
-    Bytes::from(request.to_string())
+    request.to_string().into()
 }
 
 #[cfg(test)]

@@ -77,8 +77,7 @@ fn a_head_that_does_not_end_is_given_up() {
 fn the_head_of_a_request_says_how_its_body_is_framed() {
     let check = |method: Method, uri: &str, body: &'static str, expected: &str| {
         let request = Request::builder().method(method).uri(uri).header("x-a", "1");
-        let body = Bytes::from_static(body.as_bytes());
-        let request = request.header("Content-Length", "99").body(body).unwrap();
+        let request = request.header("Content-Length", "99").body(body.into()).unwrap();
         assert_eq!(std::str::from_utf8(&write(&request, "h:1")).unwrap(), expected);
     };
     let expected = "POST /v1?a=b HTTP/1.1\r\nhost: h:1\r\nx-a: 1\r\ncontent-length: 2\r\n\r\n";
@@ -86,6 +85,7 @@ fn the_head_of_a_request_says_how_its_body_is_framed() {
     let expected = "POST / HTTP/1.1\r\nhost: h:1\r\nx-a: 1\r\ncontent-length: 0\r\n\r\n";
     check(Method::POST, "http://h:1", "", expected);
     check(Method::GET, "http://h:1?q", "", "GET /?q HTTP/1.1\r\nhost: h:1\r\nx-a: 1\r\n\r\n");
-    let named = Request::get("http://h/").header("Host", "other").body(Bytes::new()).unwrap();
+    let named = Request::get("http://h/").header("Host", "other");
+    let named = named.body(Pieces::default()).unwrap();
     assert_eq!(write(&named, "h"), "GET / HTTP/1.1\r\nhost: other\r\n\r\n");
 }

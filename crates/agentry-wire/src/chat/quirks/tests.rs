@@ -114,7 +114,7 @@ fn a_strict_server_is_sent_no_hints_and_knows_the_seed_by_another_name() {
 
 #[test]
 fn what_passes_as_it_is_brings_no_thoughts_that_are_refused() {
-    let body = |said: &str| Bytes::from(format!(r#"{{"model":"m","messages":[{said}]}}"#));
+    let body = |said: &str| Pieces::from(format!(r#"{{"model":"m","messages":[{said}]}}"#));
     let plain = body(r#"{"role":"assistant","content":"\"reasoning_content\"?"}"#);
     let thought = body(
         r#"{"role":"assistant","reasoning_content":"hm","content":"x","reasoning_details":[]}"#,
@@ -123,7 +123,7 @@ fn what_passes_as_it_is_brings_no_thoughts_that_are_refused() {
     assert_eq!(openai.own_thoughts(plain.clone()), plain);
     assert_eq!(openai.own_thoughts(thought.clone()), body(r#"{"role":"assistant","content":"x"}"#));
     assert_eq!(Quirks::default().own_thoughts(thought.clone()), thought);
-    let effort = Bytes::from_static(br#"{"reasoning_effort":"low","messages":[] }"#);
+    let effort = Pieces::from(r#"{"reasoning_effort":"low","messages":[] }"#);
     assert_eq!(openai.own_thoughts(effort.clone()), effort);
 }
 

@@ -109,7 +109,7 @@ fn thoughts_of_others_are_not_sent_on() {
     let check = |blocks: Value, sent: Value| {
         let body =
             |blocks: Value| json!({ "messages": [{ "role": "assistant", "content": blocks }] });
-        let bytes = own_thoughts(Bytes::from(body(blocks).to_string()));
+        let bytes = own_thoughts(body(blocks).to_string().into()).into_bytes();
         assert_eq!(serde_json::from_slice::<Value>(&bytes).unwrap(), body(sent));
     };
     let ours = json!({ "type": "thinking", "thinking": "t", "signature": "sig" });
@@ -122,7 +122,7 @@ fn thoughts_of_others_are_not_sent_on() {
         json!([ours, text]),
     );
     check(json!("hi"), json!("hi"));
-    let unreadable = Bytes::from(format!("{{{FOREIGN}"));
+    let unreadable = Pieces::from(format!("{{{FOREIGN}"));
     assert_eq!(own_thoughts(unreadable.clone()), unreadable);
 }
 

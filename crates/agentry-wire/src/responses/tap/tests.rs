@@ -92,7 +92,7 @@ fn a_whole_response_tells_its_bill_or_its_failure() {
 
 #[test]
 fn thoughts_of_other_vendors_are_not_sent_on() {
-    let body = |input: &str| Bytes::from(format!(r#"{{"model":"m","input":{input}}}"#));
+    let body = |input: &str| Pieces::from(format!(r#"{{"model":"m","input":{input}}}"#));
     let own =
         body(r#"[{"type":"reasoning","encrypted_content":"gA"},{"role":"user","content":"hi"}]"#);
     assert_eq!(own_thoughts(own.clone()), own);
