@@ -68,7 +68,7 @@ impl Agent {
         if let Some(key) = &self.key {
             request = request.header("authorization", format!("Bearer {}", key.expose_secret()));
         }
-        let request = request.body(body.into()).context("make a request")?;
+        let request = request.body(body).context("make a request")?;
         let response = self
             .client
             .fetch(request, &Deadlines::within(deadline), ANSWER_BYTES_MAX)
