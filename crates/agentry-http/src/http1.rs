@@ -13,11 +13,10 @@ use bytes::{Buf as _, Bytes, BytesMut};
 use http::{Method, Request, Response};
 use tokio::io::{AsyncReadExt as _, ReadBuf};
 
-mod framing;
 mod head;
 mod socket;
 
-use framing::{Decoded, Framing};
+use agentry_http1::framing::{self, Decoded, Framing};
 use head::{Flaw, Head, Outlook};
 pub(crate) use socket::Io;
 
@@ -42,6 +41,8 @@ pub(crate) enum Broken {
     ClosedEarly,
     #[error("the response is no HTTP/1.1: {0}")]
     Flaw(#[from] Flaw),
+    #[error("the response is no HTTP/1.1: {0}")]
+    Chunks(#[from] framing::Flaw),
 }
 
 /// An open connection without a request on it.
@@ -210,7 +211,7 @@ pub(crate) struct Transfer {
     /// Of the request.
     unsent: Option<Box<Unsent>>,
     /// Comes next.
-    flaw: Option<Flaw>,
+    flaw: Option<framing::Flaw>,
 }
 
 impl Transfer {
@@ -262,10 +263,10 @@ impl Transfer {
         Poll::Ready(Some(self.settle(Ok(decoded))))
     }
 
-    fn settle(&mut self, decoded: Result<Decoded, Flaw>) -> Result<Bytes, Broken> {
+    fn settle(&mut self, decoded: Result<Decoded, framing::Flaw>) -> Result<Bytes, Broken> {
         let Decoded { piece, rest, flaw } = decoded?;
         // More than was announced belongs to nobody.
-        self.is_kept &= !rest;
+        self.is_kept &= rest == 0;
         self.flaw = flaw;
         Ok(piece)
     }

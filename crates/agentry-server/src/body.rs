@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use agentry_alarm::within;
 use agentry_core::chat::Invalid;
+use agentry_http1::Arrived;
 use agentry_wire::head;
 use axum::extract::{FromRequest, Request};
 use bytes::{Bytes, BytesMut};
@@ -93,6 +94,7 @@ pub(crate) async fn take(request: Request, kind: Kind, bytes_max: usize) -> Resu
         tracker.spawn(swallow(body));
         return Err(refusal);
     }
+    let arrived = parts.extensions.get::<Arrived>().cloned();
     let announced = parts.headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok());
     let announced = announced.and_then(|length| length.parse::<u64>().ok()).unwrap_or(0);
     if announced > limits.bytes_max as u64 {
@@ -102,7 +104,7 @@ pub(crate) async fn take(request: Request, kind: Kind, bytes_max: usize) -> Resu
         }
         return Err(too_large(limits.bytes_max));
     }
-    match gather(body, limits).await {
+    match gather(body, limits, arrived).await {
         Ok(bytes) => Ok(bytes),
         Err(Stopped::Refused(refusal)) => Err(refusal.ends_connection()),
         Err(Stopped::TooLarge(body)) => {
@@ -156,14 +158,23 @@ enum Stopped {
 /// What came in one piece is not copied, unless it is so small that it would hold on to much more than itself.
 const LARGE: usize = 4096;
 
-async fn gather(mut body: axum::body::Body, limits: BodyLimits) -> Result<Bytes, Stopped> {
+async fn gather(
+    mut body: axum::body::Body,
+    limits: BodyLimits,
+    arrived: Option<Arrived>,
+) -> Result<Bytes, Stopped> {
     let begun = Instant::now();
     let end = begun + limits.total;
     let mut gathered = BytesMut::new();
+    // Of what comes in one piece, more may have come than is here.
+    let came = |gathered: &BytesMut| match &arrived {
+        Some(arrived) => arrived.bytes(),
+        None => gathered.len() as u64,
+    };
     loop {
         let until = end.min(Instant::now() + limits.idle);
         let Ok(frame) = within(until, body.frame()).await else {
-            return Err(Stopped::Refused(too_slow(gathered.len(), "nothing more of it came")));
+            return Err(Stopped::Refused(too_slow(came(&gathered), "nothing more of it came")));
         };
         let data = match frame {
             None => return Ok(gathered.freeze()),
@@ -173,7 +184,7 @@ async fn gather(mut body: axum::body::Body, limits: BodyLimits) -> Result<Bytes,
                     "body_incomplete",
                     format!(
                         "the body broke off after {} bytes, or its framing is wrong",
-                        gathered.len()
+                        came(&gathered)
                     ),
                 )));
             }
@@ -181,7 +192,7 @@ async fn gather(mut body: axum::body::Body, limits: BodyLimits) -> Result<Bytes,
         if gathered.len() + data.len() > limits.bytes_max {
             return Err(Stopped::TooLarge(body));
         }
-        if gathered.is_empty() {
+        if gathered.is_empty() && !data.is_empty() {
             if data.len() >= LARGE && body.is_end_stream() {
                 return Ok(data);
             }
@@ -191,13 +202,13 @@ async fn gather(mut body: axum::body::Body, limits: BodyLimits) -> Result<Bytes,
         gathered.extend_from_slice(&data);
         let elapsed = begun.elapsed();
         let expected = limits.bytes_per_second_min.saturating_mul(elapsed.as_secs());
-        if elapsed > limits.idle && (gathered.len() as u64) < expected {
-            return Err(Stopped::Refused(too_slow(gathered.len(), "it comes too slowly")));
+        if elapsed > limits.idle && came(&gathered) < expected {
+            return Err(Stopped::Refused(too_slow(came(&gathered), "it comes too slowly")));
         }
     }
 }
 
-fn too_slow(bytes: usize, how: &str) -> Refusal {
+fn too_slow(bytes: u64, how: &str) -> Refusal {
     Refusal::new(
         StatusCode::REQUEST_TIMEOUT,
         "body_too_slow",

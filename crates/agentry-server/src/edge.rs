@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use agentry_core::relay::Dialect;
+use agentry_http1::Flaw;
 use axum::body::to_bytes;
 use axum::extract::{MatchedPath, Request, State};
 use axum::middleware::Next;
@@ -16,7 +17,6 @@ use http::uri::Authority;
 use http::{HeaderName, HeaderValue, Method, StatusCode, Version};
 use tracing::{debug, error};
 
-use crate::listen::framing::Flaw;
 use crate::threads::dialect;
 use crate::{App, Refusal, body, headers, identity, operate};
 
@@ -160,20 +160,32 @@ fn admit(app: &App, route: &str) -> Result<(), Refusal> {
     .ends_connection())
 }
 
+/// What is no request, or means different things to different programs.
+pub(crate) async fn refuse_flawed(app: &App, flaw: Flaw) -> Response {
+    let mut request = Request::default();
+    request.extensions_mut().insert(flaw);
+    through(app, request, "unmatched", |_| async { StatusCode::BAD_REQUEST.into_response() }).await
+}
+
+fn of_flaw(flaw: Flaw) -> Refusal {
+    let (status, code) = match flaw {
+        Flaw::BareLineFeed | Flaw::LengthAndCoding | Flaw::Length | Flaw::Coding => {
+            (StatusCode::BAD_REQUEST, "framing_ambiguous")
+        }
+        Flaw::NotHttp(_) | Flaw::Target => (StatusCode::BAD_REQUEST, "head_invalid"),
+        Flaw::TargetTooLong => (StatusCode::URI_TOO_LONG, "head_too_large"),
+        Flaw::HeadTooLong(_) | Flaw::FieldsTooMany => {
+            (StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "head_too_large")
+        }
+    };
+    Refusal::new(status, code, flaw.to_string())
+}
+
 /// Refuses what different servers would understand differently.
 fn check(request: &Request) -> Result<(), Refusal> {
     let bad = |code, message| Err(Refusal::bad_request(code, message).ends_connection());
-    match request.extensions().get::<Flaw>() {
-        Some(Flaw::LengthAndCoding) => {
-            return bad(
-                "framing_ambiguous",
-                "the request has both content-length and transfer-encoding: send one of them",
-            );
-        }
-        Some(Flaw::BareLineFeed) => {
-            return bad("framing_ambiguous", "the lines of a request head must end with CR LF");
-        }
-        None => {}
+    if let Some(flaw) = request.extensions().get::<Flaw>() {
+        return Err(of_flaw(*flaw).ends_connection());
     }
     let mut hosts = request.headers().get_all(HOST).iter();
     let host = hosts.next();

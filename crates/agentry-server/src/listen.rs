@@ -17,8 +17,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use agentry_http1::Patience;
 use axum::Router;
-use hyper::server::conn::{http1, http2};
+use hyper::server::conn::http2;
 use hyper_util::rt::TokioTimer;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
@@ -33,9 +34,11 @@ use crate::{App, Settings, crons, router};
 
 mod activity;
 mod connection;
-pub(crate) mod framing;
+mod dates;
 mod opening;
 mod wire;
+
+use dates::Dates;
 
 /// How serving ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -76,7 +79,8 @@ struct Door {
     router: Router,
     settings: Arc<Settings>,
     metrics: Arc<Metrics>,
-    http1: http1::Builder,
+    patience: Patience,
+    dates: Dates,
     http2: http2::Builder<Tracked>,
     permits: Arc<Semaphore>,
     refusals: Arc<Semaphore>,
@@ -93,13 +97,13 @@ impl Door {
     fn new(app: App) -> Self {
         let settings = Arc::clone(&app.settings);
         let tracker = app.tracker.clone();
-        let mut http1 = http1::Builder::new();
-        http1
-            .timer(TokioTimer::new())
-            // `Wire` and `Activity` keep time: they can tell a slow head from a kept connection.
-            .header_read_timeout(None)
-            .max_header_size(settings.head_bytes_max)
-            .max_buf_size(settings.head_bytes_max.max(8 * 1024) * 2);
+        let patience = Patience {
+            head_bytes_max: settings.head_bytes_max,
+            head: settings.head,
+            idle: settings.idle,
+            write_stall: settings.write_stall,
+            linger: connection::LINGER,
+        };
         let mut http2 = http2::Builder::new(Tracked(tracker.clone()));
         http2
             .timer(TokioTimer::new())
@@ -116,7 +120,8 @@ impl Door {
             metrics: Arc::clone(&app.metrics),
             router: router(Arc::clone(&app)),
             app,
-            http1,
+            patience,
+            dates: Dates::default(),
             http2,
             permits: Arc::new(Semaphore::new(affordable(settings.connections_max))),
             refusals: Arc::new(Semaphore::new(REFUSALS_MAX)),

@@ -1,11 +1,10 @@
 //! The heads of requests and responses.
 
 use agentry_core::Pieces;
+use agentry_http1::framing::Framing;
 use bytes::Bytes;
 use http::header::{CONNECTION, CONTENT_LENGTH, HOST, TRANSFER_ENCODING};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Version};
-
-use super::framing::Framing;
 
 /// A head is not longer than this, and has no more fields than that.
 pub(crate) const BYTES_MAX: usize = 128 << 10;
@@ -24,12 +23,6 @@ pub(crate) enum Flaw {
     Coding,
     #[error("it changes to a protocol that nobody asked for")]
     Upgrade,
-    #[error("the size of a chunk is none")]
-    ChunkSize,
-    #[error("a chunk does not end where it should")]
-    ChunkEnd,
-    #[error("there is too much beside the data of its chunks")]
-    ChunkAside,
 }
 
 /// What a head says of what follows it.

@@ -4,12 +4,14 @@ use std::convert::Infallible;
 use std::net::{IpAddr, Ipv6Addr};
 use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use agentry_http1::{Flaw, Incoming, serve};
 use axum::body::Body;
-use http::{Request, Response};
-use hyper::body::Incoming;
+use axum::response::Response;
+use bytes::Bytes;
+use http::header::DATE;
+use http::{HeaderMap, Request};
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
@@ -20,12 +22,12 @@ use tracing::debug;
 use super::Door;
 use super::activity::{Activity, Counted};
 use super::opening::{self, Protocol};
-use super::wire::{Finding, Patience, Wire};
-use crate::calls;
+use super::wire::Wire;
 use crate::identity::Peer;
+use crate::{calls, edge};
 
 /// After we asked to finish: how long a connection without a request may take to go.
-const LINGER: Duration = Duration::from_secs(1);
+pub(super) const LINGER: Duration = Duration::from_secs(1);
 
 const UNKNOWN: IpAddr = IpAddr::V6(Ipv6Addr::UNSPECIFIED);
 
@@ -37,109 +39,91 @@ pub(super) async fn run(door: &Arc<Door>, mut stream: TcpStream, shutdown: &Canc
         opened = opening::read(&mut stream, settings.first_byte, settings.head) => opened,
         () = shutdown.cancelled() => return,
     };
-    let (protocol, opening) = match opened {
-        Ok(Some(opened)) => opened,
-        Ok(None) => return,
-        Err(error) => return debug!(%error, "connection lost before its first request"),
-    };
-    let patience = Patience { head: settings.head, write_stall: settings.write_stall };
-    let activity = Activity::new();
-    match protocol {
-        Protocol::Http1 => {
-            let (wire, finding) = Wire::http1(stream, opening, patience);
-            let service = service(door, &activity, (peer, Some(finding)));
-            let connection = door.http1.serve_connection(TokioIo::new(wire), service_fn(service));
-            drive(pin!(connection), &activity, door, shutdown).await;
+    match opened {
+        Ok(Some((Protocol::Http1, opening))) => {
+            let answer = |request| answer_http1(door, peer, request);
+            let served =
+                serve((stream, opening), &door.patience, answer, shutdown.cancelled()).await;
+            if let Err(ended) = served {
+                debug!(%ended, "connection ended early");
+            }
         }
-        Protocol::Http2 => {
-            let wire = Wire::http2(stream, opening, patience);
-            let service = service(door, &activity, (peer, None));
-            let connection = door.http2.serve_connection(TokioIo::new(wire), service_fn(service));
-            drive(pin!(connection), &activity, door, shutdown).await;
+        Ok(Some((Protocol::Http2, opening))) => {
+            // In a box of its own: its state is large, and most connections have none.
+            Box::pin(http2(door, (stream, opening), peer, shutdown)).await;
+        }
+        Ok(None) => {}
+        Err(error) => debug!(%error, "connection lost before its first request"),
+    }
+}
+
+/// In a box of its own: a connection that waits for its next request does not hold it.
+fn answer_http1(
+    door: &Arc<Door>,
+    peer: Peer,
+    request: Result<Request<Incoming>, Flaw>,
+) -> Pin<Box<dyn Future<Output = Response> + Send>> {
+    let door = Arc::clone(door);
+    Box::pin(async move {
+        let mut response = match request {
+            Ok(mut request) => {
+                request.extensions_mut().insert(peer);
+                answer(&door, request.map(Body::new)).await
+            }
+            Err(flaw) => edge::refuse_flawed(&door.app, flaw).await,
+        };
+        date(&door, response.headers_mut());
+        response
+    })
+}
+
+async fn answer(door: &Arc<Door>, request: Request<Body>) -> Response {
+    match calls::short_cut(&request) {
+        Some(endpoint) => calls::direct(&door.app, endpoint, request).await,
+        None => {
+            let Ok(response) = door.router.clone().call(request).await;
+            response
         }
     }
 }
 
-/// Both protocols, as the loop below needs them.
-trait Connection: Future<Output = hyper::Result<()>> {
-    fn finish(self: Pin<&mut Self>);
+fn date(door: &Door, headers: &mut HeaderMap) {
+    if let Some(date) = door.dates.now(door.app.clock.now()) {
+        headers.insert(DATE, date);
+    }
 }
 
-async fn drive<C: Connection>(
-    mut connection: Pin<&mut C>,
-    activity: &Activity,
-    door: &Door,
+async fn http2(
+    door: &Arc<Door>,
+    (stream, opening): (TcpStream, Bytes),
+    peer: Peer,
     shutdown: &CancellationToken,
 ) {
+    let wire = Wire::new(stream, opening, door.settings.write_stall);
+    let activity = Activity::new();
+    let service = service_fn(|mut request: Request<hyper::body::Incoming>| {
+        let in_flight = activity.begin();
+        request.extensions_mut().insert(peer);
+        let door = Arc::clone(door);
+        async move {
+            let response = answer(&door, request.map(Body::new)).await;
+            Ok::<_, Infallible>(response.map(|body| Counted::new(body, in_flight)))
+        }
+    });
+    let mut connection = pin!(door.http2.serve_connection(TokioIo::new(wire), service));
+    let note = |ended: hyper::Result<()>| {
+        if let Err(error) = ended {
+            debug!(%error, "connection ended early");
+        }
+    };
     tokio::select! {
         ended = connection.as_mut() => return note(ended),
         () = shutdown.cancelled() => {}
         () = activity.quiet_for(door.settings.idle) => {}
     }
-    connection.as_mut().finish();
+    connection.as_mut().graceful_shutdown();
     tokio::select! {
         ended = connection => note(ended),
         () = activity.quiet_for(LINGER) => {}
-    }
-}
-
-fn note(ended: hyper::Result<()>) {
-    if let Err(error) = ended {
-        debug!(%error, "connection ended early");
-    }
-}
-
-fn service(
-    door: &Arc<Door>,
-    activity: &Activity,
-    (peer, finding): (Peer, Option<Finding>),
-) -> impl Fn(Request<Incoming>) -> BoxedAnswer + use<> {
-    let (door, activity) = (Arc::clone(door), activity.clone());
-    let count = AtomicU64::new(0);
-    move |mut request| {
-        let in_flight = activity.begin();
-        request.extensions_mut().insert(peer);
-        let number = count.fetch_add(1, Ordering::Relaxed) + 1;
-        if let Some(flawed) = finding.as_ref().and_then(|finding| finding.get())
-            && flawed.request == number
-        {
-            request.extensions_mut().insert(flawed.flaw);
-        }
-        let door = Arc::clone(&door);
-        Box::pin(async move {
-            let response = match calls::short_cut(&request) {
-                Some(endpoint) => calls::direct(&door.app, endpoint, request.map(Body::new)).await,
-                None => {
-                    let Ok(response) = door.router.clone().call(request.map(Body::new)).await;
-                    response
-                }
-            };
-            Ok(response.map(|body| Counted::new(body, in_flight)))
-        })
-    }
-}
-
-type BoxedAnswer =
-    Pin<Box<dyn Future<Output = Result<Response<Counted>, Infallible>> + Send + 'static>>;
-
-impl<S> Connection for hyper::server::conn::http1::Connection<TokioIo<Wire<TcpStream>>, S>
-where
-    S: hyper::service::HttpService<Incoming, ResBody = Counted>,
-    S::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
-{
-    fn finish(self: Pin<&mut Self>) {
-        self.graceful_shutdown();
-    }
-}
-
-impl<S> Connection
-    for hyper::server::conn::http2::Connection<TokioIo<Wire<TcpStream>>, S, super::Tracked>
-where
-    S: hyper::service::HttpService<Incoming, ResBody = Counted>,
-    S::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
-    S::Future: Send + 'static,
-{
-    fn finish(self: Pin<&mut Self>) {
-        self.graceful_shutdown();
     }
 }

@@ -1,72 +1,27 @@
-//! One accepted connection as the HTTP library sees it: with deadlines on heads and on writing.
+//! One accepted connection as the HTTP/2 library sees it: with a deadline on writing.
 
 use std::io;
 use std::pin::Pin;
-use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use agentry_alarm::Alarm;
 use bytes::{Buf as _, Bytes};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::time::{Instant, Sleep};
-
-use super::framing::{Flawed, Framing};
-
-/// Where the first flaw of a connection is left for the code that answers it.
-pub(super) type Finding = Arc<OnceLock<Flawed>>;
+use tokio::time::Instant;
 
 pub(super) struct Wire<S> {
     stream: S,
     /// What was read to tell the protocol; handed out first.
     opening: Bytes,
-    /// HTTP/1 only.
-    framing: Option<Framing>,
-    finding: Finding,
-    head: Deadline,
-    write: Deadline,
-}
-
-/// How long a [`Wire`] waits.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Patience {
-    pub(super) head: Duration,
-    pub(super) write_stall: Duration,
+    write_stall: Duration,
+    /// While the other side takes nothing.
+    stalled: Option<Alarm>,
 }
 
 impl<S> Wire<S> {
-    pub(super) fn http1(stream: S, opening: Bytes, patience: Patience) -> (Self, Finding) {
-        let finding = Finding::default();
-        let wire = Self {
-            stream,
-            opening,
-            framing: Some(Framing::default()),
-            finding: Arc::clone(&finding),
-            head: Deadline::new(patience.head),
-            write: Deadline::new(patience.write_stall),
-        };
-        (wire, finding)
-    }
-
-    pub(super) fn http2(stream: S, opening: Bytes, patience: Patience) -> Self {
-        let (wire, _) = Self::http1(stream, opening, patience);
-        Self { framing: None, ..wire }
-    }
-
-    fn observe(&mut self, bytes: &[u8]) {
-        let Some(framing) = &mut self.framing else { return };
-        let heads = framing.heads();
-        if let Some(flawed) = framing.observe(bytes) {
-            // Only the first counts: the connection ends with it.
-            let _ = self.finding.set(flawed);
-        }
-        if framing.heads() != heads {
-            self.head.clear();
-        }
-        if framing.in_head() {
-            self.head.start();
-        } else {
-            self.head.clear();
-        }
+    pub(super) fn new(stream: S, opening: Bytes, write_stall: Duration) -> Self {
+        Self { stream, opening, write_stall, stalled: None }
     }
 }
 
@@ -77,32 +32,16 @@ impl<S: AsyncRead + Unpin> AsyncRead for Wire<S> {
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        if !this.opening.is_empty() {
-            let part = this.opening.len().min(buf.remaining());
-            let bytes = this.opening.slice(..part);
-            this.opening.advance(part);
-            if this.opening.is_empty() {
-                // With it goes the memory that it was read into.
-                this.opening = Bytes::new();
-            }
-            this.observe(&bytes);
-            buf.put_slice(&bytes);
-            return Poll::Ready(Ok(()));
+        if this.opening.is_empty() {
+            return Pin::new(&mut this.stream).poll_read(cx, buf);
         }
-        let before = buf.filled().len();
-        match Pin::new(&mut this.stream).poll_read(cx, buf) {
-            Poll::Ready(result) => {
-                this.observe(buf.filled().get(before..).unwrap_or_default());
-                Poll::Ready(result)
-            }
-            Poll::Pending => {
-                ready!(this.head.poll(cx));
-                Poll::Ready(Err(io::Error::new(
-                    io::ErrorKind::TimedOut,
-                    "the request head took too long",
-                )))
-            }
+        let part = this.opening.len().min(buf.remaining());
+        buf.put_slice(&this.opening.split_to(part));
+        if !this.opening.has_remaining() {
+            // With it goes the memory that it was read into.
+            this.opening = Bytes::new();
         }
+        Poll::Ready(Ok(()))
     }
 }
 
@@ -114,11 +53,11 @@ impl<S: AsyncWrite + Unpin> Wire<S> {
         wrote: Poll<io::Result<T>>,
     ) -> Poll<io::Result<T>> {
         if wrote.is_ready() {
-            self.write.clear();
+            self.stalled = None;
             return wrote;
         }
-        self.write.start();
-        ready!(self.write.poll(cx));
+        let limit = self.write_stall;
+        ready!(self.stalled.get_or_insert_with(|| Alarm::new(Instant::now() + limit)).poll(cx));
         Poll::Ready(Err(io::Error::new(
             io::ErrorKind::TimedOut,
             "the other side takes nothing of the answer",
@@ -157,43 +96,5 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Wire<S> {
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.get_mut().stream).poll_shutdown(cx)
-    }
-}
-
-/// A time limit that starts and stops with what it watches.
-struct Deadline {
-    limit: Duration,
-    sleep: Option<Pin<Box<Sleep>>>,
-    running: bool,
-}
-
-impl Deadline {
-    fn new(limit: Duration) -> Self {
-        Self { limit, sleep: None, running: false }
-    }
-
-    /// Starts counting, unless it counts already.
-    fn start(&mut self) {
-        if self.running {
-            return;
-        }
-        self.running = true;
-        let at = Instant::now() + self.limit;
-        match &mut self.sleep {
-            Some(sleep) => sleep.as_mut().reset(at),
-            None => self.sleep = Some(Box::pin(tokio::time::sleep_until(at))),
-        }
-    }
-
-    fn clear(&mut self) {
-        self.running = false;
-    }
-
-    /// Ready once the time is over; never while it does not count.
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        match &mut self.sleep {
-            Some(sleep) if self.running => sleep.as_mut().poll(cx),
-            Some(_) | None => Poll::Pending,
-        }
     }
 }

@@ -2,11 +2,20 @@
 
 use bytes::{Buf as _, Bytes, BytesMut};
 
-use super::head::Flaw;
+/// Why bytes are no chunks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Flaw {
+    #[error("the size of a chunk is none")]
+    ChunkSize,
+    #[error("a chunk does not end where it should")]
+    ChunkEnd,
+    #[error("there is too much beside the data of its chunks")]
+    ChunkAside,
+}
 
 /// How the end of a body is told, and how far that is.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Framing {
+pub enum Framing {
     /// So many bytes are missing.
     Length(u64),
     Chunked(Chunked),
@@ -17,17 +26,17 @@ pub(crate) enum Framing {
 
 /// What some bytes were.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Decoded {
-    pub(crate) piece: Bytes,
-    /// Whether there was more than the body.
-    pub(crate) rest: bool,
+pub struct Decoded {
+    pub piece: Bytes,
+    /// How much there was behind the body.
+    pub rest: usize,
     /// What is wrong behind the piece.
-    pub(crate) flaw: Option<Flaw>,
+    pub flaw: Option<Flaw>,
 }
 
 /// In which part of a chunk the next byte is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Chunked {
+pub enum Chunked {
     Size {
         size: u64,
         digits: u8,
@@ -63,17 +72,20 @@ pub(crate) enum Chunked {
 const ASIDE_BYTES_MAX: u16 = 16 << 10;
 
 impl Framing {
-    pub(crate) const CHUNKED: Self = Self::Chunked(Chunked::Size { size: 0, digits: 0 });
+    pub const CHUNKED: Self = Self::Chunked(Chunked::Size { size: 0, digits: 0 });
 
-    pub(crate) fn of_length(length: u64) -> Self {
+    #[must_use]
+    pub fn of_length(length: u64) -> Self {
         if length == 0 { Self::Over } else { Self::Length(length) }
     }
 
-    pub(crate) fn is_over(&self) -> bool {
+    #[must_use]
+    pub fn is_over(&self) -> bool {
         *self == Self::Over
     }
 
-    pub(crate) fn left(&self) -> Option<u64> {
+    #[must_use]
+    pub fn left(&self) -> Option<u64> {
         match self {
             Self::Length(left) => Some(*left),
             Self::Over => Some(0),
@@ -82,14 +94,14 @@ impl Framing {
     }
 
     /// The connection has ended. Says whether the body may end there.
-    pub(crate) fn close(&mut self) -> bool {
+    pub fn close(&mut self) -> bool {
         let may = matches!(self, Self::UntilClose | Self::Over);
         *self = Self::Over;
         may
     }
 
     /// What of `bytes` belongs to the body, in memory of its own size.
-    pub(crate) fn decode_copied(&mut self, bytes: &[u8]) -> Result<Decoded, Flaw> {
+    pub fn decode_copied(&mut self, bytes: &[u8]) -> Result<Decoded, Flaw> {
         let (parts, rest, flaw) = self.parts(bytes)?;
         let piece = match parts {
             Parts::None => Bytes::new(),
@@ -102,7 +114,7 @@ impl Framing {
     }
 
     /// The same without a copy, if it can be.
-    pub(crate) fn decode(&mut self, mut bytes: Bytes) -> Result<Decoded, Flaw> {
+    pub fn decode(&mut self, mut bytes: Bytes) -> Result<Decoded, Flaw> {
         let (parts, rest, flaw) = self.parts(&bytes)?;
         let piece = match parts {
             Parts::None => Bytes::new(),
@@ -116,22 +128,21 @@ impl Framing {
         Ok(Decoded { piece, rest, flaw })
     }
 
-    /// Where the body is in `bytes`, whether anything follows it, and what is wrong behind that. It is an error if nothing
-    /// is right.
-    fn parts(&mut self, bytes: &[u8]) -> Result<(Parts, bool, Option<Flaw>), Flaw> {
+    /// Where the body is in `bytes`, how much follows it, and what is wrong behind that. It is an error if nothing is right.
+    fn parts(&mut self, bytes: &[u8]) -> Result<(Parts, usize, Option<Flaw>), Flaw> {
         let length = bytes.len();
         let mut parts = Parts::default();
         let rest = match self {
             Self::UntilClose => {
                 parts.add(0, length);
-                false
+                0
             }
-            Self::Over => length > 0,
+            Self::Over => length,
             Self::Length(left) => {
                 let taken = length.min(usize::try_from(*left).unwrap_or(usize::MAX));
                 *self = Self::of_length(*left - taken as u64);
                 parts.add(0, taken);
-                taken < length
+                length - taken
             }
             Self::Chunked(chunked) => {
                 let walked = chunked.walk(bytes, |start, end| parts.add(start, end));
@@ -141,7 +152,7 @@ impl Framing {
                 match walked {
                     Ok(rest) => rest,
                     Err(flaw) if matches!(parts, Parts::None) => return Err(flaw),
-                    Err(flaw) => return Ok((parts, false, Some(flaw))),
+                    Err(flaw) => return Ok((parts, 0, Some(flaw))),
                 }
             }
         };
@@ -177,8 +188,8 @@ fn gathered(bytes: &[u8], parts: &[(usize, usize)]) -> Bytes {
 }
 
 impl Chunked {
-    /// Tells where data is in `bytes`, and whether anything follows the body.
-    fn walk(&mut self, bytes: &[u8], mut data: impl FnMut(usize, usize)) -> Result<bool, Flaw> {
+    /// Tells where data is in `bytes`, and how much follows the body.
+    fn walk(&mut self, bytes: &[u8], mut data: impl FnMut(usize, usize)) -> Result<usize, Flaw> {
         let mut at = 0;
         while let Some(byte) = bytes.get(at) {
             if let Self::Data { left } = self {
@@ -191,12 +202,12 @@ impl Chunked {
                 continue;
             }
             if *self == Self::Over {
-                return Ok(true);
+                return Ok(bytes.len() - at);
             }
             *self = self.next(*byte)?;
             at += 1;
         }
-        Ok(false)
+        Ok(0)
     }
 
     /// After a byte that is no data.
