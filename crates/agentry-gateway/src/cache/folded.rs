@@ -16,20 +16,24 @@ pub struct Folded {
 }
 
 impl Folded {
-    /// Cuts a text behind its blank lines.
     #[must_use]
     pub fn of(text: &[u8]) -> Self {
         let mut folded = Self::default();
-        let mut from = 0;
-        for at in memchr::memmem::find_iter(text, b"\n\n") {
-            folded.push(text.get(from..at + 2).unwrap_or_default());
-            from = at + 2;
-        }
-        folded.push(text.get(from..).unwrap_or_default());
+        folded.push(text);
         folded
     }
 
-    pub fn push(&mut self, piece: &[u8]) {
+    /// Adds a text, which is cut behind its blank lines: events that come together resemble each other too.
+    pub fn push(&mut self, text: &[u8]) {
+        let mut from = 0;
+        for at in memchr::memmem::find_iter(text, b"\n\n") {
+            self.add(text.get(from..at + 2).unwrap_or_default());
+            from = at + 2;
+        }
+        self.add(text.get(from..).unwrap_or_default());
+    }
+
+    fn add(&mut self, piece: &[u8]) {
         if piece.is_empty() {
             return;
         }
@@ -177,6 +181,8 @@ mod tests {
             })
             .collect();
         let (text, folded) = (pieces.concat(), folded(&pieces).closed());
+        // However they come.
+        assert_eq!(self::folded(&[text.clone()]).closed(), folded);
         assert!(folded.bytes() * 15 < text.len(), "{} of {}", folded.bytes(), text.len());
         assert_eq!(Folded::of(&text).closed(), folded);
     }
