@@ -130,7 +130,7 @@ impl Pool {
                         Err(mut error) => match error.take_message() {
                             // The same: nothing of the request has left.
                             Some(unsent) if is_kept => {
-                                request = unsent.map(|body| whole(body).into())
+                                request = unsent.map(|body| whole(body).into());
                             }
                             _ => return Err(Error::Broken { reason: reason(error.error()) }),
                         },

@@ -6,11 +6,11 @@ use bytes::{Buf as _, Bytes, BytesMut};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Flaw {
     #[error("the size of a chunk is none")]
-    ChunkSize,
+    Size,
     #[error("a chunk does not end where it should")]
-    ChunkEnd,
+    End,
     #[error("there is too much beside the data of its chunks")]
-    ChunkAside,
+    Aside,
 }
 
 /// How the end of a body is told, and how far that is.
@@ -216,17 +216,17 @@ impl Chunked {
             (Self::Size { size, digits }, _) if byte.is_ascii_hexdigit() => {
                 let digit = char::from(byte).to_digit(16).unwrap_or_default();
                 if digits >= 15 {
-                    return Err(Flaw::ChunkSize);
+                    return Err(Flaw::Size);
                 }
                 Self::Size { size: size << 4 | u64::from(digit), digits: digits + 1 }
             }
-            (Self::Size { digits: 0, .. }, _) => return Err(Flaw::ChunkSize),
+            (Self::Size { digits: 0, .. }, _) => return Err(Flaw::Size),
             (Self::Size { size, .. }, b';' | b' ' | b'\t') => Self::Extension { size, bytes: 0 },
             (Self::Size { size, .. } | Self::Extension { size, .. }, b'\r') => {
                 Self::SizeEnd { size }
             }
             // A bare line feed ends a line for some, and not for others.
-            (Self::Extension { .. }, b'\n') => return Err(Flaw::ChunkSize),
+            (Self::Extension { .. }, b'\n') => return Err(Flaw::Size),
             (Self::Extension { size, bytes }, _) => Self::Extension { size, bytes: aside(bytes)? },
             (Self::SizeEnd { size: 0 }, b'\n') => Self::Trailer { bytes: 0 },
             (Self::SizeEnd { size }, b'\n') => Self::Data { left: size },
@@ -235,14 +235,14 @@ impl Chunked {
             (Self::Trailer { .. }, b'\r') => Self::End,
             (Self::TrailerLine { bytes }, b'\r') => Self::TrailerLineEnd { bytes },
             (Self::Trailer { .. } | Self::TrailerLine { .. }, b'\n') => {
-                return Err(Flaw::ChunkEnd);
+                return Err(Flaw::End);
             }
             (Self::Trailer { bytes } | Self::TrailerLine { bytes }, _) => {
                 Self::TrailerLine { bytes: aside(bytes)? }
             }
             (Self::TrailerLineEnd { bytes }, b'\n') => Self::Trailer { bytes },
             (Self::End, b'\n') => Self::Over,
-            (Self::Size { .. } | Self::SizeEnd { .. }, _) => return Err(Flaw::ChunkSize),
+            (Self::Size { .. } | Self::SizeEnd { .. }, _) => return Err(Flaw::Size),
             (
                 Self::Data { .. }
                 | Self::DataEnd
@@ -251,13 +251,13 @@ impl Chunked {
                 | Self::End
                 | Self::Over,
                 _,
-            ) => return Err(Flaw::ChunkEnd),
+            ) => return Err(Flaw::End),
         })
     }
 }
 
 fn aside(bytes: u16) -> Result<u16, Flaw> {
-    if bytes >= ASIDE_BYTES_MAX { Err(Flaw::ChunkAside) } else { Ok(bytes + 1) }
+    if bytes >= ASIDE_BYTES_MAX { Err(Flaw::Aside) } else { Ok(bytes + 1) }
 }
 
 #[cfg(test)]

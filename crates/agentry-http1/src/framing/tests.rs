@@ -56,28 +56,28 @@ fn chunks_are_put_together_and_what_is_beside_them_is_left_out() {
 #[test]
 fn what_is_no_chunk_is_refused() {
     let refuses = |bytes: &[u8], flaw: Flaw| check(&Framing::CHUNKED, bytes, Err(flaw));
-    refuses(b"zz\r\n", Flaw::ChunkSize);
-    refuses(b"\r\n", Flaw::ChunkSize);
-    refuses(b"-1\r\n", Flaw::ChunkSize);
-    refuses(b"2\nhi\n", Flaw::ChunkSize);
-    refuses(b"2\rhi", Flaw::ChunkSize);
-    refuses(b"2;x\nhi", Flaw::ChunkSize);
-    refuses(b"1000000000000000\r\n", Flaw::ChunkSize);
-    refuses(b"2\r\nhi!\r\n", Flaw::ChunkEnd);
-    refuses(b"2\r\nhi\n", Flaw::ChunkEnd);
-    refuses(b"0\r\nx: 1\n\r\n", Flaw::ChunkEnd);
-    refuses(b"0\r\n\rx", Flaw::ChunkEnd);
+    refuses(b"zz\r\n", Flaw::Size);
+    refuses(b"\r\n", Flaw::Size);
+    refuses(b"-1\r\n", Flaw::Size);
+    refuses(b"2\nhi\n", Flaw::Size);
+    refuses(b"2\rhi", Flaw::Size);
+    refuses(b"2;x\nhi", Flaw::Size);
+    refuses(b"1000000000000000\r\n", Flaw::Size);
+    refuses(b"2\r\nhi!\r\n", Flaw::End);
+    refuses(b"2\r\nhi\n", Flaw::End);
+    refuses(b"0\r\nx: 1\n\r\n", Flaw::End);
+    refuses(b"0\r\n\rx", Flaw::End);
     let long = [b"2;".as_slice(), &vec![b'x'; 20_000]].concat();
-    assert_eq!({ Framing::CHUNKED }.decode_copied(&long), Err(Flaw::ChunkAside));
+    assert_eq!({ Framing::CHUNKED }.decode_copied(&long), Err(Flaw::Aside));
     let trailers = [b"0\r\n".as_slice(), &b"a: b\r\n".repeat(5_000)].concat();
-    assert_eq!({ Framing::CHUNKED }.decode_copied(&trailers), Err(Flaw::ChunkAside));
+    assert_eq!({ Framing::CHUNKED }.decode_copied(&trailers), Err(Flaw::Aside));
 }
 
 #[test]
 fn what_came_before_a_flaw_is_handed_out() {
     let decoded = { Framing::CHUNKED }.decode_copied(b"2\r\nhi\r\nzz").unwrap();
     let piece = Bytes::from_static(b"hi");
-    assert_eq!(decoded, Decoded { piece, rest: 0, flaw: Some(Flaw::ChunkSize) });
+    assert_eq!(decoded, Decoded { piece, rest: 0, flaw: Some(Flaw::Size) });
 }
 
 #[test]

@@ -92,7 +92,8 @@ impl Sending {
     /// How it ended, once everything is written.
     pub(super) fn ended(&self) -> Option<Result<(), Ended>> {
         let is_done = self.is_over && self.out.is_empty();
-        is_done.then(|| if self.is_broken { Err(Ended::Broken) } else { Ok(()) })
+        let ended = if self.is_broken { Err(Ended::Broken) } else { Ok(()) };
+        is_done.then_some(ended)
     }
 
     /// Whether there is nothing to write yet.
