@@ -182,7 +182,7 @@ mod tests {
             .collect();
         let (text, folded) = (pieces.concat(), folded(&pieces).closed());
         // However they come.
-        assert_eq!(self::folded(&[text.clone()]).closed(), folded);
+        assert_eq!(self::folded(std::slice::from_ref(&text)).closed(), folded);
         assert!(folded.bytes() * 15 < text.len(), "{} of {}", folded.bytes(), text.len());
         assert_eq!(Folded::of(&text).closed(), folded);
     }
