@@ -168,17 +168,17 @@ pub(crate) async fn refuse_flawed(app: &App, flaw: Flaw) -> Response {
 }
 
 fn of_flaw(flaw: Flaw) -> Refusal {
-    let (status, code) = match flaw {
+    let why = flaw.to_string();
+    match flaw {
         Flaw::BareLineFeed | Flaw::LengthAndCoding | Flaw::Length | Flaw::Coding => {
-            (StatusCode::BAD_REQUEST, "framing_ambiguous")
+            Refusal::bad_request("framing_ambiguous", why)
         }
-        Flaw::NotHttp(_) | Flaw::Target => (StatusCode::BAD_REQUEST, "head_invalid"),
-        Flaw::TargetTooLong => (StatusCode::URI_TOO_LONG, "head_too_large"),
+        Flaw::NotHttp(_) | Flaw::Target => Refusal::bad_request("head_invalid", why),
+        Flaw::TargetTooLong => Refusal::new(StatusCode::URI_TOO_LONG, "head_too_large", why),
         Flaw::HeadTooLong(_) | Flaw::FieldsTooMany => {
-            (StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "head_too_large")
+            Refusal::new(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "head_too_large", why)
         }
-    };
-    Refusal::new(status, code, flaw.to_string())
+    }
 }
 
 /// Refuses what different servers would understand differently.

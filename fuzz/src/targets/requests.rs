@@ -18,12 +18,12 @@ pub(crate) fn chat(data: &[u8]) -> u64 {
 }
 
 pub(crate) fn responses(data: &[u8]) -> u64 {
-    let _ = openai_responses::own_thoughts(Bytes::copy_from_slice(data));
+    let _ = openai_responses::own_thoughts(Bytes::copy_from_slice(data).into());
     check(Dialect::Responses, data)
 }
 
 pub(crate) fn messages(data: &[u8]) -> u64 {
-    let _ = anthropic::own_thoughts(Bytes::copy_from_slice(data));
+    let _ = anthropic::own_thoughts(Bytes::copy_from_slice(data).into());
     check(Dialect::Messages, data)
 }
 
