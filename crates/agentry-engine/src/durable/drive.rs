@@ -232,9 +232,10 @@ impl Drive {
                 ));
             }
         };
+        let mut left = None;
         if let Some(from) = order.from {
             match self.stand_at(from).await? {
-                Some(there) => *machine = there,
+                Some(there) => left = Some(std::mem::replace(machine, there)),
                 None => {
                     let problem = format!("the thread has no checkpoint {from}");
                     return Some(self.refuse(machine, run, problem));
@@ -248,7 +249,13 @@ impl Drive {
                 self.config = Arc::new(order.config);
                 decision
             }
-            Err(refused) => self.refuse(machine, run, refused.to_string()),
+            Err(refused) => {
+                // The thread stays where it was.
+                if let Some(left) = left {
+                    *machine = left;
+                }
+                self.refuse(machine, run, refused.to_string())
+            }
         })
     }
 

@@ -5,12 +5,12 @@ use std::time::Duration;
 
 use agentry_core::run::Answer;
 use agentry_core::thread::{Multitask, RunStatus};
-use agentry_core::threads::{Signalled, Submitted};
+use agentry_core::threads::{At, CheckpointQuery, Signalled, Submitted};
 use agentry_core::{Clock as _, RunId, ThreadId};
 use agentry_engine::durable::Wish;
 use agentry_engine::machine::{Command, Request, Resume};
 use agentry_engine::node::from_fn;
-use agentry_engine::{Ask, END, Graph, NodeOutput, Program, Reducer, START};
+use agentry_engine::{Ask, END, Goto, Graph, NodeOutput, Program, Reducer, START};
 use serde_json::{Map, Value, json};
 use tokio::sync::watch;
 
@@ -25,6 +25,7 @@ over_both_stores! {
     of_two_resumes_one_wins
     a_delayed_run_begins_when_it_may
     a_run_that_cannot_begin_says_why
+    a_run_from_a_checkpoint_that_cannot_begin_leaves_the_thread_where_it_is
     a_run_on_a_graph_that_does_not_know_the_thread_fails
 }
 
@@ -247,6 +248,27 @@ async fn a_run_that_cannot_begin_says_why(backend: Backend) {
     assert_eq!((ended.status, ended.reason.as_deref()), (RunStatus::Error, Some(reason)));
     let next = submit(&process, 2, Multitask::Enqueue).await;
     assert_eq!(ends(&process, next).await, RunStatus::Success);
+    process.stop().await;
+}
+
+async fn a_run_from_a_checkpoint_that_cannot_begin_leaves_the_thread_where_it_is(backend: Backend) {
+    let process = World::new(backend).start(&counting());
+    let first = submit(&process, 1, Multitask::Enqueue).await;
+    assert_eq!(ends(&process, first).await, RunStatus::Success);
+    let query = CheckpointQuery { max: 99, ..CheckpointQuery::default() };
+    let oldest = process.world.archive.checkpoints(thread(), query).await.unwrap().pop().unwrap();
+    let command = Command { goto: vec![Goto::node("nowhere")], ..Command::default() };
+    let from = Wish {
+        request: Request::Command(command),
+        from: Some(oldest.checkpoint.id),
+        ..wish(&process, 2, Multitask::Enqueue)
+    };
+    let Submitted::Created(refused) = process.handle.submit(from).await.unwrap() else {
+        panic!("it is new")
+    };
+    assert_eq!(ends(&process, refused).await, RunStatus::Error);
+    let view = process.handle.state(thread(), "", At::Head).await.unwrap().unwrap();
+    assert_eq!(json!(view.values), json!({ "seen": [1], "count": 1 }));
     process.stop().await;
 }
 
