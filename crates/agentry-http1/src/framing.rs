@@ -11,6 +11,8 @@ pub enum Flaw {
     End,
     #[error("there is too much beside the data of its chunks")]
     Aside,
+    #[error("what follows its last chunk is no field")]
+    Trailer,
 }
 
 /// How the end of a body is told, and how far that is.
@@ -41,6 +43,11 @@ pub enum Chunked {
         size: u64,
         digits: u8,
     },
+    /// Behind the size: spaces, if anything.
+    SizeSpace {
+        size: u64,
+        bytes: u16,
+    },
     /// Between the size and the line's end: nothing there matters. With how much of it there was.
     Extension {
         size: u64,
@@ -58,6 +65,10 @@ pub enum Chunked {
     Trailer {
         bytes: u16,
     },
+    TrailerName {
+        bytes: u16,
+    },
+    /// Behind its colon.
     TrailerLine {
         bytes: u16,
     },
@@ -221,10 +232,19 @@ impl Chunked {
                 Self::Size { size: size << 4 | u64::from(digit), digits: digits + 1 }
             }
             (Self::Size { digits: 0, .. }, _) => return Err(Flaw::Size),
-            (Self::Size { size, .. }, b';' | b' ' | b'\t') => Self::Extension { size, bytes: 0 },
-            (Self::Size { size, .. } | Self::Extension { size, .. }, b'\r') => {
-                Self::SizeEnd { size }
+            (Self::Size { size, .. } | Self::SizeSpace { size, .. }, b';') => {
+                Self::Extension { size, bytes: 0 }
             }
+            (Self::Size { size, .. }, b' ' | b'\t') => Self::SizeSpace { size, bytes: 0 },
+            (Self::SizeSpace { size, bytes }, b' ' | b'\t') => {
+                Self::SizeSpace { size, bytes: aside(bytes)? }
+            }
+            (
+                Self::Size { size, .. }
+                | Self::SizeSpace { size, .. }
+                | Self::Extension { size, .. },
+                b'\r',
+            ) => Self::SizeEnd { size },
             // A bare line feed ends a line for some, and not for others.
             (Self::Extension { .. }, b'\n') => return Err(Flaw::Size),
             (Self::Extension { size, bytes }, _) => Self::Extension { size, bytes: aside(bytes)? },
@@ -234,15 +254,22 @@ impl Chunked {
             (Self::DataEndLine, b'\n') => Self::Size { size: 0, digits: 0 },
             (Self::Trailer { .. }, b'\r') => Self::End,
             (Self::TrailerLine { bytes }, b'\r') => Self::TrailerLineEnd { bytes },
-            (Self::Trailer { .. } | Self::TrailerLine { .. }, b'\n') => {
-                return Err(Flaw::End);
+            (Self::Trailer { bytes } | Self::TrailerName { bytes }, _) if is_of_name(byte) => {
+                Self::TrailerName { bytes: aside(bytes)? }
             }
-            (Self::Trailer { bytes } | Self::TrailerLine { bytes }, _) => {
+            (Self::TrailerName { bytes }, b':') => Self::TrailerLine { bytes: aside(bytes)? },
+            (Self::TrailerLine { bytes }, _) if byte == b'\t' || !byte.is_ascii_control() => {
                 Self::TrailerLine { bytes: aside(bytes)? }
+            }
+            // What is none may be a request for others.
+            (Self::Trailer { .. } | Self::TrailerName { .. } | Self::TrailerLine { .. }, _) => {
+                return Err(Flaw::Trailer);
             }
             (Self::TrailerLineEnd { bytes }, b'\n') => Self::Trailer { bytes },
             (Self::End, b'\n') => Self::Over,
-            (Self::Size { .. } | Self::SizeEnd { .. }, _) => return Err(Flaw::Size),
+            (Self::Size { .. } | Self::SizeSpace { .. } | Self::SizeEnd { .. }, _) => {
+                return Err(Flaw::Size);
+            }
             (
                 Self::Data { .. }
                 | Self::DataEnd
@@ -254,6 +281,11 @@ impl Chunked {
             ) => return Err(Flaw::End),
         })
     }
+}
+
+/// Of the name of a field.
+fn is_of_name(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
 }
 
 fn aside(bytes: u16) -> Result<u16, Flaw> {

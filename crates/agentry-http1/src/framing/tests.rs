@@ -65,7 +65,14 @@ fn what_is_no_chunk_is_refused() {
     refuses(b"1000000000000000\r\n", Flaw::Size);
     refuses(b"2\r\nhi!\r\n", Flaw::End);
     refuses(b"2\r\nhi\n", Flaw::End);
-    refuses(b"0\r\nx: 1\n\r\n", Flaw::End);
+    refuses(b"2 1\r\nhi", Flaw::Size);
+    refuses(b"2 \n", Flaw::Size);
+    refuses(b"0\r\nx: 1\n\r\n", Flaw::Trailer);
+    refuses(b"0\r\nGET / HTTP/1.1\r\n\r\n", Flaw::Trailer);
+    refuses(b"0\r\n: 1\r\n\r\n", Flaw::Trailer);
+    refuses(b"0\r\n x: 1\r\n\r\n", Flaw::Trailer);
+    refuses(b"0\r\nx: 1\r\n 2\r\n\r\n", Flaw::Trailer);
+    refuses(b"0\r\nx: \0\r\n\r\n", Flaw::Trailer);
     refuses(b"0\r\n\rx", Flaw::End);
     let long = [b"2;".as_slice(), &vec![b'x'; 20_000]].concat();
     assert_eq!({ Framing::CHUNKED }.decode_copied(&long), Err(Flaw::Aside));
