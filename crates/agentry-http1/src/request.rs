@@ -50,16 +50,28 @@ pub(crate) struct Head {
     pub(crate) asks_first: bool,
 }
 
-/// How long the head is that `bytes` begin with, once all of it is there. Empty lines before it are dropped. `seen` bytes
-/// were looked at before.
+/// How far a head was looked for in what came.
+#[derive(Debug, Default)]
+pub(crate) struct Search {
+    seen: usize,
+    /// Of empty lines before it.
+    dropped: usize,
+}
+
+/// How long the head is that `bytes` begin with, once all of it is there. Empty lines before it are dropped.
 pub(crate) fn find_end(
     bytes: &mut BytesMut,
-    seen: &mut usize,
+    search: &mut Search,
     bytes_max: usize,
 ) -> Result<Option<usize>, Flaw> {
+    let Search { seen, dropped } = search;
     while bytes.starts_with(b"\r\n") {
         bytes.advance(2);
         *seen = 0;
+        *dropped += 2;
+        if *dropped > bytes_max {
+            return Err(Flaw::HeadTooLong(bytes_max));
+        }
     }
     match bytes.as_ref() {
         [] | [b'\r'] => return Ok(None),
@@ -115,7 +127,12 @@ pub(crate) fn read(head: &Bytes) -> Result<Head, Flaw> {
         return Err(Flaw::TargetTooLong);
     }
     let target = Uri::from_maybe_shared(head.slice_ref(target));
-    *request.uri_mut() = target.map_err(|_| Flaw::Target)?;
+    let target = target.map_err(|_| Flaw::Target)?;
+    if target.authority().is_some() && target.scheme().is_none() {
+        // Only a proxy is asked for a host alone.
+        return Err(Flaw::Target);
+    }
+    *request.uri_mut() = target;
     let headers = request.headers_mut();
     headers.reserve(parsed.headers.len());
     for httparse::Header { name, value } in parsed.headers.iter() {

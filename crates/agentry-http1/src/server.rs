@@ -20,7 +20,7 @@ use tokio::time::Instant;
 
 use crate::framing::Framing;
 use crate::incoming::{Incoming, Line, Return};
-use crate::request::{self, Flaw, Head};
+use crate::request::{self, Flaw, Head, Search};
 use crate::response::{Asked, Out, Telling, write_head};
 
 mod sending;
@@ -134,7 +134,7 @@ impl Connection<'_> {
         let Patience { head_bytes_max, head, idle, linger, .. } = *self.patience;
         let Some(line) = &mut self.line else { return Ok(None) };
         let mut alarm = Alarm::new(Instant::now() + idle);
-        let (mut seen, mut has_begun, mut is_hurried) = (0, false, false);
+        let (mut search, mut has_begun, mut is_hurried) = (Search::default(), false, false);
         let found = poll_fn(|cx| {
             loop {
                 // Even by an empty line.
@@ -142,7 +142,7 @@ impl Connection<'_> {
                     has_begun = true;
                     alarm.set(Instant::now() + head);
                 }
-                if let Some(end) = request::find_end(&mut line.got, &mut seen, head_bytes_max)? {
+                if let Some(end) = request::find_end(&mut line.got, &mut search, head_bytes_max)? {
                     return Poll::Ready(Ok(Some(end)));
                 }
                 match line.poll_more(cx)? {

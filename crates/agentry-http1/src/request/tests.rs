@@ -6,16 +6,16 @@ const MAX: usize = 1024;
 
 /// Looks for a head in bytes that come one by one, and then all at once: both must say the same.
 fn end_of(bytes: &[u8]) -> Result<Option<usize>, Flaw> {
-    let (mut slowly, mut seen) = (BytesMut::new(), 0);
+    let (mut slowly, mut search) = (BytesMut::new(), Search::default());
     let mut said = Ok(None);
     for byte in bytes {
         slowly.extend_from_slice(&[*byte]);
-        said = find_end(&mut slowly, &mut seen, MAX);
+        said = find_end(&mut slowly, &mut search, MAX);
         if said != Ok(None) {
             break;
         }
     }
-    let at_once = find_end(&mut BytesMut::from(bytes), &mut 0, MAX);
+    let at_once = find_end(&mut BytesMut::from(bytes), &mut Search::default(), MAX);
     // Who reads all at once may see one flaw behind the other.
     assert_eq!(said.is_ok(), at_once.is_ok(), "{}", bytes.escape_ascii());
     if said.is_ok() {
@@ -39,11 +39,12 @@ fn the_end_of_a_head_is_found_however_it_comes() {
     check("\nGET / HTTP/1.1\r\n\r\n", Err(Flaw::BareLineFeed));
     check("GET / HTTP/1.1\n\nGET", Err(Flaw::BareLineFeed));
     check("GET / HTTP/1.1\r\n\nGET", Err(Flaw::BareLineFeed));
+    check(&"\r\n".repeat(MAX), Err(Flaw::HeadTooLong(MAX)));
     check("\x16\x03\x01", Err(Flaw::NotHttp(httparse::Error::Token)));
     let long = format!("GET / HTTP/1.1\r\nx: {}", "y".repeat(MAX));
     check(&long, Err(Flaw::HeadTooLong(MAX)));
     let whole = format!("{long}\r\n\r\n");
-    let at_once = find_end(&mut BytesMut::from(whole.as_bytes()), &mut 0, MAX);
+    let at_once = find_end(&mut BytesMut::from(whole.as_bytes()), &mut Search::default(), MAX);
     assert_eq!(at_once, Err(Flaw::HeadTooLong(MAX)));
 }
 
@@ -100,6 +101,9 @@ fn what_is_no_request_is_refused() {
     };
     is_no_http("GET /");
     is_no_http("GET / HTTP/2.0");
+    is_no_http("GET x HTTP/1.1");
+    is_no_http("GET h:1 HTTP/1.1");
+    is_no_http("CONNECT h:1 HTTP/1.1");
     is_no_http("GET / HTTP/1.1|x-a : b");
     is_no_http("GET / HTTP/1.1|x-a: b| c");
     is_no_http("GET / HTTP/1.1| x-a: b");
@@ -133,7 +137,7 @@ proptest! {
         if let Ok(Some(end)) = end_of(&bytes) {
             let start = bytes.len() - {
                 let mut left = BytesMut::from(bytes.as_slice());
-                let _ = find_end(&mut left, &mut 0, MAX);
+                let _ = find_end(&mut left, &mut Search::default(), MAX);
                 left.len()
             };
             let head = Bytes::copy_from_slice(&bytes[start..start + end]);
