@@ -21,7 +21,7 @@ pub use inspect::Updated;
 pub use order::{Order, Wish};
 pub use retain::{Place, Retention, Tidied};
 pub use wait::Follower;
-pub use worker::{Settings, Worker};
+pub use worker::{Elsewhere, Settings, Worker};
 
 use agentry_core::run::Values;
 use agentry_core::thread::{Loaded, NewRun, Pinned};

@@ -45,6 +45,8 @@ pub use update::Reached;
 
 /// The graph's name: runs of it are incidents.
 pub const GRAPH: &str = "incident";
+/// All graphs that incidents are handled with.
+pub const GRAPHS: [&str; 2] = [GRAPH, update::GRAPH];
 
 /// What the handling works through.
 pub struct Ports {

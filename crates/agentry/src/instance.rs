@@ -232,6 +232,7 @@ fn worker(
 ) -> Worker {
     let registry = Registry::new().with(programs.incident.clone()).with(programs.update.clone());
     let (name, life) = (format!("{instance}/incidents"), threads::life(clock.now()));
-    let settings = durable::Settings { name, life, ..durable::Settings::default() };
+    let elsewhere = durable::Elsewhere::Any;
+    let settings = durable::Settings { name, life, elsewhere, ..durable::Settings::default() };
     Worker::with(stores, registry, clock, settings)
 }

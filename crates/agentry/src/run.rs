@@ -10,7 +10,7 @@ use agentry_core::run::Values;
 use agentry_core::thread::{Absent, Multitask, Priority, RunStatus};
 use agentry_core::threads::Submitted;
 use agentry_core::{Caller, Clock as _, RunId, ThreadId};
-use agentry_engine::durable::Settings;
+use agentry_engine::durable::{Elsewhere, Settings};
 use agentry_graphs::{Graphs, Ports};
 use agentry_server::engine::{
     Breakpoints, Command, Engine as _, Place, Resume, StateView, Subgraphs, Submission, Work,
@@ -165,7 +165,8 @@ async fn open(
     };
     let graphs = definitions.graphs;
     let stores = (threads.threads, threads.archive);
-    let settings = Settings { name: instance, drain: DRAIN, ..Settings::default() };
+    let elsewhere = Elsewhere::Any;
+    let settings = Settings { name: instance, drain: DRAIN, elsewhere, ..Settings::default() };
     let (worker, durable) =
         threads::open(stores, (programs, graphs.clone()), (clock, settings), observer);
     let (tasks, stop_worker, stop_background) =

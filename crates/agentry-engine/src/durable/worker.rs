@@ -39,6 +39,27 @@ pub struct Settings {
     pub poll: Duration,
     /// How long running tasks may go on at a shutdown.
     pub drain: Duration,
+    /// Of the graphs that are not in its registry.
+    pub elsewhere: Elsewhere,
+}
+
+/// Which graphs other workers on the same store have: threads that wait for those are nothing to warn of.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum Elsewhere {
+    #[default]
+    None,
+    These(Vec<String>),
+    Any,
+}
+
+impl Elsewhere {
+    pub(crate) fn has(&self, graph: &str) -> bool {
+        match self {
+            Self::None => false,
+            Self::These(graphs) => graphs.iter().any(|name| name == graph),
+            Self::Any => true,
+        }
+    }
 }
 
 impl Default for Settings {
@@ -50,6 +71,7 @@ impl Default for Settings {
             lease: Duration::from_secs(10),
             poll: Duration::from_secs(1),
             drain: Duration::from_secs(10),
+            elsewhere: Elsewhere::None,
         }
     }
 }
@@ -288,7 +310,8 @@ impl Shift {
         }
         self.looked_for_orphans = Some(Instant::now());
         let Shared { archive, registry, .. } = &*self.shared;
-        orphans(&mut self.orphans, archive.as_ref(), registry).await
+        let known = (registry, &self.settings.elsewhere);
+        orphans(&mut self.orphans, archive.as_ref(), known).await
     }
 
     async fn claim(&mut self, now: Timestamp) -> Result<(), Error> {

@@ -14,6 +14,7 @@ use super::carry::{Carried, Past, carry};
 use super::outlook::{elsewhere, moving};
 use super::{Policy, stand};
 use crate::Registry;
+use crate::durable::Elsewhere;
 use crate::lifeline::Lifeline;
 use crate::machine::{Home, Machine, Record};
 use crate::program::Program;
@@ -34,7 +35,7 @@ pub(crate) struct Orphans {
 pub(crate) async fn orphans(
     known: &mut Orphans,
     archive: &dyn Threads,
-    registry: &Registry,
+    (registry, elsewhere): (&Registry, &Elsewhere),
 ) -> Result<(), Error> {
     let mut found: BTreeMap<Pinned, usize> = BTreeMap::new();
     for status in [Status::Ready, Status::Waiting, Status::Interrupted] {
@@ -73,7 +74,7 @@ pub(crate) async fn orphans(
                 threads,
                 "threads wait for a version of their graph that is not here, and the graph lets nobody move them: bring the version back, or run `agentry runs migrate`"
             ),
-            None if first => error!(
+            None if first && !elsewhere.has(graph) => error!(
                 graph,
                 version, threads, "threads wait for a graph that is not here: bring it back"
             ),

@@ -29,8 +29,10 @@ pub struct Reached {
     pub at: agentry_core::Timestamp,
 }
 
+pub(super) const GRAPH: &str = "incident-update";
+
 pub(super) fn program(shared: &Arc<Shared>) -> Result<Program, agentry_engine::Error> {
-    Graph::builder("incident-update")
+    Graph::builder(GRAPH)
         .on_change(Policy::Migrate)
         .channel("reached", Reducer::Last)
         .channel("timeline", Reducer::Append)

@@ -8,7 +8,7 @@ use agentry_core::run::{Message, Values};
 use agentry_core::thread::{Absent, Run};
 use agentry_core::threads::{ThreadStore, Threads};
 use agentry_core::{Clock, RunId, ThreadId, Timestamp};
-use agentry_engine::durable::{Handle, Settings, Wish, Worker};
+use agentry_engine::durable::{Elsewhere, Handle, Settings, Wish, Worker};
 use agentry_engine::effect::{Error as EffectError, Undone};
 use agentry_engine::observe::Observer;
 use agentry_engine::version::Policy;
@@ -24,7 +24,7 @@ use tracing::warn;
 
 use super::Hooks;
 
-const GRAPH: &str = "agentry.webhook";
+pub(crate) const GRAPH: &str = "agentry.webhook";
 /// Nobody's: no caller sees these threads.
 const TENANT: &str = "agentry.webhooks";
 /// A run that is not there so long after the promise never began.
@@ -57,7 +57,7 @@ pub(crate) fn open(
 ) -> Result<(Worker, Promises), Error> {
     let hooks = Arc::new(hooks);
     let program = program(&archive, &engine, &hooks)?;
-    let settings = Settings { threads_max: TOGETHER_MAX, ..settings };
+    let settings = Settings { threads_max: TOGETHER_MAX, elsewhere: Elsewhere::Any, ..settings };
     let registry = Registry::new().with(program);
     let worker = Worker::with((store, archive), registry, clock, settings).observed(observer);
     let handle = worker.handle();

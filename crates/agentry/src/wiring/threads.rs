@@ -8,11 +8,12 @@ use agentry_core::items::Items;
 use agentry_core::keys::UserData;
 use agentry_core::threads::{Error, ThreadStore, Threads};
 use agentry_core::{Caller, Clock, Timestamp};
-use agentry_engine::durable::{Handle, Retention, Settings, Worker};
+use agentry_engine::durable::{Elsewhere, Handle, Retention, Settings, Worker};
 use agentry_engine::observe::Observer;
 use agentry_gateway::Gateway;
 use agentry_graphs::{Graphs, Ports as Given};
 use agentry_identity::KeyRing;
+use agentry_incident::handling;
 use agentry_server::engine::Engine;
 use agentry_server::{App, Callers, Threading};
 use anyhow::Context as _;
@@ -119,7 +120,10 @@ impl Parts {
         }
         let life = life(clock.now());
         let named = |name: String| Settings { name, life: life.clone(), ..Settings::default() };
-        let (beside, settings) = (named(format!("{instance}/webhooks")), named(instance));
+        let beside = named(format!("{instance}/webhooks"));
+        let others = handling::GRAPHS.into_iter().chain([telling::GRAPH]);
+        let elsewhere = Elsewhere::These(others.map(str::to_owned).collect());
+        let settings = Settings { elsewhere, ..named(instance) };
         let stores = (threads, Arc::clone(&archive));
         let heard = Arc::clone(&observer);
         let at = (Arc::clone(&clock), settings);

@@ -59,6 +59,11 @@ fn write(folder: &Path, name: &str, text: &str) {
     std::fs::write(path, text).unwrap();
 }
 
+/// Each of a process's workers has graphs of its own, which the others need not have.
+fn nobody_misses_a_graph(said: &str) {
+    assert!(!said.contains("not here"), "{said}");
+}
+
 #[test]
 fn threads_go_on_when_a_graph_has_changed_or_it_is_said_why_not() {
     let folder = tempfile::tempdir().unwrap();
@@ -69,6 +74,9 @@ fn threads_go_on_when_a_graph_has_changed_or_it_is_said_why_not() {
         let (code, told, said) = run(folder.path(), &["run", "memo", "--json"]);
         assert_eq!(code, Some(0), "{told}{said}");
     }
+    // It works on that graph alone.
+    let (_, _, said) = run(folder.path(), &["run", "agent", "hello"]);
+    nobody_misses_a_graph(&said);
     let migrate = |more: &[&str]| {
         let arguments: Vec<_> =
             ["runs", "migrate", "memo", "--json"].iter().chain(more).copied().collect();
@@ -122,7 +130,7 @@ fn threads_go_on_when_a_graph_has_changed_or_it_is_said_why_not() {
         assert_eq!((&values["sent"], &values["words"]), (&json!(true), &json!(8)), "{values}");
         assert_eq!(values.get("draft"), None);
     }
-    drop(serving);
+    nobody_misses_a_graph(&serving.end().1);
 }
 
 #[test]
