@@ -10,6 +10,7 @@ pub mod folder;
 pub mod jira;
 pub mod prometheus;
 pub mod redis;
+pub mod sealed;
 pub mod slack;
 pub mod sources;
 pub mod webhook;

@@ -35,7 +35,7 @@ pub const TTL_MIN: Duration = Duration::from_secs(1);
 pub const TTL_MAX: Duration = Duration::from_secs(10 * 366 * 86_400);
 
 /// What names an item among those of a tenant.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Id {
     pub namespace: Namespace,
     pub key: String,
@@ -197,6 +197,21 @@ impl Batch {
             )));
         }
         Ok(batch)
+    }
+
+    /// The same writes of other values, as a store in front of another one has them kept. Bounds hold for what people
+    /// wrote, not for these.
+    pub fn with_values<E>(
+        mut self,
+        mut other: impl FnMut(&Id, Map<String, Value>) -> Result<Map<String, Value>, E>,
+    ) -> Result<Self, E> {
+        for (id, checked) in &mut self.writes {
+            if let Some(checked) = checked {
+                checked.value = other(id, std::mem::take(&mut checked.value))?;
+                checked.json = serde_json::json!(checked.value).to_string();
+            }
+        }
+        Ok(self)
     }
 
     /// Items that are put, and those that are deleted, in the order of their ids.

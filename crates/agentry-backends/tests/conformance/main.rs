@@ -5,6 +5,7 @@
 use agentry_testkit::on_every_kind;
 
 mod kinds;
+mod sealed;
 mod server;
 mod threads;
 

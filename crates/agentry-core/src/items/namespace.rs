@@ -16,7 +16,7 @@ const LAST: char = '\u{10FFFF}';
 
 /// Labels, outermost first; the root has none. It is written with a dot behind each label, so that a namespace lies within
 /// another one exactly when its text begins with the other's.
-#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Namespace(String);
 
 impl Namespace {

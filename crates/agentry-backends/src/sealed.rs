@@ -1,0 +1,37 @@
+//! Encryption at rest: a store in front of another one, which sees nothing of what threads and items hold.
+//!
+//! What is sealed and what stays readable is in `docs/security.md`. Each owner, a thread or an item, has keys of its own,
+//! made from the installation's, so that no value can be put in place of another owner's; which value of its owner it is
+//! goes into the seal as well. A value that was stored before there was a key is read as it is.
+//!
+//! A copy of a thread holds what the original has sealed, so it says, sealed itself, whose copy it is.
+
+use std::sync::Arc;
+
+use agentry_core::store::Error;
+
+pub use keyring::{KeyError, Keyring};
+pub use note::{Guarded, arrange};
+
+mod commit;
+mod items;
+mod keyring;
+mod note;
+mod threads;
+mod value;
+
+/// A store whose values only those with the key can read.
+pub struct Sealed<S: ?Sized> {
+    inner: Arc<S>,
+    keys: Arc<Keyring>,
+}
+
+impl<S: ?Sized> Sealed<S> {
+    pub fn new(inner: Arc<S>, keys: Arc<Keyring>) -> Self {
+        Self { inner, keys }
+    }
+}
+
+fn unreadable(problem: impl std::fmt::Display) -> Error {
+    Error::Incompatible(format!("encrypted value: {problem}"))
+}
