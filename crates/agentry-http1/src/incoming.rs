@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::io;
+use std::mem::MaybeUninit;
 use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -9,7 +10,7 @@ use std::task::{Context, Poll, Waker, ready};
 
 use bytes::{BufMut as _, Bytes, BytesMut};
 use http_body::{Body, Frame, SizeHint};
-use tokio::io::AsyncReadExt as _;
+use tokio::io::{AsyncRead as _, AsyncReadExt as _, ReadBuf};
 use tokio::net::tcp::OwnedReadHalf;
 
 use crate::framing::{Decoded, Framing};
@@ -241,6 +242,10 @@ impl Live {
                 return Poll::Ready(Ok(std::mem::take(whole).freeze()));
             }
             if whole.capacity() == 0 {
+                // Who only announced it has nothing here yet.
+                if line.got.is_empty() {
+                    ready!(line.read.as_ref().poll_read_ready(cx))?;
+                }
                 whole.reserve(left.min(PIECE_MAX));
             }
             let room = left.min(PIECE_MAX - whole.len());
@@ -269,21 +274,26 @@ impl Live {
         let Self { line: Some(line), arrived, .. } = self else {
             return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
         };
-        if line.got.is_empty() {
-            line.got.reserve(READ_BYTES);
-            let read = ready!(pin!(line.read.read_buf(&mut line.got)).poll(cx))?;
-            if read == 0 {
-                return Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into()));
-            }
+        // Who waits holds nothing for what may come, and what came holds on to nothing but itself.
+        let mut space = [MaybeUninit::uninit(); READ_BYTES];
+        let mut read = ReadBuf::uninit(&mut space);
+        let mut got = std::mem::take(&mut line.got);
+        if got.is_empty() {
+            ready!(Pin::new(&mut line.read).poll_read(cx, &mut read))?;
         }
-        let got = std::mem::take(&mut line.got).freeze();
+        let bytes = if got.is_empty() { read.filled() } else { got.as_ref() };
+        if bytes.is_empty() {
+            return Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into()));
+        }
         let broken = |flaw| io::Error::new(io::ErrorKind::InvalidData, flaw);
-        let Decoded { piece, rest, flaw } = line.framing.decode(got.clone()).map_err(broken)?;
+        let Decoded { piece, rest, flaw } = line.framing.decode_copied(bytes).map_err(broken)?;
         if let Some(flaw) = flaw {
             return Poll::Ready(Err(broken(flaw)));
         }
-        if rest > 0 {
-            line.got = BytesMut::from(got.get(got.len() - rest..).unwrap_or_default());
+        if rest > 0 && got.is_empty() {
+            line.got.extend_from_slice(bytes.get(bytes.len() - rest..).unwrap_or_default());
+        } else if rest > 0 {
+            line.got = got.split_off(got.len() - rest);
         }
         arrived.add(piece.len());
         Poll::Ready(Ok(piece))
