@@ -89,7 +89,14 @@ where
         let (mut asked, request) = connection.begin(head);
         let response = connection.while_there(pin!(service(request))).await?;
         asked.is_kept &= !poll_fn(|cx| Poll::Ready(stop.poll(cx))).await;
-        let is_kept = connection.answer(response, asked).await?;
+        let version = asked.version;
+        let is_kept = match connection.answer(response, asked).await {
+            Err(Ended::Broken) if version == Version::HTTP_10 => {
+                connection.abort();
+                return Err(Ended::Broken);
+            }
+            answered => answered?,
+        };
         if !(is_kept && connection.is_free().await) {
             connection.close().await;
             return refused.map_or(Ok(()), |flaw| Err(flaw.into()));
@@ -231,7 +238,13 @@ impl Connection<'_> {
     ) -> Result<bool, Ended> {
         if let Some(back) = &self.back {
             back.answer();
+            if let Poll::Ready(line) = poll_fn(|cx| Poll::Ready(back.poll(cx))).await {
+                self.line = line;
+                self.back = None;
+            }
         }
+        // What nobody wants to read is the last thing on its connection.
+        asked.is_kept &= self.back.is_some() || self.is_read();
         let (parts, body) = response.into_parts();
         let telling = Telling::of(&asked, parts.status, body.size_hint().exact());
         asked.is_kept &= telling != Telling::Close;
@@ -260,6 +273,10 @@ impl Connection<'_> {
     /// Whether the last request was read to its end.
     async fn is_free(&mut self) -> bool {
         self.regain(self.patience.idle).await;
+        self.is_read()
+    }
+
+    fn is_read(&self) -> bool {
         self.line.as_ref().is_some_and(|line| line.framing.is_over())
     }
 
@@ -269,6 +286,13 @@ impl Connection<'_> {
             let line = within(Instant::now() + at_most, poll_fn(|cx| back.poll(cx))).await;
             self.line = line.unwrap_or(None);
         }
+    }
+
+    /// Ends the connection so that nobody takes what was sent for all of it: an orderly end is the end of an answer for some.
+    fn abort(self) {
+        // If it cannot be set, there is nothing else to be done.
+        let _ = self.write.as_ref().set_zero_linger();
+        self.write.forget();
     }
 
     /// Ends the connection so that the last answer arrives: closing with bytes unread would take it back.

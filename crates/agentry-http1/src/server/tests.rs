@@ -1,5 +1,7 @@
+use std::collections::VecDeque;
 use std::sync::Mutex;
 
+use http_body::{Frame, SizeHint};
 use http_body_util::{BodyExt as _, Full};
 use tokio::io::AsyncReadExt as _;
 use tokio::net::TcpListener;
@@ -24,11 +26,15 @@ type Answer = Pin<Box<dyn Future<Output = Response<Full<Bytes>>> + Send>>;
 type Asking = Result<Request<Incoming>, Flaw>;
 
 /// Serves one connection with `service` while `client` talks to it; says how it ended, and what the client says.
-async fn talk<T>(
+async fn talk<T, F, B>(
     patience: Patience,
-    service: impl FnMut(Asking) -> Answer,
+    service: impl FnMut(Asking) -> F,
     client: impl AsyncFnOnce(TcpStream) -> T,
-) -> (Result<(), Ended>, T) {
+) -> (Result<(), Ended>, T)
+where
+    F: Future<Output = Response<B>>,
+    B: Body<Data = Bytes>,
+{
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let theirs = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
     let (ours, _) = listener.accept().await.unwrap();
@@ -209,12 +215,6 @@ async fn a_body_that_nobody_reads_is_not_taken_for_a_request() {
 
 #[tokio::test]
 async fn who_goes_away_ends_what_works_for_him() {
-    struct Dropped(Arc<Notify>);
-    impl Drop for Dropped {
-        fn drop(&mut self) {
-            self.0.notify_one();
-        }
-    }
     let (begun, dropped) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
     let guard = (Arc::clone(&begun), Arc::clone(&dropped));
     let service = move |asking: Asking| -> Answer {
@@ -264,4 +264,205 @@ async fn who_takes_nothing_of_an_answer_is_dropped() {
     })
     .await;
     assert!(matches!(ended, Err(Ended::Stalled)), "{ended:?}");
+}
+
+#[tokio::test]
+async fn an_unread_body_is_said_to_end_the_connection() {
+    let refuse = |_: Asking| -> Answer { Box::pin(async { say("<no>") }) };
+    let check = async |sent: &'static str, is_last: bool| {
+        let (_, answers) = talk(patience(), refuse, async |mut stream| {
+            stream.write_all(sent.as_bytes()).await.unwrap();
+            stream.read_u8().await.unwrap();
+            stream.shutdown().await.unwrap();
+            all(stream).await
+        })
+        .await;
+        assert_eq!(answers.contains("connection: close"), is_last, "{sent:?}: {answers}");
+    };
+    check("POST / HTTP/1.1\r\ncontent-length: 2\r\n\r\nhi", false).await;
+    check("POST / HTTP/1.1\r\ncontent-length: 2\r\n\r\n", true).await;
+    check("POST / HTTP/1.1\r\nexpect: 100-continue\r\ncontent-length: 2\r\n\r\n", true).await;
+    check("POST / HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n", true).await;
+}
+
+#[tokio::test]
+async fn pieces_of_chunks_hold_on_to_nothing_else() {
+    let service = |asking: Asking| -> Answer {
+        Box::pin(async move {
+            let (mut body, mut most) = (asking.unwrap().into_body(), 0);
+            while let Some(frame) = body.frame().await {
+                let piece = frame.unwrap().into_data().unwrap();
+                most = most.max(piece.try_into_mut().unwrap().capacity());
+            }
+            say(format!("<{most}>"))
+        })
+    };
+    let head = "POST / HTTP/1.1\r\nconnection: close\r\ntransfer-encoding: chunked\r\n\r\n";
+    let (_, answers) = talk(patience(), service, async |mut stream| {
+        for part in [head, "1\r\na", "\r\n1\r\nb\r\n", "0\r\n\r\n"] {
+            stream.write_all(part.as_bytes()).await.unwrap();
+            tokio::task::yield_now().await;
+        }
+        all(stream).await
+    })
+    .await;
+    let most: usize = said(&answers)[0].parse().unwrap();
+    assert!((1..64).contains(&most), "{most} bytes for one or two");
+}
+
+#[tokio::test]
+async fn a_body_may_be_read_while_its_answer_is_on_the_way() {
+    let service = |asking: Asking| -> Answer {
+        Box::pin(async move {
+            tokio::spawn(asking.unwrap().into_body().collect());
+            say("<early>")
+        })
+    };
+    let (ended, answers) = talk(patience(), service, async |mut stream| {
+        for _ in 0..2 {
+            stream.write_all(b"POST / HTTP/1.1\r\ncontent-length: 4\r\n\r\nhi").await.unwrap();
+            stream.read_u8().await.unwrap();
+            stream.write_all(b"hi").await.unwrap();
+        }
+        stream.write_all(LAST).await.unwrap();
+        all(stream).await
+    })
+    .await;
+    assert!(ended.is_ok(), "{ended:?}");
+    assert_eq!(said(&answers), ["early"; 3]);
+}
+
+#[tokio::test]
+async fn a_body_that_is_let_go_of_half_way_is_not_taken_for_a_request() {
+    let service = |asking: Asking| -> Answer {
+        Box::pin(async move {
+            // Whether it was good or not.
+            let _ = asking.unwrap().into_body().frame().await;
+            say("<enough>")
+        })
+    };
+    let secret = "GET /secret HTTP/1.1\r\n\r\n";
+    for framing in
+        ["transfer-encoding: chunked\r\n\r\n1\r\na\r\n", "content-length: 4000000\r\n\r\n"]
+    {
+        let sent = format!("POST / HTTP/1.1\r\n{framing}{}", secret.repeat(60_000));
+        let (_, answers) = talk(patience(), service, async |mut stream| {
+            // It may be gone before all of this has left.
+            let _ = stream.write_all(sent.as_bytes()).await;
+            let mut said = Vec::new();
+            let _ = stream.read_to_end(&mut said).await;
+            String::from_utf8(said).unwrap()
+        })
+        .await;
+        assert!(said(&answers).len() <= 1, "{framing}: {answers}");
+    }
+}
+
+/// A body that says what it is told to, and announces what it is told to.
+struct Scripted {
+    steps: VecDeque<Step>,
+    length: Option<u64>,
+    _guard: Option<Dropped>,
+}
+
+enum Step {
+    Say(&'static str),
+    Fail,
+    /// For ever.
+    Wait,
+}
+
+impl Body for Scripted {
+    type Data = Bytes;
+    type Error = io::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<io::Result<Frame<Bytes>>>> {
+        match self.steps.pop_front() {
+            Some(Step::Say(text)) => {
+                Poll::Ready(Some(Ok(Frame::data(Bytes::from_static(text.as_bytes())))))
+            }
+            Some(Step::Fail) => Poll::Ready(Some(Err(io::ErrorKind::Other.into()))),
+            Some(Step::Wait) => {
+                self.steps.push_front(Step::Wait);
+                Poll::Pending
+            }
+            None => Poll::Ready(None),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.length.map_or_else(SizeHint::default, SizeHint::with_exact)
+    }
+}
+
+struct Dropped(Arc<Notify>);
+
+impl Drop for Dropped {
+    fn drop(&mut self) {
+        self.0.notify_one();
+    }
+}
+
+#[tokio::test]
+async fn an_answer_that_breaks_off_is_not_taken_for_a_whole_one() {
+    use Step::{Fail, Say};
+    type Steps = fn() -> Vec<Step>;
+    let check = async |version: &str, length: Option<u64>, steps: Steps, expected: &str| {
+        let service = |_: Asking| async move {
+            Response::new(Scripted { steps: steps().into(), length, _guard: None })
+        };
+        let sent = format!("GET / HTTP/{version}\r\n\r\nGET / HTTP/{version}\r\n\r\n");
+        let (ended, answers) = talk(patience(), service, async |mut stream| {
+            stream.write_all(sent.as_bytes()).await.unwrap();
+            let mut said = Vec::new();
+            let ended = stream.read_to_end(&mut said).await;
+            (String::from_utf8(said).unwrap(), ended.is_ok())
+        })
+        .await;
+        let (answers, is_whole) = answers;
+        assert!(matches!(ended, Err(Ended::Broken)), "{ended:?}");
+        let body = answers.split("\r\n\r\n").nth(1).unwrap_or_default();
+        // What is cut off may be lost as well.
+        assert!(expected.starts_with(body), "{answers}");
+        let tells = length.is_some() || version == "1.1";
+        assert!(tells || !is_whole, "{version} {length:?}: {answers}");
+    };
+    check("1.1", None, || vec![Say("a"), Fail], "1\r\na\r\n").await;
+    check("1.1", Some(3), || vec![Say("a"), Fail], "a").await;
+    check("1.1", Some(3), || vec![Say("a")], "a").await;
+    check("1.1", Some(1), || vec![Say("ab")], "a").await;
+    check("1.0", None, || vec![Say("a"), Fail], "a").await;
+}
+
+#[tokio::test]
+async fn who_goes_away_while_an_answer_waits_ends_it() {
+    let dropped = Arc::new(Notify::new());
+    for sent in [
+        "GET / HTTP/1.1\r\n\r\n",
+        "POST / HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\n2\r\nhi\r\n0\r\n\r\n",
+        "GET / HTTP/1.1\r\n\r\nGET / HTTP/1.1\r\n\r\n",
+    ] {
+        let service = |asking: Asking| {
+            let guard = Some(Dropped(Arc::clone(&dropped)));
+            async move {
+                asking.unwrap().into_body().collect().await.unwrap();
+                let steps = [Step::Say("first"), Step::Wait].into();
+                Response::new(Scripted { steps, length: None, _guard: guard })
+            }
+        };
+        let (ended, ()) = talk(patience(), service, async |mut stream| {
+            stream.write_all(sent.as_bytes()).await.unwrap();
+            let mut first = Vec::new();
+            while !first.ends_with(b"first\r\n") {
+                first.push(stream.read_u8().await.unwrap());
+            }
+            drop(stream);
+            dropped.notified().await;
+        })
+        .await;
+        assert!(matches!(ended, Err(Ended::Gone)), "{sent:?}: {ended:?}");
+    }
 }
