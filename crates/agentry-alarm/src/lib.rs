@@ -5,9 +5,10 @@
 //! An [`Alarm`] makes its timer with the first wait, outside of the future that it guards, and when its limit moves away it
 //! lets the timer go off and sets it anew.
 
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
+use pin_project_lite::pin_project;
 use tokio::time::{Instant, Sleep, sleep_until};
 
 /// Goes off once its limit is reached.
@@ -57,14 +58,31 @@ impl Alarm {
 pub struct TimedOut;
 
 /// What `future` comes to, if it does so before `until`.
-pub async fn within<F: Future>(until: Instant, future: F) -> Result<F::Output, TimedOut> {
-    let mut future = pin!(future);
-    let mut alarm = Alarm::new(until);
-    std::future::poll_fn(|cx| match future.as_mut().poll(cx) {
-        Poll::Ready(done) => Poll::Ready(Ok(done)),
-        Poll::Pending => alarm.poll(cx).map(|()| Err(TimedOut)),
-    })
-    .await
+pub fn within<F: Future>(until: Instant, future: F) -> Within<F> {
+    Within { future, alarm: Alarm::new(until) }
+}
+
+pin_project! {
+    /// See [`within`]. Not an `async fn`, which would have room for `future` twice: where it is given and where it is polled.
+    #[derive(Debug)]
+    #[must_use = "futures do nothing until they are polled"]
+    pub struct Within<F> {
+        #[pin]
+        future: F,
+        alarm: Alarm,
+    }
+}
+
+impl<F: Future> Future for Within<F> {
+    type Output = Result<F::Output, TimedOut>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.project();
+        match this.future.poll(cx) {
+            Poll::Ready(done) => Poll::Ready(Ok(done)),
+            Poll::Pending => this.alarm.poll(cx).map(|()| Err(TimedOut)),
+        }
+    }
 }
 
 #[cfg(test)]
@@ -85,6 +103,17 @@ mod tests {
         let slow = tokio::time::sleep(SECOND);
         assert_eq!(within(start + 3 * SECOND, slow).await, Ok(()));
         assert_eq!(start.elapsed(), 2 * SECOND);
+    }
+
+    #[test]
+    fn what_is_waited_for_has_room_once() {
+        let large = async {
+            let room = [0_u8; 1000];
+            pending::<()>().await;
+            room
+        };
+        let alone = size_of_val(&large);
+        assert!(size_of_val(&within(Instant::now(), large)) < alone + 100);
     }
 
     #[tokio::test(start_paused = true)]
