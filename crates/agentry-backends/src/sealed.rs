@@ -11,7 +11,7 @@ use std::sync::Arc;
 use agentry_core::store::Error;
 
 pub use keyring::{KeyError, Keyring};
-pub use note::{Guarded, arrange};
+pub use note::arrange;
 
 mod commit;
 mod items;

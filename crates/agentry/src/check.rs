@@ -51,6 +51,7 @@ fn tell(cx: &Context, config: &Config, definitions: &Definitions, threads: &[Str
         Storage::Sqlite(path) => format!("sqlite:{}", path.display()),
         Storage::Postgres(database) => database.place.clone(),
     };
+    let encryption = config.encryption.as_ref().map(|keys| keys.ids().collect::<Vec<_>>());
     let ledger = match &config.ledger {
         Ledger::Storage => storage.clone(),
         Ledger::Postgres { place, .. } => place.clone(),
@@ -66,6 +67,7 @@ fn tell(cx: &Context, config: &Config, definitions: &Definitions, threads: &[Str
             "file": file,
             "listen": config.server.listen.to_string(),
             "storage": storage,
+            "encryption_keys": encryption.unwrap_or_default(),
             "ledger": ledger,
             "providers": providers,
             "models": models,
@@ -82,6 +84,13 @@ fn tell(cx: &Context, config: &Config, definitions: &Definitions, threads: &[Str
         .data(format_args!("{} is good", file.as_deref().unwrap_or("the default configuration")));
     cx.terminal.data(format_args!("  listen     {}", config.server.listen));
     cx.terminal.data(format_args!("  storage    {storage}"));
+    match encryption.as_deref() {
+        None => {}
+        Some([key]) => cx.terminal.data(format_args!("  encryption with key {key}")),
+        Some(keys) => {
+            cx.terminal.data(format_args!("  encryption the first of keys {}", keys.join(", ")));
+        }
+    }
     cx.terminal.data(format_args!("  ledger     {ledger}"));
     cx.terminal.data(format_args!("  providers  {}", list(&providers)));
     cx.terminal.data(format_args!("  models     {}", list(&models)));

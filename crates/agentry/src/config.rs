@@ -7,8 +7,10 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
+use agentry_backends::sealed::Keyring;
 use agentry_engine::durable::Retention;
 use agentry_gateway::Rule;
 use agentry_gateway::money::catalogue::Catalogue;
@@ -59,6 +61,8 @@ pub(crate) struct Config {
     pub(crate) file: Option<PathBuf>,
     pub(crate) server: Server,
     pub(crate) storage: Storage,
+    /// Nothing when what threads hold is stored as it is.
+    pub(crate) encryption: Option<Arc<Keyring>>,
     pub(crate) ledger: Ledger,
     /// In the order of the file.
     pub(crate) providers: Vec<Provider>,
@@ -177,7 +181,7 @@ fn resolve(sources: Sources<'_>) -> Result<Config, Error> {
     let mut root = Reader::root(table, &notes);
 
     let mut server = server(root.table("server"));
-    let storage = storage::storage(root.table("storage"), &notes);
+    let (storage, encryption) = storage::storage(root.table("storage"), &notes);
     let ledger = storage::ledger(root.table("ledger"), &notes, storage.as_ref());
     let mut providers = providers::read(root.table("providers"));
     if text.is_none() && providers.is_empty() {
@@ -213,6 +217,7 @@ fn resolve(sources: Sources<'_>) -> Result<Config, Error> {
                 file,
                 server,
                 storage,
+                encryption,
                 ledger,
                 providers,
                 models,

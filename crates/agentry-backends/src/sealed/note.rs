@@ -1,7 +1,5 @@
 //! The note in a database that says with which key it was last written, so that a missing key is found at once.
 
-use std::sync::Arc;
-
 use agentry_core::Timestamp;
 use agentry_core::items::{Batch, Id, Index, Item, Items, Namespace, Put, Write};
 use agentry_core::store::Error;
@@ -13,26 +11,19 @@ use super::keyring::{KeyError, Keyring};
 const TENANT: &str = "";
 const WRITTEN: &str = "key";
 
-/// Whether a store's values are sealed.
-#[derive(Debug, Clone)]
-pub enum Guarded {
-    Plain,
-    Sealed(Arc<Keyring>),
-}
-
 /// Holds the keys there are against the note in the store, and renews the note.
 pub async fn arrange(
     items: &dyn Items,
-    keys: Option<Keyring>,
+    keys: Option<&Keyring>,
     now: Timestamp,
-) -> Result<Result<Guarded, KeyError>, Error> {
+) -> Result<Result<(), KeyError>, Error> {
     let id = place()?;
     let found = items.item(TENANT, &id, now).await?;
     let written = found.as_ref().and_then(written);
     let Some(keys) = keys else {
         return Ok(match written {
             Some(key) => Err(KeyError::Missing(key.to_owned())),
-            None => Ok(Guarded::Plain),
+            None => Ok(()),
         });
     };
     if let Some(written) = written
@@ -47,7 +38,7 @@ pub async fn arrange(
         let batch = Batch::new(vec![Write::Put(put)]);
         items.write(TENANT, batch.map_err(|it| Error::Refused(it.to_string()))?, now).await?;
     }
-    Ok(Ok(Guarded::Sealed(Arc::new(keys))))
+    Ok(Ok(()))
 }
 
 fn place() -> Result<Id, Error> {

@@ -1,7 +1,10 @@
 //! `[storage]` and `[ledger]`: where runs are kept, and where money and keys are.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
+use super::tree::Value;
+use agentry_backends::sealed::Keyring;
 use secrecy::SecretString;
 use url::Url;
 
@@ -50,10 +53,14 @@ pub(crate) enum Ledger {
     },
 }
 
-/// A relative path is meant from the configuration's folder, like every other.
-pub(super) fn storage(table: Option<Reader<'_>>, notes: &Notes<'_>) -> Option<Storage> {
+/// A relative path is meant from the configuration's folder, like every other. With it, the keys that its values are
+/// sealed with.
+pub(super) fn storage(
+    table: Option<Reader<'_>>,
+    notes: &Notes<'_>,
+) -> (Option<Storage>, Option<Arc<Keyring>>) {
     let default = Storage::Sqlite(notes.path("agentry.db"));
-    let Some(mut table) = table else { return Some(default) };
+    let Some(mut table) = table else { return (Some(default), None) };
     let storage = table.or("url", default, |value| {
         let text = value::text(value)?;
         let help = "write \"sqlite:agentry.db\", \"memory:\", \"postgres://HOST/DATABASE\", or \"env:DATABASE_URL\"";
@@ -73,8 +80,30 @@ pub(super) fn storage(table: Option<Reader<'_>>, notes: &Notes<'_>) -> Option<St
             _ => Err(Unreadable::new(format!("is no storage: \"{text}\"")).help(help)),
         }
     });
+    let keys = encryption(&mut table, notes);
     table.finish();
-    Some(storage)
+    (Some(storage), keys)
+}
+
+/// One key or several: the first writes, all read.
+fn encryption(table: &mut Reader<'_>, notes: &Notes<'_>) -> Option<Arc<Keyring>> {
+    let name = "encryption_key";
+    let (secrets, place) = if table.is_list(name) {
+        let read = |value: &Value| value::secret(value, notes.environment, notes.folder);
+        let At { value, place } = table.list(name, read)?;
+        (value.into_iter().map(|secret| secret.value).collect(), place)
+    } else {
+        let At { value, place } = table.secret(name)?;
+        (vec![value], place)
+    };
+    match Keyring::parse(&secrets) {
+        Ok(keys) => Some(Arc::new(keys)),
+        Err(problem) => {
+            let message = format!("`storage.encryption_key`: {problem}");
+            notes.report(Problem::new(place, message));
+            None
+        }
+    }
 }
 
 /// Without an address of its own it is where the runs are.

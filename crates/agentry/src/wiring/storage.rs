@@ -7,7 +7,9 @@ use std::sync::Arc;
 
 use agentry_backends::memory::MemoryStore;
 use agentry_backends::postgres::{OpenError, PostgresStore};
+use agentry_backends::sealed::{Sealed, arrange};
 use agentry_backends::sqlite::SqliteStore;
+use agentry_core::Clock as _;
 use agentry_core::assistants::Assistants;
 use agentry_core::batches::Batches;
 use agentry_core::crons::Crons;
@@ -21,6 +23,7 @@ use anyhow::Context as _;
 use secrecy::{ExposeSecret as _, SecretString};
 
 use crate::cli::{Ended, Exit};
+use crate::clock::SystemClock;
 use crate::config::{self, Config, Database, Storage};
 use crate::wiring::threads;
 
@@ -46,6 +49,30 @@ const ALONE: &str = "local";
 
 impl Stores {
     pub(crate) async fn open(config: &Config) -> Result<Self, Ended> {
+        Self::plain(config).await?.sealed(config).await
+    }
+
+    /// What people know is sealed on its way into the database, if there is a key.
+    async fn sealed(mut self, config: &Config) -> Result<Self, Ended> {
+        if config.storage == Storage::Memory {
+            return Ok(self);
+        }
+        let keys = config.encryption.as_ref();
+        let arranged = arrange(&*self.threads.items, keys.map(AsRef::as_ref), SystemClock.now());
+        let arranged = arranged.await.map_err(|error| Ended::from(anyhow::Error::from(error)))?;
+        arranged.map_err(|error| Ended { exit: Exit::Usage, error: error.into() })?;
+        if let Some(keys) = keys {
+            self.runs = Arc::new(Sealed::new(self.runs, Arc::clone(keys)));
+            self.archive = Arc::new(Sealed::new(self.archive, Arc::clone(keys)));
+            self.threads.threads = Arc::clone(&self.runs);
+            self.threads.archive = Arc::clone(&self.archive);
+            self.threads.items = Arc::new(Sealed::new(self.threads.items, Arc::clone(keys)));
+        }
+        Ok(self)
+    }
+
+    /// As they are, without a key.
+    async fn plain(config: &Config) -> Result<Self, Ended> {
         let stores = match &config.storage {
             Storage::Memory => Self::in_one(MemoryStore::keeping_usage(USAGE_MAX)),
             Storage::Sqlite(path) => Self::file(path)?,
