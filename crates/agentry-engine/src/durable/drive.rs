@@ -179,6 +179,7 @@ impl Drive {
         let mut machine = Machine::load(self.program.clone(), home, Record::Commits, &loaded.line)?;
         self.desk = Desk::default();
         self.desk.take(loaded);
+        self.desk.loaded(&machine);
         let of = machine.run().and_then(|id| self.desk.run(id));
         let order = of.and_then(|run| Order::from_value(&run.input).ok());
         self.config = order.map(|order| Arc::new(order.config)).unwrap_or_default();
@@ -344,6 +345,7 @@ impl Drive {
             commit.next = Next::Running;
         }
         audited::audit(commit, &self.tenant);
+        self.desk.leave_out_unknown(commit);
         self.keeping.add(&commit.entry);
         if self.keeping.is_due() && !commit.entry.writes.is_empty() {
             let snapshot = machine.snapshot();

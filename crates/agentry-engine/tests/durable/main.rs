@@ -9,6 +9,7 @@
 )]
 
 mod asking;
+mod copying;
 mod crashing;
 mod deciding;
 mod escalating;

@@ -15,6 +15,9 @@ pub(super) struct Desk {
     answers: Vec<(String, Answer)>,
     /// The run that has been told that it is to end.
     told_to_end: Option<RunId>,
+    /// The run that has the thread in what is stored, when the store knows nothing of it: it is another thread's, of which this one
+    /// is a copy, or was deleted.
+    unknown: Option<RunId>,
 }
 
 impl Desk {
@@ -24,6 +27,16 @@ impl Desk {
         self.messages = inbox;
         let answered = interrupts.into_iter().filter_map(|it| Some((it.id, it.answer?)));
         self.answers = answered.collect();
+    }
+
+    /// As a thread is loaded.
+    pub(super) fn loaded(&mut self, machine: &Machine) {
+        self.unknown = machine.run().filter(|id| self.run(*id).is_none());
+    }
+
+    /// Nobody can be told of a run that the store does not know.
+    pub(super) fn leave_out_unknown(&self, commit: &mut Commit) {
+        commit.runs.retain(|change| self.unknown != Some(change.run));
     }
 
     pub(super) fn run(&self, id: RunId) -> Option<&Run> {
