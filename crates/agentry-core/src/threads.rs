@@ -293,7 +293,8 @@ pub trait Threads: Send + Sync {
         metadata: Map<String, Value>,
         now: Timestamp,
     ) -> Result<Option<Thread>, Error>;
-    /// A second thread with the same history, checkpoint ids included, and state, and no runs. False when there is no `from`.
+    /// A second thread with the same history, checkpoint ids included, and state, and no runs. Questions have the same deadlines
+    /// there: it is woken at the first of them. False when there is no `from`.
     async fn copy(&self, from: ThreadId, to: NewThread) -> Result<bool, Error>;
     /// With all that belongs to it; whoever works on it finds out at its next commit. False when there was none.
     async fn delete(&self, thread: ThreadId) -> Result<bool, Error>;
@@ -311,8 +312,9 @@ pub trait Threads: Send + Sync {
     async fn runs(&self, query: RunQuery) -> Result<Vec<Run>, Error>;
     /// Removes a run that is over, also one that only entries know of (of whichever thread), and its checkpoints from the
     /// history. Its entries go
-    /// with them, but for those that others build on, and so do their events. Its interrupts go; a thread that waited for
-    /// a person in this run is idle. False when nothing was there, or the run is not over.
+    /// with them, and so do their events, but for those that others build on or may be about to: the head of a thread that a
+    /// worker has, and one that has lost its parent by [pruning](Keep::Latest) and so stands for what was before. Its interrupts
+    /// go; a thread that waited for a person in this run is idle. False when nothing was there, or the run is not over.
     async fn delete_run(&self, run: RunId) -> Result<bool, Error>;
 
     /// Newest first: by entry, and within one in the opposite order of `Entry::checkpoints`.

@@ -49,6 +49,7 @@ pub(super) const MIGRATIONS: migrate::List = migrate::List {
         concat!(include_str!("threads/1.sql"), include_str!("threads/functions.sql")),
         include_str!("threads/2.sql"),
         include_str!("threads/3.sql"),
+        include_str!("threads/4.sql"),
     ],
 };
 

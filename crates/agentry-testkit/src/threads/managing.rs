@@ -178,6 +178,12 @@ pub async fn a_copy_has_the_history_and_no_runs(kind: &impl Kind<Store: Store>) 
     next.entry.writes = vec![set("seen", 5)];
     assert_eq!(store.commit(next).await, Ok(applied(false, false)));
     assert_eq!(store.load(thread_id(1)).await.unwrap().unwrap().line, first.line);
+
+    // Nobody has answered either of them when the deadline passes.
+    asking(&store, 3, Some(500)).await;
+    assert_eq!(store.copy(thread_id(3), new_thread(4)).await, Ok(true));
+    let copy = store.thread(thread_id(4)).await.unwrap().unwrap();
+    assert_eq!((copy.status, copy.wake_at), (Status::Interrupted, Some(at(500))));
 }
 
 pub async fn a_deleted_thread_leaves_nothing(kind: &impl Kind<Store: Store>) {
@@ -377,10 +383,51 @@ pub async fn a_deleted_run_leaves_what_others_build_on(kind: &impl Kind<Store: S
     next.entry.parent = Seq(2);
     assert_eq!(store.commit(next).await, Ok(applied(false, false)));
 
+    // A worker is about to go on from the last entry of a run that is over: that one stays, for as long as it is the last.
+    let done = Commit {
+        runs: vec![super::begins(3, 5), ends(3, RunStatus::Success)],
+        next: rest(Rest::Idle, None),
+        ..commit(&third, 6)
+    };
+    store.commit(done).await.unwrap();
+    submit(&store, run_on(1, 5)).await;
+    let fourth = reclaimed(&store, 1).await;
+    assert_eq!(store.delete_run(run_id(3)).await, Ok(true));
+    let mut next = commit(&fourth, 7);
+    next.entry.run = Some(run_id(5));
+    next.runs = vec![super::begins(5, 6), ends(5, RunStatus::Success)];
+    next.next = rest(Rest::Idle, None);
+    assert_eq!(store.commit(next).await, Ok(applied(false, false)));
+
     // What only entries know of.
     let copied = NewThread { ..new_thread(2) };
     store.copy(thread_id(1), copied).await.unwrap();
     assert_eq!(store.delete_run(run_id(1)).await, Ok(true));
+
+    // What stands for all that was before stays as well.
+    let before = begun(&store, 6).await;
+    let mut first = Commit {
+        runs: vec![ends(6, RunStatus::Success)],
+        next: rest(Rest::Idle, None),
+        ..commit(&before, 2)
+    };
+    first.entry.writes = vec![append("seen", &[2])];
+    store.commit(first).await.unwrap();
+    submit(&store, run_on(6, 7)).await;
+    let after = reclaimed(&store, 6).await;
+    let mut last = Commit {
+        runs: vec![super::begins(7, 2), ends(7, RunStatus::Success)],
+        next: rest(Rest::Idle, None),
+        ..commit(&after, 3)
+    };
+    last.entry.run = Some(run_id(7));
+    last.entry.writes = vec![append("seen", &[3])];
+    last.entry.checkpoints = vec![checkpoint("", 3)];
+    store.commit(last).await.unwrap();
+    assert_eq!(store.prune(thread_id(6), Keep::Latest).await, Ok(2));
+    assert_eq!(store.delete_run(run_id(7)).await, Ok(true));
+    let line = store.line(thread_id(6), At::Head, From::Root).await.unwrap().unwrap();
+    assert_eq!(json!(states(&line)), json!({ "": { "seen": [2, 3] } }));
 
     asking(&store, 4, Some(500)).await;
     assert_eq!(store.delete_run(run_id(4)).await, Ok(true));

@@ -185,8 +185,12 @@ impl Held {
             .filter(|entry| entry.run == Some(id))
             .map(|entry| entry.seq)
             .collect();
+        let held = self.worker.as_ref().map(|_| self.head());
         for seq in of_run {
-            if !self.entries.values().any(|entry| entry.parent == seq) {
+            let parent = self.entries.get(&seq).map(|entry| entry.parent).unwrap_or_default();
+            let cut = parent != Seq(0) && !self.entries.contains_key(&parent);
+            let needed = cut || held == Some(seq);
+            if !needed && !self.entries.values().any(|entry| entry.parent == seq) {
                 self.entries.remove(&seq);
                 self.snapshots.remove(&seq);
                 self.events.retain(|event, _| event.seq != seq);
@@ -219,6 +223,9 @@ impl Held {
         let open = self.open().filter(|interrupt| interrupt.answer.is_none());
         let open = open.map(|interrupt| Interrupt { thread: id, ..interrupt.clone() });
         copy.interrupts = open.map(|interrupt| (interrupt, None)).collect();
+        if copy.thread.status == Status::Interrupted {
+            copy.thread.wake_at = copy.open().filter_map(|interrupt| interrupt.deadline).min();
+        }
         copy
     }
 }

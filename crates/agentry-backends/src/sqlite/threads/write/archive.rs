@@ -92,7 +92,13 @@ impl Work<'_> {
             both,
         )?;
         if from.status == INTERRUPTED {
-            self.execute("UPDATE threads SET status = 3 WHERE thread = ?1", [copy])?;
+            self.execute(
+                "UPDATE threads SET status = 3, wake_at = (
+                   SELECT min(deadline) FROM questions
+                   WHERE thread = ?2 AND closing IS NULL AND answer IS NULL)
+                 WHERE thread = ?1",
+                both,
+            )?;
         }
         // Nobody has committed them to the copy, nor told of them.
         self.execute(

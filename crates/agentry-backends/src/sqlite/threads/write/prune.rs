@@ -263,7 +263,8 @@ impl Work<'_> {
         if waits { self.rest(thread) } else { Ok(()) }
     }
 
-    /// Those that others build on stay, without their checkpoints.
+    /// Those that others build on stay, without their checkpoints: also the head of a thread that a worker has, and one that stands
+    /// for what was before it.
     fn forget_entries(&self, thread: i64, run: RunId) -> Result<()> {
         let shape = self.shape(thread)?;
         let mut found = self.connection.prepare_cached(
@@ -275,9 +276,19 @@ impl Work<'_> {
         for parent in shape.parents.values() {
             *children.entry(*parent).or_default() += 1;
         }
+        let is_held = self.exists(
+            "SELECT EXISTS (SELECT 1 FROM threads WHERE thread = ?1 AND worker IS NOT NULL)",
+            [thread],
+        )?;
+        let held = shape.parents.keys().next_back().copied().filter(|_| is_held);
+        let is_cut = |seq: &i64| {
+            let parent = shape.parents.get(seq).copied().unwrap_or(0);
+            parent != 0 && !shape.parents.contains_key(&parent)
+        };
         let mut all = true;
         for seq in found {
-            if children.get(&seq).copied().unwrap_or(0) > 0 {
+            let builds = children.get(&seq).copied().unwrap_or(0) > 0;
+            if builds || held == Some(seq) || is_cut(&seq) {
                 all = false;
                 self.set_checkpoints(thread, seq, &[])?;
                 continue;
