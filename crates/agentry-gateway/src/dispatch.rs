@@ -148,13 +148,24 @@ impl<Q: Question> Attempting<'_, Q> {
         picked: Picked,
         settlement: &mut Settlement,
     ) -> Result<Landed<Q::Answer>, Error> {
+        let lane = self.lane(picked.target())?;
+        settlement.asks(lane);
+        match self.hedge_after() {
+            None => told(self.one(picked).await, lane, settlement),
+            // In a box of its own: it has room for two.
+            Some(wait) => Box::pin(self.hedged(picked, wait, settlement)).await,
+        }
+    }
+
+    async fn hedged(
+        &self,
+        picked: Picked,
+        wait: Duration,
+        settlement: &mut Settlement,
+    ) -> Result<Landed<Q::Answer>, Error> {
         let at = picked.target();
         let lane = self.lane(at)?;
-        settlement.asks(lane);
         let first = self.one(picked);
-        let Some(wait) = self.hedge_after() else {
-            return told(first.await, lane, settlement);
-        };
         tokio::pin!(first);
         if let Ok(ended) = within(after(Instant::now(), wait), first.as_mut()).await {
             return told(ended, lane, settlement);
