@@ -192,22 +192,21 @@ fn check(request: &Request) -> Result<(), Refusal> {
     if hosts.next().is_some() {
         return bad("host_duplicate", "the request has more than one host header: send one");
     }
-    let authority = request.uri().authority().filter(|_| request.version() == Version::HTTP_2);
-    match (authority, host) {
-        // The header came with HTTP/1.1.
-        (None, None) if request.version() == Version::HTTP_10 => Ok(()),
-        (None, None) => {
+    match (request.uri().authority(), host) {
+        (_, None) if request.version() == Version::HTTP_10 => Ok(()),
+        (Some(_), None) if request.version() == Version::HTTP_2 => Ok(()),
+        (_, None) => {
             bad("host_missing", "the host header is missing: send `host: NAME`, as HTTP demands")
         }
         (Some(authority), Some(host))
             if !host.as_bytes().eq_ignore_ascii_case(authority.as_str().as_bytes()) =>
         {
-            bad("host_duplicate", "the host header and :authority differ: send one of them")
+            bad("host_duplicate", "the host header and the target name different hosts: send one")
         }
         (None, Some(host)) if !is_authority(host) => {
             bad("host_invalid", "the host header is not a host name with an optional port")
         }
-        (Some(_), _) | (None, Some(_)) => Ok(()),
+        (_, Some(_)) => Ok(()),
     }
 }
 
