@@ -14,6 +14,7 @@ pub type Target = fn(&[u8]) -> u64;
 
 /// All there are, by name.
 pub const TARGETS: &[(&str, Target)] = &[
+    ("http1", targets::http1::http1),
     ("sse", targets::streams::sse),
     ("tap_chat", targets::taps::chat),
     ("tap_messages", targets::taps::messages),

@@ -5,6 +5,7 @@ pub(crate) mod credential;
 pub(crate) mod errors;
 pub(crate) mod guards;
 pub(crate) mod head;
+pub(crate) mod http1;
 pub(crate) mod requests;
 pub(crate) mod streams;
 pub(crate) mod taps;
