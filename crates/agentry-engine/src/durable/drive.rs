@@ -32,6 +32,7 @@ use crate::version;
 
 mod again;
 mod audited;
+pub(super) mod depth;
 mod desk;
 mod forget;
 mod give_up;
@@ -302,6 +303,10 @@ impl Drive {
         if !rolled_back {
             let rests = commit.next != Next::Running;
             commit.forgotten = self.forgetting.due(machine, &self.journal, rests);
+        }
+        if let Some(why) = depth::of_commit(&commit) {
+            self.around.lifeline.give_up(why);
+            return None;
         }
         let call = || self.around.store.commit(commit.clone());
         let asked = Instant::now();

@@ -8,6 +8,7 @@ use agentry_core::threads::{Intake, RunQuery, Signal, Signalled, Submitted, Thre
 use agentry_core::{Clock, RunId, ThreadId, audit};
 use serde_json::{Map, Value};
 
+use super::drive::depth;
 use super::order::{Order, Wish};
 use super::wait::{Follower, end_of};
 use super::worker::Shared;
@@ -80,6 +81,7 @@ impl Handle {
 
     pub async fn submit_run(&self, run: NewRun) -> Result<Submitted, Error> {
         let thread = run.thread;
+        check_depth(&run)?;
         self.hold_run(&run).await?;
         let submitted = self.shared.store.submit(run).await?;
         self.shared.hub.came_for(thread);
@@ -173,6 +175,7 @@ impl Handle {
 
     pub async fn intake(&self, intake: Intake) -> Result<(), Error> {
         for run in &intake.submit {
+            check_depth(run)?;
             self.hold_run(run).await?;
         }
         let to = intake.submit.iter().map(|run| run.thread);
@@ -247,5 +250,13 @@ impl Handle {
         }
         let graph = graph.ok_or(Error::NoGraph)?;
         self.shared.registry.current(graph)
+    }
+}
+
+/// What nobody could read again is not taken in.
+fn check_depth(run: &NewRun) -> Result<(), Error> {
+    match depth::of_run(run) {
+        Some(why) => Err(Refused::Unfit(why).into()),
+        None => Ok(()),
     }
 }

@@ -7,6 +7,7 @@ use agentry_core::run::{Committed, Effect, Fence};
 use agentry_core::threads::ThreadStore;
 use async_trait::async_trait;
 
+use super::drive::depth;
 use crate::effect::Keeper;
 use crate::lifeline::Lifeline;
 use crate::observe::Watched;
@@ -37,6 +38,11 @@ impl InThread {
 #[async_trait]
 impl Keeper for InThread {
     async fn keep(&self, entry: &str, effect: &Effect) -> bool {
+        // What has happened cannot be remembered. Doing it again would be worse than to stop.
+        if let Some(why) = depth::of_effect(effect) {
+            self.lifeline.give_up(why);
+            return std::future::pending().await;
+        }
         let call = || self.store.journal(self.thread, self.fence, entry, effect.clone());
         let Some((committed, doubted)) = self.lifeline.insist(call).await else {
             return std::future::pending().await;

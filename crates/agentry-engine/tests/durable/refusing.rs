@@ -2,14 +2,14 @@
 
 use agentry_core::run::{Committed, Seq};
 use agentry_core::thread::{Commit, Entry, Next, Rest, RunStatus, Status as ThreadStatus};
-use agentry_core::threads::{Claim, Submitted, Taken};
-use agentry_core::{Clock as _, RunId};
+use agentry_core::threads::{At, Claim, From, Submitted, Taken};
+use agentry_core::{Clock as _, Failure as _, RunId};
 use agentry_engine::durable::{Settings, Wish};
 use agentry_engine::effect::Undone;
 use agentry_engine::node::from_fn;
 use agentry_engine::{Class, END, Graph, NodeOutput, Program, Reducer, Request, START};
 use agentry_testkit::Crash;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::world::{Backend, Process, Status, World, over_both_stores};
 
@@ -17,6 +17,7 @@ over_both_stores! {
     a_thread_that_cannot_be_read_fails_its_runs
     a_run_that_cannot_be_stored_fails_and_the_next_one_goes_on
     an_effect_that_cannot_be_stored_fails_its_run
+    what_could_not_be_read_again_is_not_stored
 }
 
 fn program() -> Program {
@@ -124,5 +125,50 @@ async fn an_effect_that_cannot_be_stored_fails_its_run(backend: Backend) {
         (status, reason.as_str()),
         (Status::Failed, "the store refuses this: it is too large")
     );
+    process.stop().await;
+}
+
+fn nested(levels: usize) -> Value {
+    (0..levels).fold(Value::Null, |inner, _| json!([inner]))
+}
+
+async fn what_could_not_be_read_again_is_not_stored(backend: Backend) {
+    let deeper = from_fn(|_, state| {
+        let inner = state.get("tower").cloned().unwrap_or_default();
+        Box::pin(async move { Ok(NodeOutput::done().set("tower", json!([inner]))) })
+    });
+    check_too_deep(backend, tower(deeper), "what is written to `tower`").await;
+    let found = from_fn(|cx, _| {
+        Box::pin(async move {
+            let act = async |_| Ok::<_, Undone>(nested(120));
+            let found = cx.effect("act", Class::Once, act).await?;
+            Ok(NodeOutput::done().set("tower", found))
+        })
+    });
+    check_too_deep(backend, tower(found), "what came of an effect").await;
+}
+
+fn tower(node: impl agentry_engine::Node + 'static) -> Program {
+    let done = from_fn(|_, _| Box::pin(async { Ok(NodeOutput::done()) }));
+    let graph = Graph::builder("g").channel("tower", Reducer::Last).node("a", node);
+    let graph = graph.node("b", done).edge(START, "a").edge("a", "a").edge("a", "b");
+    graph.edge("b", END).build().unwrap()
+}
+
+async fn check_too_deep(backend: Backend, program: Program, reason: &str) {
+    let world = World::new(backend);
+    let process = world.start(&program);
+    let run = process.submit("k").await;
+    let (status, told) = process.reason(run).await;
+    assert_eq!(status, Status::Failed);
+    assert!(told.contains(reason) && told.contains("deeper than 112 levels"), "{told}");
+    let line = world.archive.line(run.own_thread(), At::Head, From::Root).await;
+    assert!(line.unwrap().is_some(), "it can be read");
+
+    let (now, deep) = (world.clock.now(), json!({ "tower": nested(112) }));
+    let request = Request::Input(deep.as_object().cloned().unwrap());
+    let wish = Wish::new(RunId::derived(now, "deep"), run.own_thread(), "g", request, now);
+    let refused = process.handle.submit(wish).await.unwrap_err();
+    assert_eq!(refused.code().0, "update_unfit");
     process.stop().await;
 }
