@@ -298,7 +298,7 @@ impl Drive {
             self.perform(actions);
             return Some(Then::GoOn);
         };
-        let rolled_back = self.take_back(&mut commit);
+        let rolled_back = self.take_back(&mut commit).await?;
         self.adjust(machine, &mut commit);
         if !rolled_back {
             let rests = commit.next != Next::Running;

@@ -23,6 +23,7 @@ over_both_stores! {
     a_run_that_is_rolled_back_leaves_nothing
     a_pending_run_is_cancelled_before_it_begins
     of_two_resumes_one_wins
+    a_run_whose_beginning_was_cut_is_cancelled_and_nothing_is_lost
     a_delayed_run_begins_when_it_may
     a_run_that_cannot_begin_says_why
     a_run_from_a_checkpoint_that_cannot_begin_leaves_the_thread_where_it_is
@@ -218,6 +219,26 @@ async fn of_two_resumes_one_wins(backend: Backend) {
     };
     assert_eq!(ends(&process, won).await, RunStatus::Success);
     assert_eq!(seen(&process).await, json!([value]), "the loser was told what counts");
+    process.stop().await;
+}
+
+async fn a_run_whose_beginning_was_cut_is_cancelled_and_nothing_is_lost(backend: Backend) {
+    let process = World::new(backend).start(&asking());
+    let first = submit(&process, 1, Multitask::Enqueue).await;
+    assert_eq!(ends(&process, first).await, RunStatus::Interrupted);
+    let second = process.handle.submit(resume(&process, 2)).await.unwrap();
+    let Submitted::Created(second) = second else { panic!("{second:?}") };
+    assert_eq!(ends(&process, second).await, RunStatus::Success);
+    let third = submit(&process, 3, Multitask::Enqueue).await;
+    assert_eq!(ends(&process, third).await, RunStatus::Interrupted);
+    assert!(process.handle.compact(thread()).await.unwrap() > 0);
+    assert_eq!(process.cancel(third, true).await, Signalled::Accepted);
+    let ended = process.until(third, |it| it.run.status != RunStatus::Interrupted).await.run;
+    assert_eq!(ended.status, RunStatus::Cancelled);
+    let reason = ended.reason.unwrap_or_default();
+    assert!(reason.contains("the history before it was cut"), "{reason}");
+    let view = process.handle.state(thread(), "", At::Head).await.unwrap().unwrap();
+    assert_eq!(json!(view.values)["seen"], json!([3]), "what its input wrote");
     process.stop().await;
 }
 

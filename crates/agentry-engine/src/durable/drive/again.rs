@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use agentry_core::run::Seq;
 use agentry_core::thread::{Commit, Next, RunStatus};
+use agentry_core::threads::{At, From};
 use tracing::error;
 
 use super::{Drive, Then};
@@ -64,17 +65,28 @@ impl Unsure {
 }
 
 impl Drive {
-    /// A run that is to be taken back ends where it began: that it has ended is said when it is so.
-    pub(super) fn take_back(&self, commit: &mut Commit) -> bool {
-        let over = commit.runs.iter().find(|change| change.status == RunStatus::Cancelled);
-        let run = over.and_then(|change| self.desk.run(change.run));
+    /// A run that is to be taken back ends where it began: that it has ended is said when it is so. Where it began may have been
+    /// cut from the history: then what it did stays. `None`: the thread is lost to this worker.
+    pub(super) async fn take_back(&self, commit: &mut Commit) -> Option<bool> {
+        let over = commit.runs.iter_mut().find(|change| change.status == RunStatus::Cancelled);
+        let Some(over) = over else { return Some(false) };
+        let run = self.desk.run(over.run);
         let wanted = run.filter(|run| run.cancel.as_ref().is_some_and(|cancel| cancel.rollback));
-        let Some(base) = wanted.and_then(|run| run.base) else { return false };
+        let Some(base) = wanted.and_then(|run| run.base) else { return Some(false) };
+        if base != Seq(0) {
+            let call = || self.around.archive.line(self.thread, At::Seq(base), From::Snapshot);
+            if self.around.lifeline.insist(call).await?.0.is_none() {
+                let reason = over.reason.take().unwrap_or_default();
+                over.reason =
+                    Some(format!("{reason}; the history before it was cut, so what it did stays"));
+                return Some(false);
+            }
+        }
         crate::machine::outside::without_moves(commit);
         commit.entry.parent = base;
         commit.runs.clear();
         commit.next = Next::Running;
-        true
+        Some(true)
     }
 
     /// Starts from what is stored. Tasks that run are taken along, if the thread still has them.
