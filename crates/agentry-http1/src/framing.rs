@@ -36,9 +36,17 @@ pub struct Decoded {
     pub flaw: Option<Flaw>,
 }
 
+/// How far chunks were read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Chunked {
+    at: At,
+    /// How much there was beside their data, and beside what says how much data there is.
+    aside: u16,
+}
+
 /// In which part of a chunk the next byte is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Chunked {
+enum At {
     Size {
         size: u64,
         digits: u8,
@@ -46,12 +54,10 @@ pub enum Chunked {
     /// Behind the size: spaces, if anything.
     SizeSpace {
         size: u64,
-        bytes: u16,
     },
-    /// Between the size and the line's end: nothing there matters. With how much of it there was.
+    /// Between the size and the line's end: nothing there matters.
     Extension {
         size: u64,
-        bytes: u16,
     },
     SizeEnd {
         size: u64,
@@ -62,28 +68,21 @@ pub enum Chunked {
     DataEnd,
     DataEndLine,
     /// At the beginning of a line of the trailer, or of the empty line that ends the body.
-    Trailer {
-        bytes: u16,
-    },
-    TrailerName {
-        bytes: u16,
-    },
+    Trailer,
+    TrailerName,
     /// Behind its colon.
-    TrailerLine {
-        bytes: u16,
-    },
-    TrailerLineEnd {
-        bytes: u16,
-    },
+    TrailerLine,
+    TrailerLineEnd,
     End,
     Over,
 }
 
-/// Extensions of one chunk, and trailers altogether, are not longer than this.
+/// The extensions of all chunks and the trailers are not longer than this together.
 const ASIDE_BYTES_MAX: u16 = 16 << 10;
 
 impl Framing {
-    pub const CHUNKED: Self = Self::Chunked(Chunked::Size { size: 0, digits: 0 });
+    pub const CHUNKED: Self =
+        Self::Chunked(Chunked { at: At::Size { size: 0, digits: 0 }, aside: 0 });
 
     #[must_use]
     pub fn of_length(length: u64) -> Self {
@@ -157,7 +156,7 @@ impl Framing {
             }
             Self::Chunked(chunked) => {
                 let walked = chunked.walk(bytes, |start, end| parts.add(start, end));
-                if *chunked == Chunked::Over {
+                if chunked.at == At::Over {
                     *self = Self::Over;
                 }
                 match walked {
@@ -203,22 +202,38 @@ impl Chunked {
     fn walk(&mut self, bytes: &[u8], mut data: impl FnMut(usize, usize)) -> Result<usize, Flaw> {
         let mut at = 0;
         while let Some(byte) = bytes.get(at) {
-            if let Self::Data { left } = self {
+            if let At::Data { left } = self.at {
                 let here = bytes.len() - at;
-                let taken = here.min(usize::try_from(*left).unwrap_or(usize::MAX));
+                let taken = here.min(usize::try_from(left).unwrap_or(usize::MAX));
                 data(at, at + taken);
                 at += taken;
-                let left = *left - taken as u64;
-                *self = if left == 0 { Self::DataEnd } else { Self::Data { left } };
+                let left = left - taken as u64;
+                self.at = if left == 0 { At::DataEnd } else { At::Data { left } };
                 continue;
             }
-            if *self == Self::Over {
+            if self.at == At::Over {
                 return Ok(bytes.len() - at);
             }
-            *self = self.next(*byte)?;
+            let next = self.at.next(*byte)?;
+            if next.is_aside() {
+                if self.aside >= ASIDE_BYTES_MAX {
+                    return Err(Flaw::Aside);
+                }
+                self.aside += 1;
+            }
+            self.at = next;
             at += 1;
         }
         Ok(0)
+    }
+}
+
+impl At {
+    fn is_aside(self) -> bool {
+        matches!(
+            self,
+            Self::SizeSpace { .. } | Self::Extension { .. } | Self::TrailerName | Self::TrailerLine
+        )
     }
 
     /// After a byte that is no data.
@@ -232,40 +247,33 @@ impl Chunked {
                 Self::Size { size: size << 4 | u64::from(digit), digits: digits + 1 }
             }
             (Self::Size { digits: 0, .. }, _) => return Err(Flaw::Size),
-            (Self::Size { size, .. } | Self::SizeSpace { size, .. }, b';') => {
-                Self::Extension { size, bytes: 0 }
-            }
-            (Self::Size { size, .. }, b' ' | b'\t') => Self::SizeSpace { size, bytes: 0 },
-            (Self::SizeSpace { size, bytes }, b' ' | b'\t') => {
-                Self::SizeSpace { size, bytes: aside(bytes)? }
+            (Self::Size { size, .. } | Self::SizeSpace { size }, b';') => Self::Extension { size },
+            (Self::Size { size, .. } | Self::SizeSpace { size }, b' ' | b'\t') => {
+                Self::SizeSpace { size }
             }
             (
-                Self::Size { size, .. }
-                | Self::SizeSpace { size, .. }
-                | Self::Extension { size, .. },
+                Self::Size { size, .. } | Self::SizeSpace { size } | Self::Extension { size },
                 b'\r',
             ) => Self::SizeEnd { size },
             // A bare line feed ends a line for some, and not for others.
             (Self::Extension { .. }, b'\n') => return Err(Flaw::Size),
-            (Self::Extension { size, bytes }, _) => Self::Extension { size, bytes: aside(bytes)? },
-            (Self::SizeEnd { size: 0 }, b'\n') => Self::Trailer { bytes: 0 },
+            (Self::Extension { size }, _) => Self::Extension { size },
+            (Self::SizeEnd { size: 0 }, b'\n') => Self::Trailer,
             (Self::SizeEnd { size }, b'\n') => Self::Data { left: size },
             (Self::DataEnd, b'\r') => Self::DataEndLine,
             (Self::DataEndLine, b'\n') => Self::Size { size: 0, digits: 0 },
-            (Self::Trailer { .. }, b'\r') => Self::End,
-            (Self::TrailerLine { bytes }, b'\r') => Self::TrailerLineEnd { bytes },
-            (Self::Trailer { bytes } | Self::TrailerName { bytes }, _) if is_of_name(byte) => {
-                Self::TrailerName { bytes: aside(bytes)? }
-            }
-            (Self::TrailerName { bytes }, b':') => Self::TrailerLine { bytes: aside(bytes)? },
-            (Self::TrailerLine { bytes }, _) if byte == b'\t' || !byte.is_ascii_control() => {
-                Self::TrailerLine { bytes: aside(bytes)? }
+            (Self::Trailer, b'\r') => Self::End,
+            (Self::TrailerLine, b'\r') => Self::TrailerLineEnd,
+            (Self::Trailer | Self::TrailerName, _) if is_of_name(byte) => Self::TrailerName,
+            (Self::TrailerName, b':') => Self::TrailerLine,
+            (Self::TrailerLine, _) if byte == b'\t' || !byte.is_ascii_control() => {
+                Self::TrailerLine
             }
             // What is none may be a request for others.
-            (Self::Trailer { .. } | Self::TrailerName { .. } | Self::TrailerLine { .. }, _) => {
+            (Self::Trailer | Self::TrailerName | Self::TrailerLine, _) => {
                 return Err(Flaw::Trailer);
             }
-            (Self::TrailerLineEnd { bytes }, b'\n') => Self::Trailer { bytes },
+            (Self::TrailerLineEnd, b'\n') => Self::Trailer,
             (Self::End, b'\n') => Self::Over,
             (Self::Size { .. } | Self::SizeSpace { .. } | Self::SizeEnd { .. }, _) => {
                 return Err(Flaw::Size);
@@ -274,7 +282,7 @@ impl Chunked {
                 Self::Data { .. }
                 | Self::DataEnd
                 | Self::DataEndLine
-                | Self::TrailerLineEnd { .. }
+                | Self::TrailerLineEnd
                 | Self::End
                 | Self::Over,
                 _,
@@ -286,10 +294,6 @@ impl Chunked {
 /// Of the name of a field.
 fn is_of_name(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
-}
-
-fn aside(bytes: u16) -> Result<u16, Flaw> {
-    if bytes >= ASIDE_BYTES_MAX { Err(Flaw::Aside) } else { Ok(bytes + 1) }
 }
 
 #[cfg(test)]

@@ -46,11 +46,12 @@ fn chunks_are_put_together_and_what_is_beside_them_is_left_out() {
     ends(b"2 \t\r\nhi\r\n0 ; x\r\nTrailer: 1\r\nother: 2\r\n\r\n", b"hi", false);
     ends(b"0\r\n\r\n", b"", false);
     ends(b"0\r\n\r\nHTTP/1.1 200 OK", b"", true);
-    let open = |bytes: &[u8], body: &[u8], left: Chunked| {
-        check(&Framing::CHUNKED, bytes, Ok((body, Framing::Chunked(left), false)));
+    let open = |bytes: &[u8], body: &[u8], at: At| {
+        let left = Framing::Chunked(Chunked { at, aside: 0 });
+        check(&Framing::CHUNKED, bytes, Ok((body, left, false)));
     };
-    open(b"5\r\nhi", b"hi", Chunked::Data { left: 3 });
-    open(b"2\r\nhi\r\n0\r\n", b"hi", Chunked::Trailer { bytes: 0 });
+    open(b"5\r\nhi", b"hi", At::Data { left: 3 });
+    open(b"2\r\nhi\r\n0\r\n", b"hi", At::Trailer);
 }
 
 #[test]
@@ -76,6 +77,8 @@ fn what_is_no_chunk_is_refused() {
     refuses(b"0\r\n\rx", Flaw::End);
     let long = [b"2;".as_slice(), &vec![b'x'; 20_000]].concat();
     assert_eq!({ Framing::CHUNKED }.decode_copied(&long), Err(Flaw::Aside));
+    let many = b"1;xxxxxxxx\r\na\r\n".repeat(3_000);
+    assert_eq!({ Framing::CHUNKED }.decode_copied(&many).unwrap().flaw, Some(Flaw::Aside));
     let trailers = [b"0\r\n".as_slice(), &b"a: b\r\n".repeat(5_000)].concat();
     assert_eq!({ Framing::CHUNKED }.decode_copied(&trailers), Err(Flaw::Aside));
 }
