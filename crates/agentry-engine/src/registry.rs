@@ -54,6 +54,12 @@ impl Registry {
         all.programs.get(&(graph.to_owned(), version.to_owned())).cloned()
     }
 
+    /// Their names.
+    pub(crate) fn graphs(&self) -> Vec<String> {
+        let all = self.all.read().unwrap_or_else(PoisonError::into_inner);
+        all.current.keys().cloned().collect()
+    }
+
     pub(crate) fn pairs(&self) -> Vec<(String, String)> {
         let all = self.all.read().unwrap_or_else(PoisonError::into_inner);
         all.programs.keys().cloned().collect()

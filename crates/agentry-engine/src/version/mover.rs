@@ -37,16 +37,7 @@ pub(crate) async fn orphans(
     archive: &dyn Threads,
     (registry, elsewhere): (&Registry, &Elsewhere),
 ) -> Result<(), Error> {
-    let mut found: BTreeMap<Pinned, usize> = BTreeMap::new();
-    for status in [Status::Ready, Status::Waiting, Status::Interrupted] {
-        let query = ThreadQuery { status: Some(status), max: LOOKED_AT, ..ThreadQuery::default() };
-        for thread in archive.threads(query).await? {
-            let Some(pinned) = thread.program else { continue };
-            if registry.get(&pinned.graph, &pinned.version).is_none() {
-                *found.entry(pinned).or_default() += 1;
-            }
-        }
-    }
+    let found = absent(archive, registry, elsewhere).await?;
     known.movable.clear();
     for (pinned, threads) in found {
         let Pinned { graph, version } = &pinned;
@@ -82,6 +73,33 @@ pub(crate) async fn orphans(
         }
     }
     Ok(())
+}
+
+/// How many threads there are of each program that is not in the registry.
+async fn absent(
+    archive: &dyn Threads,
+    registry: &Registry,
+    elsewhere: &Elsewhere,
+) -> Result<BTreeMap<Pinned, usize>, Error> {
+    let mut found: BTreeMap<Pinned, usize> = BTreeMap::new();
+    // Nothing is to be said of any other graph.
+    let graphs = match elsewhere {
+        Elsewhere::None | Elsewhere::These(_) => vec![None],
+        Elsewhere::Any => registry.graphs().into_iter().map(Some).collect(),
+    };
+    for graph in graphs {
+        for status in [Status::Ready, Status::Waiting, Status::Interrupted] {
+            let (graph, status) = (graph.clone(), Some(status));
+            let query = ThreadQuery { graph, status, max: LOOKED_AT, ..ThreadQuery::default() };
+            for thread in archive.threads(query).await? {
+                let Some(pinned) = thread.program else { continue };
+                if registry.get(&pinned.graph, &pinned.version).is_none() {
+                    *found.entry(pinned).or_default() += 1;
+                }
+            }
+        }
+    }
+    Ok(found)
 }
 
 type Ports<'a> = (&'a Arc<dyn ThreadStore>, &'a Arc<dyn Threads>, &'a Arc<dyn Clock>);

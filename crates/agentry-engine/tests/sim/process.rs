@@ -129,6 +129,7 @@ impl Post {
             lease: LEASE,
             poll: dice.span(300, 1_500),
             drain: Duration::from_secs(3),
+            ..Settings::default()
         };
         let ports = (Arc::clone(&wire) as _, Arc::clone(&common.store) as _);
         let clock = Arc::clone(&self.clock);

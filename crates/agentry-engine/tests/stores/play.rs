@@ -6,7 +6,7 @@ use std::time::Duration;
 use agentry_core::thread::Run;
 use agentry_core::threads::{At, Error, Submitted, ThreadStore, Threads};
 use agentry_core::{Clock as _, RunId, ThreadId};
-use agentry_engine::durable::{Handle, Settings, Wish, Worker};
+use agentry_engine::durable::{Elsewhere, Handle, Settings, Wish, Worker};
 use agentry_engine::{Program, Registry, Request};
 use agentry_testkit::{Crash, CrashStore, FakeClock};
 use serde_json::{Map, Value};
@@ -183,6 +183,7 @@ fn begin(
         // Each life is another worker's, which has to wait for the lease.
         name: format!("{seed} {crashes:?} {life}"),
         lease: LEASE,
+        elsewhere: Elsewhere::Any,
         ..Settings::default()
     };
     let registry = Registry::new().with(program.clone());
