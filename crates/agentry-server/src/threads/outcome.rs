@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 
 use super::engine::{Engine, Follow, InterruptView, Place, Subgraphs, Wanted, What};
 use super::wish::Words;
-use super::{frames, messages, show};
+use super::{Threading, frames, messages, show};
 use crate::Refusal;
 
 #[derive(Debug, Clone, PartialEq)]
@@ -46,6 +46,31 @@ pub(crate) async fn of(engine: &dyn Engine, run: &Run) -> Result<Outcome, Refusa
     }
     let message = "the run's events ended before the run did: ask again";
     Err(Refusal::new(http::StatusCode::SERVICE_UNAVAILABLE, "run_unobserved", message))
+}
+
+/// How a run that was cancelled has ended. One that waits for a person is over, and still has to hear of it. `None` when it is
+/// gone.
+pub(crate) async fn for_good(threading: &Threading, run: &Run) -> Result<Option<Run>, Refusal> {
+    loop {
+        let Some(thread) = threading.archive.thread(run.thread).await? else { return Ok(None) };
+        let Some(known) = threading.archive.run(run.id).await? else { return Ok(None) };
+        if known.status.is_over() && known.status != RunStatus::Interrupted {
+            return Ok(Some(known));
+        }
+        let follow = Follow {
+            thread: run.thread,
+            run: None,
+            after: EventId { seq: thread.seq, index: u32::MAX },
+            wanted: Wanted::default(),
+        };
+        let mut parts = threading.engine.follow(follow).await?;
+        loop {
+            let Some(part) = parts.next().await.transpose()? else { return Ok(None) };
+            if part.run == Some(run.id) && matches!(part.what, What::Ended { .. }) {
+                break;
+            }
+        }
+    }
 }
 
 /// What the thread asks now.

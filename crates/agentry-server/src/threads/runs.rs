@@ -340,8 +340,8 @@ pub(crate) async fn cancel(
     let waits = wish.wait.as_deref().is_some_and(is_yes);
     cancelled(&face, &run, action).await?;
     if waits {
-        outcome::of(face.threading.engine.as_ref(), &run).await?;
-        if action == Action::Rollback {
+        let ended = outcome::for_good(&face.threading, &run).await?;
+        if ended.is_some_and(|run| left_nothing(&run, action)) {
             face.threading.archive.delete_run(run.id).await?;
         }
         return Ok(dialect::done());
@@ -349,9 +349,9 @@ pub(crate) async fn cancel(
     if action == Action::Rollback {
         let (threading, stopping) = (face.threading.clone(), face.app.stopping.clone());
         let deleting = async move {
-            let ended =
-                stopping.run_until_cancelled(outcome::of(threading.engine.as_ref(), &run)).await;
-            if let Some(Ok(_)) = ended
+            let ended = stopping.run_until_cancelled(outcome::for_good(&threading, &run)).await;
+            if let Some(Ok(Some(ended))) = ended
+                && left_nothing(&ended, action)
                 && let Err(problem) = threading.archive.delete_run(run.id).await
             {
                 warn!(run_id = %run.id, %problem, "a run that was taken back is still listed");
@@ -360,6 +360,12 @@ pub(crate) async fn cancel(
         face.app.tracker.spawn(deleting);
     }
     Ok(StatusCode::ACCEPTED.into_response())
+}
+
+/// Whether a run that was to be taken back was, or never did anything. With any other its work would be deleted.
+fn left_nothing(run: &Run, action: Action) -> bool {
+    let none = run.base.is_none() || run.status == RunStatus::RolledBack;
+    action == Action::Rollback && none
 }
 
 pub(super) async fn cancelled(face: &Face, run: &Run, action: Action) -> Result<(), Refusal> {

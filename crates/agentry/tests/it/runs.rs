@@ -130,3 +130,45 @@ fn tenants_do_not_see_each_other_and_a_scope_is_needed() {
     let (status, run) = send(post(&format!("{path}/runs"), &run), &ours);
     assert_eq!((status, &run["metadata"]["graph_id"]), (200, &json!("agent")), "{run}");
 }
+
+#[test]
+fn a_run_that_asks_is_taken_back_and_what_was_before_stays() {
+    let server = start();
+    let check = |prunes: bool| {
+        let first = begin(&server, "ask", &json!({ "topic": "otters" }));
+        join(&server, &first);
+        let thread = first["thread_id"].as_str().unwrap();
+        let run = |body: Value| {
+            let path = format!("/threads/{thread}/runs");
+            let run = server.json(&post(&path, body.to_string())).1;
+            join(&server, &run);
+            run
+        };
+        let state = || {
+            let path = format!("/threads/{thread}/state");
+            server.json(&crate::support::get(&path)).1["values"].clone()
+        };
+        run(json!({ "assistant_id": "ask", "command": { "resume": { "decision": "approve" } } }));
+        let before = state();
+        assert_eq!(before["published"], true, "{before}");
+        let asks = run(json!({ "assistant_id": "ask", "input": { "topic": "newts" } }));
+        if prunes {
+            let all = json!({ "thread_ids": [thread], "strategy": "keep_latest" });
+            let pruned = server.json(&post("/threads/prune", all.to_string())).1;
+            assert_eq!(pruned["pruned_count"], 1, "{pruned}");
+        }
+        let path = format!(
+            "/threads/{thread}/runs/{}/cancel?action=rollback&wait=true",
+            asks["run_id"].as_str().unwrap()
+        );
+        let answer = server.exchange(&post(&path, "{}"));
+        assert!(answer.starts_with("HTTP/1.1 204"), "{answer}");
+        let thread = server.json(&crate::support::get(&format!("/threads/{thread}"))).1;
+        assert_eq!(thread["status"], "idle", "{thread}");
+        (before, state())
+    };
+    let (before, after) = check(false);
+    assert_eq!(after, before);
+    let (_, after) = check(true);
+    assert_eq!(after["published"], true, "where it began is cut, so what it did stays: {after}");
+}
