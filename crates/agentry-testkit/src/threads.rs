@@ -35,10 +35,11 @@ pub use claiming::{
     threads_go_to_workers_that_have_their_program,
 };
 pub use committing::{
-    a_commit_is_applied_once_and_in_order, a_commit_moves_a_thread_to_another_program,
-    a_rest_ends_when_something_came, a_run_that_waits_its_turn_disturbs_nobody,
-    cancellations_are_told_until_they_are_done, effects_are_remembered_until_they_are_forgotten,
-    mail_names_the_threads_to_look_at, runs_that_are_over_are_left_alone, what_is_gone_is_fenced,
+    a_commit_is_applied_once_and_in_order, a_commit_is_known_when_its_entry_is_gone,
+    a_commit_moves_a_thread_to_another_program, a_rest_ends_when_something_came,
+    a_run_that_waits_its_turn_disturbs_nobody, cancellations_are_told_until_they_are_done,
+    effects_are_remembered_until_they_are_forgotten, mail_names_the_threads_to_look_at,
+    runs_that_are_over_are_left_alone, what_is_gone_is_fenced,
 };
 pub use managing::{
     a_copy_has_the_history_and_no_runs, a_deleted_run_leaves_what_others_build_on,
@@ -68,6 +69,7 @@ macro_rules! for_each_thread_test {
     ($each:ident) => {
         $each! { threads:
             a_commit_is_applied_once_and_in_order
+            a_commit_is_known_when_its_entry_is_gone
             a_commit_moves_a_thread_to_another_program
             a_copy_has_the_history_and_no_runs
             a_delayed_run_begins_when_it_may

@@ -50,6 +50,7 @@ pub(super) const MIGRATIONS: migrate::List = migrate::List {
         include_str!("threads/2.sql"),
         include_str!("threads/3.sql"),
         include_str!("threads/4.sql"),
+        include_str!("threads/5.sql"),
     ],
 };
 

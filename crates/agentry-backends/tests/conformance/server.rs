@@ -119,6 +119,36 @@ async fn leases_are_judged_by_the_clock_of_the_database() {
 }
 
 #[tokio::test]
+async fn workers_that_are_gone_and_hold_nothing_are_forgotten() {
+    let Some(kind) = postgres("threads_workers") else { return };
+    let store = kind.fresh().await;
+    let server = client(&kind).await;
+    let now = Timestamp::from_seconds(1_800_000_000);
+    let later = now.plus(Duration::from_secs(60));
+    let program = |graph: &str| Pinned { graph: graph.to_owned(), version: "1".to_owned() };
+    for (number, graph) in [(1, "g"), (2, "rare")] {
+        store.submit(NewRun { program: program(graph), ..run(number, now) }).await.unwrap();
+    }
+    let span = Duration::from_secs(10);
+    store.claim(claim("died", now, span)).await.unwrap();
+    let rare = Claim { programs: vec![program("rare")], ..claim("holds", now, span) };
+    assert_eq!(store.claim(rare).await.unwrap().len(), 1);
+    for number in 0..150 {
+        store.renew(&format!("life~{number}"), now, now.plus(span)).await.unwrap();
+    }
+    store.renew("lives", now, later.plus(span)).await.unwrap();
+    assert_eq!(store.claim(claim("w", later, span)).await.unwrap().len(), 1, "of who died");
+    assert_eq!(store.claim(claim("w", later, span)).await.unwrap(), [], "there is no more");
+    let left = format!("SELECT worker FROM {}.workers ORDER BY worker", kind.schema());
+    let left = server.query(&left, &[]).await.unwrap();
+    let left: Vec<String> = left.iter().map(|row| row.get(0)).collect();
+    assert_eq!(left, ["holds", "lives", "w"]);
+    // Who comes back has a lease again.
+    store.submit(run(3, now)).await.unwrap();
+    assert_eq!(store.claim(claim("life~7", later, span)).await.unwrap().len(), 1);
+}
+
+#[tokio::test]
 async fn one_instance_hears_of_what_another_has_made_ready() {
     let Some(kind) = postgres("threads_bell") else { return };
     let (one, other) = (kind.fresh().await, kind.latest().await);

@@ -3,7 +3,7 @@
 use agentry_core::run::{Committed, Effect, Seq};
 use agentry_core::thread::{Commit, Multitask, NewRun, Rest, RunStatus, Status};
 use agentry_core::threads::{
-    Claim, Error, Signal, Signalled, Taken, ThreadStore as _, Threads as _,
+    Claim, Error, Keep, Signal, Signalled, Taken, ThreadStore as _, Threads as _,
 };
 use serde_json::json;
 
@@ -54,6 +54,33 @@ pub async fn a_commit_is_applied_once_and_in_order(kind: &impl Kind<Store: Store
     assert_eq!(loaded.runs[0].reason.as_deref(), Some("because"));
     assert_eq!(loaded.runs[0].base, Some(Seq(0)), "kept");
     assert_eq!(claim_ids(&store, claim("v", 999)).await, []);
+}
+
+pub async fn a_commit_is_known_when_its_entry_is_gone(kind: &impl Kind<Store: Store>) {
+    let store = kind.fresh().await;
+    let run = claimed(&store, 1).await;
+    for seq in 1..=4 {
+        assert_eq!(store.commit(commit(&run, seq)).await, Ok(applied(false, false)));
+    }
+    let ends = vec![ends(1, RunStatus::Success)];
+    let last = Commit { runs: ends, next: rest(Rest::Idle, None), ..commit(&run, 5) };
+    store.commit(last.clone()).await.unwrap();
+    for keep in [Keep::Latest, Keep::Nothing] {
+        assert_ne!(store.prune(thread_id(1), keep).await, Ok(0));
+        for seq in 1..=5 {
+            assert_eq!(store.commit(commit(&run, seq)).await, Ok(Committed::Duplicate), "{seq}");
+        }
+        assert_eq!(store.commit(commit(&run, 6)).await, Ok(Committed::Fenced));
+    }
+    submit(&store, run_on(1, 20)).await;
+    let anew = reclaimed(&store, 1).await;
+    assert_eq!(store.commit(commit(&run, 2)).await, Ok(Committed::Duplicate));
+    assert_eq!(store.commit(commit(&anew, 2)).await, Ok(Committed::Stale), "another's number");
+    let mut next = commit(&anew, 6);
+    next.entry.parent = Seq(0);
+    assert_eq!(store.commit(next).await, Ok(applied(false, false)));
+    store.delete(thread_id(1)).await.unwrap();
+    assert_eq!(store.commit(last).await, Ok(Committed::Fenced));
 }
 
 pub async fn what_is_gone_is_fenced(kind: &impl Kind<Store: Store>) {
