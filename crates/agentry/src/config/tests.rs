@@ -151,6 +151,37 @@ fn a_secret_is_never_shown() {
 }
 
 #[test]
+fn keys_that_encrypt_are_32_bytes_each() {
+    let good = [
+        ("A", "MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY="),
+        ("B", "ZmVkY2JhOTg3NjU0MzIxMGZlZGNiYTk4NzY1NDMyMTA="),
+        ("SHORT", "hunter2"),
+    ];
+    let check = |value: &str, expected: Result<usize, &str>| {
+        let text = format!("[storage]\nencryption_key = {value}");
+        match (read(&text, &good), expected) {
+            (Ok(config), Ok(keys)) => {
+                assert_eq!(config.encryption.map(|ring| ring.ids().count()), Some(keys));
+            }
+            (Err(error), Err(part)) => {
+                let error = error.to_string();
+                assert!(error.contains(part) && !error.contains("hunter2"), "{error}");
+            }
+            (read, _) => panic!("{value}: {read:?}"),
+        }
+    };
+    check("\"env:A\"", Ok(1));
+    check("[\"env:B\", \"env:A\"]", Ok(2));
+    check("[\"env:A\", \"env:A\"]", Err("key 2 is there twice"));
+    check("[\"env:A\", \"env:SHORT\"]", Err("key 2 is not 32 bytes in base64"));
+    check("\"env:SHORT\"", Err("`openssl rand -base64 32`"));
+    check("\"hunter2\"", Err("holds a secret"));
+    check("[]", Err("there is no encryption key"));
+    check("5", Err("must be a string"));
+    assert!(read("[storage]\nurl = \"memory:\"", &[]).unwrap().encryption.is_none());
+}
+
+#[test]
 fn variables_lie_over_the_file() {
     let text = "[server]\nlisten = \"127.0.0.1:1\"\n[providers.my-llm]\nkind = \"openai\"\nbase_url = \"http://127.0.0.1:2\"";
     let config = read(

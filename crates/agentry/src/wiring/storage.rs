@@ -188,3 +188,6 @@ fn named(path: &Path) -> anyhow::Result<String> {
         Err(error) => Err(error.into()),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -152,6 +152,8 @@ fn check(place: &str, example: &str) {
         if let Some(name) = word.strip_prefix("env:") {
             let value = match name {
                 "DATABASE_URL" => "postgres://agentry:secret@db.internal/agentry".to_owned(),
+                // 32 bytes in base64.
+                "AGENTRY_ENCRYPTION_KEY" | "NEW_KEY" | "OLD_KEY" => format!("{secret}0123456789Y="),
                 _ => secret,
             };
             environment.insert(name.to_owned(), value);
