@@ -6,6 +6,7 @@ use http_body_util::{BodyExt as _, Full};
 use tokio::io::AsyncReadExt as _;
 use tokio::net::TcpListener;
 use tokio::sync::Notify;
+use tokio::task::JoinSet;
 
 use super::*;
 use crate::Arrived;
@@ -312,11 +313,10 @@ async fn pieces_of_chunks_hold_on_to_nothing_else() {
 
 #[tokio::test]
 async fn a_body_may_be_read_while_its_answer_is_on_the_way() {
-    let service = |asking: Asking| -> Answer {
-        Box::pin(async move {
-            tokio::spawn(asking.unwrap().into_body().collect());
-            say("<early>")
-        })
+    let readers = Mutex::new(JoinSet::new());
+    let service = |asking: Asking| {
+        readers.lock().unwrap().spawn(asking.unwrap().into_body().collect());
+        async { say("<early>") }
     };
     let (ended, answers) = talk(patience(), service, async |mut stream| {
         for _ in 0..2 {
