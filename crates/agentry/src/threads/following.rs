@@ -4,8 +4,7 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::pin::Pin;
 
 use agentry_core::run::{Event, Seq};
-use agentry_core::thread::{EventId, Line, RunStatus, Told};
-use agentry_core::threads::{At, From};
+use agentry_core::thread::{EventId, RunStatus, Told};
 use agentry_core::{RunId, ThreadId, Timestamp};
 use agentry_engine::Machine;
 use agentry_engine::durable::{Follower, Handle, Heard};
@@ -21,8 +20,14 @@ use serde_json::{Map, Value};
 
 use super::Durable;
 
+mod pages;
+
+use pages::{Pages, line_before};
+
 /// Events of one entry.
 const EVENTS_MAX: usize = 10_000;
+/// Events that are read at once: most entries have few.
+const EVENTS_PAGE: usize = 32;
 /// So much that nodes say while they run is remembered until it is stored; more is told when it is.
 const LIVE_MAX: usize = 10_000;
 /// Attempts whose sayings are followed at the same time.
@@ -57,6 +62,7 @@ impl Durable {
             from,
             wanted,
             reader: None,
+            pages: Pages::default(),
             read: start.seq,
             ahead: VecDeque::new(),
             live: VecDeque::new(),
@@ -99,6 +105,7 @@ struct Following {
     wanted: Wanted,
     /// Stands at the entry that was read last, once one was.
     reader: Option<Reader>,
+    pages: Pages,
     /// The last entry that was read, whether or not it said anything.
     read: Seq,
     ahead: VecDeque<Part>,
@@ -201,10 +208,7 @@ impl Following {
     /// Everything that one entry says.
     async fn entry(&mut self, seq: Seq) -> Result<(), Refusal> {
         self.read = seq;
-        let archive = self.handle.archive();
-        let before = end_of(Seq(seq.0.saturating_sub(1)));
-        let told = archive.events(self.thread, None, before, EVENTS_MAX).await?;
-        let told: Vec<Told> = told.into_iter().filter(|told| told.id.seq == seq).collect();
+        let told = self.told(seq).await?;
         let run = told.iter().find_map(|told| told.run);
         let events: Vec<Event> = told.into_iter().map(|told| told.event).collect();
         let mut parts = Vec::new();
@@ -236,6 +240,23 @@ impl Following {
             self.tell(Part { id: Some(id), early: None, run, at, ns, what });
         }
         Ok(())
+    }
+
+    /// The events of one entry.
+    async fn told(&self, seq: Seq) -> Result<Vec<Told>, Refusal> {
+        let archive = self.handle.archive();
+        let mut all: Vec<Told> = Vec::new();
+        let mut after = end_of(Seq(seq.0.saturating_sub(1)));
+        while all.len() < EVENTS_MAX {
+            let page = archive.events(self.thread, None, after, EVENTS_PAGE).await?;
+            let read = page.len();
+            all.extend(page.into_iter().filter(|told| told.id.seq == seq));
+            match all.last() {
+                Some(last) if read == EVENTS_PAGE && last.id > after => after = last.id,
+                Some(_) | None => break,
+            }
+        }
+        Ok(all)
     }
 
     /// How the run has ended. A run that is taken back says first that it ended, and is over with the entry after that.
@@ -300,12 +321,9 @@ impl Following {
     /// What the engine makes of an entry.
     async fn shown(&mut self, seq: Seq, events: &[Event]) -> Result<Vec<Shown>, Refusal> {
         let archive = self.handle.archive();
-        let mut line = archive.line(self.thread, At::Seq(seq), From::Snapshot).await?;
-        if line.as_ref().is_some_and(|line| line.entries.is_empty()) {
-            line = archive.line(self.thread, At::Seq(seq), From::Root).await?;
-        }
-        let Some(Line { snapshot, mut entries }) = line else { return Ok(Vec::new()) };
-        let Some(entry) = entries.pop() else { return Ok(Vec::new()) };
+        let Some((before, entry)) = self.pages.at(archive.as_ref(), self.thread, seq).await? else {
+            return Ok(Vec::new());
+        };
         let follows = self.reader.as_ref().is_some_and(|it| it.machine().at() == entry.parent);
         if !follows {
             let Some(thread) = archive.thread(self.thread).await? else { return Ok(Vec::new()) };
@@ -315,8 +333,11 @@ impl Following {
                 return Ok(Vec::new());
             };
             let home = Home { thread: self.thread, fence: Default::default(), head: entry.parent };
-            let line = Line { snapshot, entries };
-            let machine = Machine::load(program, home, Record::Nothing, &line);
+            let before = match before {
+                Some(before) => before,
+                None => line_before(archive.as_ref(), self.thread, &entry).await?,
+            };
+            let machine = Machine::load(program, home, Record::Nothing, &before);
             // What another graph has written cannot be shown as this one's.
             let Ok(machine) = machine else { return Ok(Vec::new()) };
             self.reader = Some(Reader::new(machine));

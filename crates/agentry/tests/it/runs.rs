@@ -172,3 +172,36 @@ fn a_run_that_asks_is_taken_back_and_what_was_before_stays() {
     let (_, after) = check(true);
     assert_eq!(after["published"], true, "where it began is cut, so what it did stays: {after}");
 }
+
+const CIRCLE: &str = r#"
+name = "circle"
+start = "again"
+[state]
+count = "sum"
+[nodes.again]
+kind = "set"
+values = { count = "1.0" }
+[[edges]]
+from = "again"
+to = "again"
+when = "count < 900.0"
+"#;
+
+/// Reading each entry from the beginning of its thread would take longer than any patience.
+#[test]
+fn the_end_of_a_long_run_is_told_without_reading_it_again_for_each_step() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::create_dir(folder.path().join("graphs")).unwrap();
+    let config = CONFIG.replace("memory:", "sqlite:agentry.db");
+    for (name, text) in
+        [("agentry.toml", &*config), ("answers.toml", ANSWERS), ("graphs/circle.toml", CIRCLE)]
+    {
+        std::fs::write(folder.path().join(name), text).unwrap();
+    }
+    let server = Running::again(folder);
+    let run = begin(&server, "circle", &json!({}));
+    let told = join(&server, &run);
+    assert!(told.contains("\"count\":900.0"), "{told}");
+    let told = join(&server, &run);
+    assert!(told.contains("\"count\":900.0"), "once it is over: {told}");
+}
