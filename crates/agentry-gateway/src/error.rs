@@ -13,7 +13,7 @@ use crate::money::{Full, Refused};
 
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum Error {
-    #[error("there is no model `{model}`{}", choice(known))]
+    #[error("there is no model `{model}`; {}", choice(known))]
     UnknownModel { model: String, known: Vec<String> },
     #[error("{0}")]
     Invalid(Invalid),
@@ -51,8 +51,8 @@ pub enum Error {
 /// What may be asked for instead.
 fn choice(known: &[String]) -> String {
     match known {
-        [] => ", nor any other: configure one as [models.NAME], or a provider by its usual variable such as OPENAI_API_KEY".to_owned(),
-        known => format!("; there are: {}", known.join(", ")),
+        [] => "there is none at all: configure one as [models.NAME], or a provider by its usual variable such as OPENAI_API_KEY".to_owned(),
+        known => format!("there are: {}", known.join(", ")),
     }
 }
 
@@ -121,7 +121,9 @@ impl From<Error> for ModelError {
             Retry::Now | Retry::Never => None,
         };
         match error {
-            Error::UnknownModel { model, .. } => Self::UnknownModel { model, message },
+            Error::UnknownModel { model, known } => {
+                Self::UnknownModel { model, message: choice(&known) }
+            }
             Error::Model { error, .. } => error,
             Error::Invalid(Invalid { param, .. }) => {
                 Self::Invalid { message, param: Some(param), upstream_code: None }

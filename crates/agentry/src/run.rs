@@ -6,18 +6,17 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use agentry_core::run::Values;
 use agentry_core::thread::{Absent, Multitask, Priority, RunStatus};
 use agentry_core::threads::Submitted;
 use agentry_core::{Caller, Clock as _, RunId, ThreadId};
 use agentry_engine::durable::{Elsewhere, Settings};
 use agentry_graphs::{Graphs, Ports};
 use agentry_server::engine::{
-    Breakpoints, Command, Engine as _, Place, Resume, StateView, Subgraphs, Submission, Work,
+    Breakpoints, Command, Engine as _, Place, Resume, Subgraphs, Submission, Work,
 };
 use agentry_server::{Callers, Metrics, Refusal};
 use anyhow::{Context as _, anyhow};
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -38,9 +37,11 @@ mod elsewhere;
 mod input;
 mod progress;
 mod question;
+mod report;
 
 use progress::Followed;
 use question::Question;
+use report::Report;
 
 #[derive(Debug, Clone, clap::Args)]
 pub(crate) struct Options {
@@ -208,7 +209,10 @@ impl Desk {
                     self.terminal.data("");
                     return Ok(Exit::Done);
                 }
-                RunStatus::Success => return self.tell_result(run, state),
+                RunStatus::Success => {
+                    let values = state.map(|state| state.values).unwrap_or_default();
+                    return Ok(self.report(run).done(&values)?);
+                }
                 RunStatus::Interrupted => {
                     let asked = question::open(state.as_ref());
                     match question::ask(self.terminal, &asked).await {
@@ -226,9 +230,7 @@ impl Desk {
                 | RunStatus::Cancelled
                 | RunStatus::RolledBack => {
                     let why = reason.unwrap_or_else(|| "no reason given".to_owned());
-                    if self.terminal.json {
-                        self.tell(run, "error", &[("reason", json!(why))]);
-                    }
+                    self.report(run).failed(&why);
                     let why = harmless(&why);
                     return Err(anyhow!("{} came to nothing: {why}", self.graph).into());
                 }
@@ -273,42 +275,27 @@ impl Desk {
         }
     }
 
-    fn tell_result(&self, run: RunId, state: Option<StateView>) -> Result<Exit, Ended> {
-        let values = state.map(|state| state.values).unwrap_or_default();
-        let output = match self.graphs.get(&self.graph) {
-            Some(_) => self.graphs.output(&self.graph, &values).context("read the result")?,
-            None => said_last(&values),
-        };
-        match (self.terminal.json, &output) {
-            (true, _) => self.tell(run, "success", &[("output", output)]),
-            (false, Value::String(text)) => self.terminal.piece(&format!("{text}\n")),
-            (false, output) => self.terminal.piece(&format!("{output:#}\n")),
+    fn report(&self, run: RunId) -> Report<'_> {
+        Report {
+            terminal: self.terminal,
+            graphs: &self.graphs,
+            graph: &self.graph,
+            thread: self.thread.to_string(),
+            run: run.to_string(),
         }
-        Ok(Exit::Done)
     }
 
     /// Nobody is here to answer.
     fn leave(&self, run: RunId, asked: &[Question]) -> Result<Exit, Ended> {
-        if self.terminal.json {
-            let interrupts: Value = asked.iter().map(Question::shown).collect();
-            self.tell(run, "interrupted", &[("interrupts", interrupts)]);
-        }
-        for question in asked {
-            self.terminal.note(question);
-        }
+        let report = self.report(run);
+        report.asks(asked);
         if !self.kept {
             return Err(anyhow!(
                 "there is nobody to ask, and nothing is kept: run it on a terminal, or with a [storage] that keeps runs"
             )
             .into());
         }
-        if !self.terminal.json {
-            let example = asked.first().map_or_else(|| "JSON".to_owned(), Question::example);
-            self.terminal.data(format_args!("run {run} of thread {} waits", self.thread));
-            self.terminal.note(format_args!(
-                "start `agentry serve`, then: agentry runs resume {run} --answer {example}"
-            ));
-        }
+        report.waits(asked, "start `agentry serve`, then");
         Ok(Exit::Done)
     }
 
@@ -321,24 +308,6 @@ impl Desk {
             false => self.terminal.note("stopping: nothing of it is kept"),
         }
     }
-
-    fn tell(&self, run: RunId, status: &str, more: &[(&str, Value)]) {
-        let mut told = Map::from_iter([
-            ("graph".to_owned(), json!(self.graph)),
-            ("run_id".to_owned(), json!(run)),
-            ("thread_id".to_owned(), json!(self.thread)),
-            ("status".to_owned(), json!(status)),
-        ]);
-        told.extend(more.iter().map(|(name, value)| ((*name).to_owned(), value.clone())));
-        self.terminal.object(&told);
-    }
-}
-
-/// By the agent.
-fn said_last(values: &Values) -> Value {
-    let messages = values.get("messages").and_then(Value::as_array);
-    let last = messages.and_then(|messages| messages.last()?.get("content"));
-    last.cloned().unwrap_or_default()
 }
 
 fn failed(refusal: Refusal) -> Ended {

@@ -3,13 +3,12 @@
 use std::time::Duration;
 
 use agentry_backends::sqlite::OpenError;
-use agentry_core::run::Values;
 use agentry_graphs::Graphs;
 use anyhow::{Context as _, anyhow};
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
-use super::question::{self, Question};
-use super::said_last;
+use super::question;
+use super::report::Report;
 use crate::agent::Agent;
 use crate::cli::{Context, Ended, Exit};
 use crate::operate::{self, Target};
@@ -66,18 +65,24 @@ impl There<'_> {
             let status = self.over(&run).await?;
             let state = self.agent.get(&format!("/threads/{thread}/state")).await?;
             match status.as_str() {
-                "success" => return self.result(&run, &state),
+                "success" => {
+                    let values = state.get("values").and_then(Value::as_object).cloned();
+                    return self.report(run).done(&values.into_iter().flatten().collect());
+                }
                 "interrupted" => {
                     let asked = question::told(&state);
                     let Some(answers) = question::ask(self.terminal, &asked).await else {
-                        return Ok(self.leave(&run, &asked));
+                        let report = self.report(run);
+                        report.asks(&asked);
+                        report.waits(&asked, "answer with");
+                        return Ok(Exit::Done);
                     };
                     body = json!({ "assistant_id": graph, "command": { "resume": answers } });
                 }
                 status => {
                     let why = state.pointer("/tasks/0/error").and_then(Value::as_str);
                     let why = why.map_or_else(|| status.to_owned(), harmless);
-                    self.tell(&run, "error", &[("reason", json!(why))]);
+                    self.report(run).failed(&why);
                     return Err(anyhow!("{graph} came to nothing: {why}"));
                 }
             }
@@ -96,49 +101,9 @@ impl There<'_> {
         }
     }
 
-    fn result(&self, run: &str, state: &Value) -> anyhow::Result<Exit> {
-        let values = state.get("values").and_then(Value::as_object).cloned().unwrap_or_default();
-        let values: Values = values.into_iter().collect();
-        let output = match self.graphs.get(self.graph) {
-            Some(_) => self.graphs.output(self.graph, &values).context("read the result")?,
-            None => said_last(&values),
-        };
-        match (self.terminal.json, &output) {
-            (true, _) => self.tell(run, "success", &[("output", output)]),
-            (false, Value::String(text)) => self.terminal.piece(&format!("{text}\n")),
-            (false, output) => self.terminal.piece(&format!("{output:#}\n")),
-        }
-        Ok(Exit::Done)
-    }
-
-    fn leave(&self, run: &str, asked: &[Question]) -> Exit {
-        if self.terminal.json {
-            let interrupts: Value = asked.iter().map(Question::shown).collect();
-            self.tell(run, "interrupted", &[("interrupts", interrupts)]);
-            return Exit::Done;
-        }
-        for question in asked {
-            self.terminal.note(question);
-        }
-        let example = asked.first().map_or_else(|| "JSON".to_owned(), Question::example);
-        self.terminal.data(format_args!("run {run} of thread {} waits", self.thread));
-        self.terminal
-            .note(format_args!("answer with: agentry runs resume {run} --answer {example}"));
-        Exit::Done
-    }
-
-    fn tell(&self, run: &str, status: &str, more: &[(&str, Value)]) {
-        if !self.terminal.json {
-            return;
-        }
-        let mut told = Map::from_iter([
-            ("graph".to_owned(), json!(self.graph)),
-            ("run_id".to_owned(), json!(run)),
-            ("thread_id".to_owned(), json!(self.thread)),
-            ("status".to_owned(), json!(status)),
-        ]);
-        told.extend(more.iter().map(|(name, value)| ((*name).to_owned(), value.clone())));
-        self.terminal.object(&told);
+    fn report(&self, run: String) -> Report<'_> {
+        let Self { terminal, graphs, graph, .. } = *self;
+        Report { terminal, graphs, graph, thread: self.thread.clone(), run }
     }
 }
 
