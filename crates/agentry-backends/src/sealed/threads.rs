@@ -219,12 +219,12 @@ impl<S: Threads + ?Sized> Threads for Sealed<S> {
     }
 
     async fn run(&self, run: RunId) -> Result<Option<Run>, Error> {
-        self.inner.run(run).await?.map(|run| Sealed::run(self, run)).transpose()
+        self.inner.run(run).await?.map(|run| Self::run(self, run)).transpose()
     }
 
     async fn runs(&self, query: RunQuery) -> Result<Vec<Run>, Error> {
         let runs = self.inner.runs(query).await?;
-        runs.into_iter().map(|run| Sealed::run(self, run)).collect()
+        runs.into_iter().map(|run| Self::run(self, run)).collect()
     }
 
     async fn delete_run(&self, run: RunId) -> Result<bool, Error> {

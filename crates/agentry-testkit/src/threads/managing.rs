@@ -7,7 +7,7 @@ use agentry_core::thread::{
     Commit, EventId, Interrupt, NewRun, NewThread, Rest, RunStatus, Status,
 };
 use agentry_core::threads::{
-    At, CheckpointQuery, Created, Error, From, Keep, Order, RunQuery, Signal, Signalled,
+    At, CheckpointQuery, Claimed, Created, Error, From, Keep, Order, RunQuery, Signal, Signalled,
     ThreadQuery, ThreadStore as _, Threads as _,
 };
 use serde_json::{Map, Value, json};
@@ -383,29 +383,43 @@ pub async fn a_deleted_run_leaves_what_others_build_on(kind: &impl Kind<Store: S
     next.entry.parent = Seq(2);
     assert_eq!(store.commit(next).await, Ok(applied(false, false)));
 
-    // A worker is about to go on from the last entry of a run that is over: that one stays, for as long as it is the last.
-    let done = Commit {
-        runs: vec![super::begins(3, 5), ends(3, RunStatus::Success)],
-        next: rest(Rest::Idle, None),
-        ..commit(&third, 6)
-    };
-    store.commit(done).await.unwrap();
-    submit(&store, run_on(1, 5)).await;
-    let fourth = reclaimed(&store, 1).await;
-    assert_eq!(store.delete_run(run_id(3)).await, Ok(true));
-    let mut next = commit(&fourth, 7);
-    next.entry.run = Some(run_id(5));
-    next.runs = vec![super::begins(5, 6), ends(5, RunStatus::Success)];
-    next.next = rest(Rest::Idle, None);
-    assert_eq!(store.commit(next).await, Ok(applied(false, false)));
+    what_a_worker_goes_on_from_stays(&store, &third).await;
 
     // What only entries know of.
     let copied = NewThread { ..new_thread(2) };
     store.copy(thread_id(1), copied).await.unwrap();
     assert_eq!(store.delete_run(run_id(1)).await, Ok(true));
 
-    // What stands for all that was before stays as well.
-    let before = begun(&store, 6).await;
+    what_stands_for_the_past_stays(&store).await;
+
+    asking(&store, 4, Some(500)).await;
+    assert_eq!(store.delete_run(run_id(4)).await, Ok(true));
+    let thread = store.load(thread_id(4)).await.unwrap().unwrap();
+    assert_eq!((thread.thread.status, thread.thread.wake_at), (Status::Idle, None));
+    assert_eq!((thread.interrupts, thread.line.entries), (vec![], vec![]));
+}
+
+/// The last entry of a run that is over, for as long as it is the last.
+async fn what_a_worker_goes_on_from_stays(store: &impl Store, third: &Claimed) {
+    let done = Commit {
+        runs: vec![super::begins(3, 5), ends(3, RunStatus::Success)],
+        next: rest(Rest::Idle, None),
+        ..commit(third, 6)
+    };
+    store.commit(done).await.unwrap();
+    submit(store, run_on(1, 5)).await;
+    let fourth = reclaimed(store, 1).await;
+    assert_eq!(store.delete_run(run_id(3)).await, Ok(true));
+    let mut next = commit(&fourth, 7);
+    next.entry.run = Some(run_id(5));
+    next.runs = vec![super::begins(5, 6), ends(5, RunStatus::Success)];
+    next.next = rest(Rest::Idle, None);
+    assert_eq!(store.commit(next).await, Ok(applied(false, false)));
+}
+
+/// When the run is deleted that the rest of a cut history ends with.
+async fn what_stands_for_the_past_stays(store: &impl Store) {
+    let before = begun(store, 6).await;
     let mut first = Commit {
         runs: vec![ends(6, RunStatus::Success)],
         next: rest(Rest::Idle, None),
@@ -413,8 +427,8 @@ pub async fn a_deleted_run_leaves_what_others_build_on(kind: &impl Kind<Store: S
     };
     first.entry.writes = vec![append("seen", &[2])];
     store.commit(first).await.unwrap();
-    submit(&store, run_on(6, 7)).await;
-    let after = reclaimed(&store, 6).await;
+    submit(store, run_on(6, 7)).await;
+    let after = reclaimed(store, 6).await;
     let mut last = Commit {
         runs: vec![super::begins(7, 2), ends(7, RunStatus::Success)],
         next: rest(Rest::Idle, None),
@@ -428,10 +442,4 @@ pub async fn a_deleted_run_leaves_what_others_build_on(kind: &impl Kind<Store: S
     assert_eq!(store.delete_run(run_id(7)).await, Ok(true));
     let line = store.line(thread_id(6), At::Head, From::Root).await.unwrap().unwrap();
     assert_eq!(json!(states(&line)), json!({ "": { "seen": [2, 3] } }));
-
-    asking(&store, 4, Some(500)).await;
-    assert_eq!(store.delete_run(run_id(4)).await, Ok(true));
-    let thread = store.load(thread_id(4)).await.unwrap().unwrap();
-    assert_eq!((thread.thread.status, thread.thread.wake_at), (Status::Idle, None));
-    assert_eq!((thread.interrupts, thread.line.entries), (vec![], vec![]));
 }
