@@ -116,7 +116,8 @@ fn threads_go_on_when_a_graph_has_changed_or_it_is_said_why_not() {
     let url = format!("http://{}", serving.address);
     let (_, runs, _) = run(serving.folder.path(), &["runs", "list", "--url", &url, "--json"]);
     let runs: Value = serde_json::from_str(&runs).unwrap();
-    for waits in runs.as_array().unwrap() {
+    let of_memo = |run: &&Value| run["assistant_id"] == "memo";
+    for waits in runs.as_array().unwrap().iter().filter(of_memo) {
         let (id, thread) =
             (waits["run_id"].as_str().unwrap(), waits["thread_id"].as_str().unwrap());
         let arguments = ["runs", "resume", id, "--answer", "{\"decision\":\"yes\"}", "--url", &url];
