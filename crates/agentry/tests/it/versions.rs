@@ -4,7 +4,7 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
-use crate::support::{ANSWERS, CONFIG, Running, agentry, finish, get, wait_for};
+use crate::support::{ANSWERS, CONFIG, Running, agentry, finish, get, kill, wait_for};
 
 const BEFORE: &str = r#"
 name = "memo"
@@ -131,6 +131,7 @@ fn threads_go_on_when_a_graph_has_changed_or_it_is_said_why_not() {
         assert_eq!((&values["sent"], &values["words"]), (&json!(true), &json!(8)), "{values}");
         assert_eq!(values.get("draft"), None);
     }
+    kill(serving.pid(), "TERM");
     nobody_misses_a_graph(&serving.end().1);
 }
 
