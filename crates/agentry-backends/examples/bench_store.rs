@@ -1,6 +1,7 @@
 //! What threads cost on SQLite: durable steps, loading, claiming, storage.
 //!
-//! `cargo xtask bench store [FOLDER] [CASE]`; cases are `steps`, `alone`, `load`, `claim`, `parked`, `storage`.
+//! `cargo xtask bench store [FOLDER] [CASE]`; cases are `steps`, `sealed` (the same, encrypted), `alone`, `load`, `claim`,
+//! `parked`, `storage`.
 
 #![expect(clippy::unwrap_used, reason = "a benchmark that cannot go on has nothing to report")]
 
@@ -9,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use agentry_backends::sealed::{Keyring, Sealed};
 use agentry_backends::sqlite::SqliteStore;
 use agentry_core::ThreadId;
 use agentry_core::run::{Fence, Seq};
@@ -21,6 +23,7 @@ use work::{claim_for, now, run, step};
 mod work;
 
 const LASTS: Duration = Duration::from_secs(4);
+const KEY: &str = "MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=";
 
 fn main() {
     let mut arguments = std::env::args().skip(1);
@@ -29,7 +32,7 @@ fn main() {
     let folder = Path::new(&folder).join(format!("bench_store-{}", std::process::id()));
     std::fs::create_dir_all(&folder).unwrap();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
-    for case in ["steps", "alone", "load", "claim", "parked", "storage"] {
+    for case in ["steps", "sealed", "alone", "load", "claim", "parked", "storage"] {
         if wanted.as_ref().is_some_and(|wanted| wanted != case) {
             continue;
         }
@@ -37,8 +40,16 @@ fn main() {
         runtime.block_on(async {
             match case {
                 "steps" => {
-                    steps(&path, "many", 64, 200).await;
-                    steps(&path, "large", 64, 1_000).await;
+                    let store = Arc::new(SqliteStore::open(&path).unwrap());
+                    steps(&store, "store", 64, 200).await;
+                    steps(&store, "store", 64, 1_000).await;
+                }
+                "sealed" => {
+                    let keys = Arc::new(Keyring::parse(&[KEY.into()]).unwrap());
+                    let store = Arc::new(SqliteStore::open(&path).unwrap());
+                    let store = Arc::new(Sealed::new(store, keys));
+                    steps(&store, "sealed", 64, 200).await;
+                    steps(&store, "sealed", 64, 1_000).await;
                 }
                 "alone" => alone(&path).await,
                 "load" => load(&path).await,
@@ -57,7 +68,7 @@ fn say(name: &str, value: f64, unit: &str) {
     writeln!(out, "{line}").unwrap();
 }
 
-async fn claimed(store: &SqliteStore, key: &str) -> (ThreadId, Fence) {
+async fn claimed(store: &impl ThreadStore, key: &str) -> (ThreadId, Fence) {
     let run = run(key);
     store.submit(run.clone()).await.unwrap();
     let claimed = store.claim(claim_for(key, 1)).await.unwrap().remove(0);
@@ -83,15 +94,14 @@ fn percentile(waits: &mut [Duration], share: f64) -> f64 {
     waits.get(place).or_else(|| waits.last()).unwrap().as_secs_f64() * 1e3
 }
 
-async fn steps(path: &Path, name: &str, producers: u64, bytes: usize) {
-    let store = Arc::new(SqliteStore::open(path).unwrap());
+async fn steps<S: ThreadStore + 'static>(store: &Arc<S>, name: &str, producers: u64, bytes: usize) {
     let mut tasks = tokio::task::JoinSet::new();
     let (before, began) = (cpu(), Instant::now());
     for number in 0..producers {
-        let (store, text) = (Arc::clone(&store), "x".repeat(bytes));
-        let key = format!("{name}-{number}");
+        let (store, text) = (Arc::clone(store), "x".repeat(bytes));
+        let key = format!("{bytes}-{number}");
         tasks.spawn(async move {
-            let (thread, fence) = claimed(&store, &key).await;
+            let (thread, fence) = claimed(&*store, &key).await;
             let until = Instant::now() + LASTS;
             let mut waits = Vec::new();
             while Instant::now() < until {
@@ -106,10 +116,10 @@ async fn steps(path: &Path, name: &str, producers: u64, bytes: usize) {
     let mut waits = tasks.join_all().await.concat();
     let (used, lasted) = (cpu() - before, began.elapsed());
     let count = waits.len() as f64;
-    say(&format!("store.steps_{producers}x{bytes}"), count / lasted.as_secs_f64(), "steps/s");
-    say(&format!("store.cpu_{producers}x{bytes}"), used.as_secs_f64() / count * 1e6, "us/step");
-    say(&format!("store.p50_{producers}x{bytes}"), percentile(&mut waits, 0.5), "ms");
-    say(&format!("store.p99_{producers}x{bytes}"), percentile(&mut waits, 0.99), "ms");
+    say(&format!("{name}.steps_{producers}x{bytes}"), count / lasted.as_secs_f64(), "steps/s");
+    say(&format!("{name}.cpu_{producers}x{bytes}"), used.as_secs_f64() / count * 1e6, "us/step");
+    say(&format!("{name}.p50_{producers}x{bytes}"), percentile(&mut waits, 0.5), "ms");
+    say(&format!("{name}.p99_{producers}x{bytes}"), percentile(&mut waits, 0.99), "ms");
 }
 
 /// One run after the other, beside as many bytes appended and synced, in turns.

@@ -31,7 +31,7 @@ impl<S: ?Sized> Sealed<S> {
         Ok(run)
     }
 
-    fn run(&self, mut run: Run) -> Result<Run, Error> {
+    fn opened(&self, mut run: Run) -> Result<Run, Error> {
         self.keys.thread(run.thread)?.run_of(&mut run)?;
         Ok(run)
     }
@@ -219,12 +219,12 @@ impl<S: Threads + ?Sized> Threads for Sealed<S> {
     }
 
     async fn run(&self, run: RunId) -> Result<Option<Run>, Error> {
-        self.inner.run(run).await?.map(|run| Self::run(self, run)).transpose()
+        self.inner.run(run).await?.map(|run| self.opened(run)).transpose()
     }
 
     async fn runs(&self, query: RunQuery) -> Result<Vec<Run>, Error> {
         let runs = self.inner.runs(query).await?;
-        runs.into_iter().map(|run| Self::run(self, run)).collect()
+        runs.into_iter().map(|run| self.opened(run)).collect()
     }
 
     async fn delete_run(&self, run: RunId) -> Result<bool, Error> {
