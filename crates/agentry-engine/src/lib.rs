@@ -59,6 +59,11 @@ pub enum Error {
     NoCheckpoint(agentry_core::CheckpointId),
     #[error("the thread {0} has something to do; wait for it, or cancel its run")]
     Busy(agentry_core::ThreadId),
+    #[error(
+        "{most} runs wait for their turn on the thread {0} already; wait for some of them, or use another thread",
+        most = durable::handle::WAITING_MAX
+    )]
+    QueueFull(agentry_core::ThreadId),
     #[error("the answer to `{interrupt}` does not fit: {}", .complaints.join("; "))]
     Unfit { interrupt: String, complaints: Vec<String> },
     #[error("the thread {thread} cannot go on with the version of its graph that is here: {}", .why.join("; "))]
@@ -82,6 +87,7 @@ impl agentry_core::Failure for Error {
             Self::NoThread(_) => Code("thread_unknown"),
             Self::NoCheckpoint(_) => Code("checkpoint_unknown"),
             Self::Busy(_) => Code("thread_busy"),
+            Self::QueueFull(_) => Code("thread_queue_full"),
             Self::Unfit { .. } => Code("answer_unfit"),
             Self::Unmovable { .. } => Code("thread_unmovable"),
             Self::Refused(refused) => refused.code(),
@@ -100,7 +106,8 @@ impl agentry_core::Failure for Error {
             | Self::NoCheckpoint(_)
             | Self::Unfit { .. }
             | Self::Unmovable { .. }
-            | Self::Busy(_) => Fault::Caller,
+            | Self::Busy(_)
+            | Self::QueueFull(_) => Fault::Caller,
             Self::UnknownVersion { .. } | Self::Load(_) => Fault::Ours,
             Self::Refused(refused) => refused.fault(),
             Self::Store(error) => error.fault(),
@@ -120,6 +127,7 @@ impl agentry_core::Failure for Error {
             | Self::Unmovable { .. }
             | Self::Load(_) => Retry::Never,
             Self::Busy(_) => Retry::Now,
+            Self::QueueFull(_) => Retry::After(std::time::Duration::from_secs(1)),
             Self::Refused(refused) => refused.retry(),
             Self::Store(error) => error.retry(),
         }

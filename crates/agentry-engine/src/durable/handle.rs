@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use agentry_core::run::{Answer, Message};
-use agentry_core::thread::{Cancel, EventId, Interrupt, NewRun, Pinned, Run, Thread};
+use agentry_core::thread::{
+    Cancel, EventId, Interrupt, Multitask, NewRun, Pinned, Run, RunStatus, Thread,
+};
 use agentry_core::threads::{Intake, RunQuery, Signal, Signalled, Submitted, ThreadStore, Threads};
 use agentry_core::{Clock, RunId, ThreadId, audit};
 use serde_json::{Map, Value};
@@ -18,6 +20,9 @@ use crate::{Error, Registry};
 
 /// Events of a run among which its last answer is looked for.
 const LOOKED_THROUGH_MAX: usize = 10_000;
+
+/// So many runs wait for their turn on one thread; those who submit at the same moment may be a few more.
+pub const WAITING_MAX: usize = 1000;
 
 /// Cheap to clone; it outlives the worker.
 #[derive(Clone)]
@@ -76,7 +81,25 @@ impl Handle {
             Ok(answers) => answers,
             Err(refused) => return Ok(refused),
         };
+        if thread.is_some() && wish.multitask != Multitask::Reject {
+            self.has_room(wish.thread).await?;
+        }
         self.submit_run(wish.into_run(program, answers)).await
+    }
+
+    /// Whether another run may wait for its turn on the thread.
+    async fn has_room(&self, thread: ThreadId) -> Result<(), Error> {
+        let last = RunQuery {
+            thread: Some(thread),
+            status: Some(RunStatus::Pending),
+            offset: WAITING_MAX - 1,
+            max: 1,
+            ..RunQuery::default()
+        };
+        match self.shared.archive.runs(last).await?.is_empty() {
+            true => Ok(()),
+            false => Err(Error::QueueFull(thread)),
+        }
     }
 
     pub async fn submit_run(&self, run: NewRun) -> Result<Submitted, Error> {

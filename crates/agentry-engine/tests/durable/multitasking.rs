@@ -6,8 +6,9 @@ use std::time::Duration;
 use agentry_core::run::Answer;
 use agentry_core::thread::{Multitask, RunStatus};
 use agentry_core::threads::{At, CheckpointQuery, Signalled, Submitted};
-use agentry_core::{Clock as _, RunId, ThreadId};
+use agentry_core::{Clock as _, Failure as _, RunId, ThreadId};
 use agentry_engine::durable::Wish;
+use agentry_engine::durable::handle::WAITING_MAX;
 use agentry_engine::machine::{Command, Request, Resume};
 use agentry_engine::node::from_fn;
 use agentry_engine::{Ask, END, Goto, Graph, NodeOutput, Program, Reducer, START};
@@ -19,6 +20,7 @@ use crate::world::{Backend, Process, World, over_both_stores, patiently};
 over_both_stores! {
     none_of_twenty_updates_is_lost_when_they_wait_their_turn
     none_of_twenty_updates_is_lost_when_others_are_refused
+    no_more_runs_wait_on_a_thread_than_may
     an_interrupted_run_leaves_what_it_has_committed
     a_run_that_is_rolled_back_leaves_nothing
     a_pending_run_is_cancelled_before_it_begins
@@ -100,6 +102,27 @@ async fn none_of_twenty_updates_is_lost_when_they_wait_their_turn(backend: Backe
     let mut found: Vec<u64> = serde_json::from_value(seen(&process).await).unwrap();
     found.sort_unstable();
     assert_eq!(found, (0..20).collect::<Vec<_>>());
+}
+
+async fn no_more_runs_wait_on_a_thread_than_may(backend: Backend) {
+    let process = World::new(backend).start(&counting());
+    let later = |number: usize| {
+        let bytes = (number as u64).to_be_bytes();
+        let mut random = [0; 10];
+        random[2..].copy_from_slice(&bytes);
+        let now = process.world.clock.now();
+        let request = input(number as u64);
+        let wish = Wish::new(RunId::new(now, random), thread(), &process.graph, request, now);
+        Wish { not_before: Some(now.plus(Duration::from_secs(3600))), ..wish }
+    };
+    for number in 0..WAITING_MAX {
+        let submitted = process.handle.submit(later(number)).await.unwrap();
+        assert!(matches!(submitted, Submitted::Created(_)), "{number}: {submitted:?}");
+    }
+    let refused = process.handle.submit(later(WAITING_MAX)).await.unwrap_err();
+    assert_eq!(refused.code().0, "thread_queue_full");
+    let other = Wish { thread: ThreadId::from_bytes([8; 16]), ..later(WAITING_MAX + 1) };
+    assert!(process.handle.submit(other).await.is_ok(), "others do not notice");
 }
 
 async fn none_of_twenty_updates_is_lost_when_others_are_refused(backend: Backend) {
