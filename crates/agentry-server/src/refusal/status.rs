@@ -11,7 +11,10 @@ pub(super) fn of(code: Code, fault: Fault) -> StatusCode {
         "model_not_found" => StatusCode::BAD_GATEWAY,
         "answer_unfit" => StatusCode::UNPROCESSABLE_ENTITY,
         "too_many_alerts" => StatusCode::PAYLOAD_TOO_LARGE,
-        "model_rate_limited" | "requests_limited" | "tokens_limited" | "concurrency_limited"
+        "model_rate_limited"
+        | "requests_limited"
+        | "tokens_limited"
+        | "concurrency_limited"
         | "thread_queue_full" => StatusCode::TOO_MANY_REQUESTS,
         // Clients repeat a 429 by themselves, which would not bring more money.
         "budget_exceeded" => StatusCode::PAYMENT_REQUIRED,
