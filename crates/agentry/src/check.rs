@@ -22,8 +22,16 @@ pub(crate) fn run(cx: &Context) -> Result<Exit, Ended> {
         Err(error) => return Err(error.into()),
     };
     let metrics = std::sync::Arc::new(agentry_server::Metrics::new());
-    wiring::gateway(&config, metrics, agentry_gateway::Policies::default(), &TaskTracker::new())
-        .map_err(|error| Ended { exit: Exit::Usage, error })?;
+    let policies = agentry_gateway::Policies::default();
+    match wiring::gateway(&config, metrics, policies, &TaskTracker::new()) {
+        Ok(_) => {}
+        Err(error) if cx.terminal.json => {
+            let problem = json!({ "message": format!("{error:#}") });
+            cx.terminal.object(&json!({ "ok": false, "problems": [problem] }));
+            return Ok(Exit::Usage);
+        }
+        Err(error) => return Err(Ended { exit: Exit::Usage, error }),
+    }
     let definitions = match graphs::load(cx, &config) {
         Ok(definitions) => definitions,
         Err(graphs::Error::Wrong(wrong)) if cx.terminal.json => {

@@ -120,15 +120,23 @@ fn help_and_version_are_data() {
 
 #[test]
 fn problems_come_as_data_too() {
-    let folder = tempfile::tempdir().unwrap();
-    std::fs::write(folder.path().join("agentry.toml"), "[server]\nport = 80\n").unwrap();
-    let mut command = agentry(folder.path());
-    command.args(["check", "--json"]);
-    let output = finish(command);
-    assert_eq!(output.status.code(), Some(2));
-    let told: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
-    assert_eq!(told["ok"], false);
-    assert_eq!(told["problems"][0]["file"], "agentry.toml");
-    assert_eq!(told["problems"][0]["line"], 2);
-    assert_eq!(told["problems"][0]["message"], "unknown key `port` in `server`");
+    let check = |config: &str| {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("agentry.toml"), config).unwrap();
+        let mut command = agentry(folder.path());
+        command.args(["check", "--json"]);
+        let output = finish(command);
+        assert_eq!(output.status.code(), Some(2), "{config}");
+        let told: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+        assert_eq!(told["ok"], false, "{config}");
+        told["problems"][0].clone()
+    };
+    let problem = check("[server]\nport = 80\n");
+    assert_eq!(problem["file"], "agentry.toml");
+    assert_eq!(problem["line"], 2);
+    assert_eq!(problem["message"], "unknown key `port` in `server`");
+    // What only shows when it is put together.
+    let provider = "[providers.a]\nkind = \"openai\"\nbase_url = \"http://127.0.0.1{:9/v1\"\n";
+    let message = check(provider)["message"].to_string();
+    assert!(message.contains("is no base_url"), "{message}");
 }
