@@ -81,7 +81,9 @@ impl Handle {
             Ok(answers) => answers,
             Err(refused) => return Ok(refused),
         };
-        if thread.is_some() && wish.multitask != Multitask::Reject {
+        // What answers a question goes before those who wait, however many they are.
+        let waits = wish.multitask != Multitask::Reject && answers.is_empty();
+        if thread.is_some() && waits {
             self.has_room(wish.thread).await?;
         }
         self.submit_run(wish.into_run(program, answers)).await
@@ -96,10 +98,8 @@ impl Handle {
             max: 1,
             ..RunQuery::default()
         };
-        match self.shared.archive.runs(last).await?.is_empty() {
-            true => Ok(()),
-            false => Err(Error::QueueFull(thread)),
-        }
+        let has_room = self.shared.archive.runs(last).await?.is_empty();
+        if has_room { Ok(()) } else { Err(Error::QueueFull(thread)) }
     }
 
     pub async fn submit_run(&self, run: NewRun) -> Result<Submitted, Error> {

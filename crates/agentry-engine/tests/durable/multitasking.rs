@@ -105,7 +105,9 @@ async fn none_of_twenty_updates_is_lost_when_they_wait_their_turn(backend: Backe
 }
 
 async fn no_more_runs_wait_on_a_thread_than_may(backend: Backend) {
-    let process = World::new(backend).start(&counting());
+    let process = World::new(backend).start(&asking());
+    let first = submit(&process, 1, Multitask::Enqueue).await;
+    assert_eq!(ends(&process, first).await, RunStatus::Interrupted);
     let later = |number: usize| {
         let bytes = (number as u64).to_be_bytes();
         let mut random = [0; 10];
@@ -123,6 +125,14 @@ async fn no_more_runs_wait_on_a_thread_than_may(backend: Backend) {
     assert_eq!(refused.code().0, "thread_queue_full");
     let other = Wish { thread: ThreadId::from_bytes([8; 16]), ..later(WAITING_MAX + 1) };
     assert!(process.handle.submit(other).await.is_ok(), "others do not notice");
+    let answer = process.handle.submit(resume(&process, 2)).await.unwrap();
+    let Submitted::Created(answer) = answer else { panic!("{answer:?}") };
+    assert_eq!(
+        ends(&process, answer).await,
+        RunStatus::Success,
+        "a question is answered all the same"
+    );
+    process.stop().await;
 }
 
 async fn none_of_twenty_updates_is_lost_when_others_are_refused(backend: Backend) {

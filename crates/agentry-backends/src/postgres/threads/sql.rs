@@ -1,4 +1,4 @@
-//! The statements. What they mean is in `functions.sql`.
+//! The statements. What they mean is in `functions.sql`, and in the later steps that replace a function of it: steps are never edited.
 
 pub(super) const COMMITS: &str = "
 SELECT place, verdict, cancel, inbox
