@@ -131,11 +131,13 @@ enum Need {
     Caller,
     /// One of these.
     Any(Scopes),
+    /// One of these, in the tenant of whoever runs the instance: what is shown is of all tenants together.
+    OfInstance(Scopes),
     /// One of these, in the tenant whose incidents this instance handles.
     OfIncidents(Scopes),
 }
 
-/// The tenant whose incidents are handled.
+/// The tenant of whoever runs the instance, whose incidents are handled.
 const INCIDENTS_OF: &str = "main";
 
 fn need(method: &Method, route: &str) -> Need {
@@ -152,7 +154,8 @@ fn need(method: &Method, route: &str) -> Need {
     let second = steps.next().unwrap_or_default();
     match (first, second) {
         ("health" | "ready" | "ok", "") => Need::Nothing,
-        ("metrics", _) | ("v1", "status" | "usage") => Need::Any(SEE),
+        ("metrics", _) => Need::OfInstance(SEE),
+        ("v1", "status" | "usage") => Need::Any(SEE),
         ("v1", "models") | ("unmatched" | ".well-known" | "openapi.json" | "info", _) => {
             Need::Caller
         }
@@ -182,7 +185,7 @@ pub(crate) async fn enter(app: &App, request: &mut Request, route: &str) -> Resu
         ));
     }
     let need = match need(request.method(), route) {
-        Need::Any(_) if route == "/metrics" && app.settings.metrics_open => Need::Nothing,
+        Need::OfInstance(_) if route == "/metrics" && app.settings.metrics_open => Need::Nothing,
         need => need,
     };
     if need == Need::Nothing {
@@ -196,6 +199,16 @@ pub(crate) async fn enter(app: &App, request: &mut Request, route: &str) -> Resu
     match need {
         Need::Nothing | Need::Caller => {}
         Need::Any(scopes) => caller.needs_any(scopes)?,
+        Need::OfInstance(scopes) => {
+            caller.needs_any(scopes)?;
+            if !caller.sees(INCIDENTS_OF) {
+                return Err(Refusal::new(
+                    StatusCode::FORBIDDEN,
+                    "scope_missing",
+                    "this is of all tenants together: it needs a key of the tenant `main`, or the scope `operator`",
+                ));
+            }
+        }
         Need::OfIncidents(scopes) => {
             caller.needs_any(scopes)?;
             if !caller.sees(INCIDENTS_OF) {

@@ -6,19 +6,22 @@ use std::time::Duration;
 
 use agentry_balance::{Cause, Circuit, Flow, LimitState, Quantiles, Snapshot};
 use agentry_core::Timestamp;
-use agentry_core::ledger::Scope as Account;
 use agentry_gateway::money::Standing;
 use agentry_gateway::status::{Kept, Model, Overview, Queue, Target};
-use agentry_gateway::watchdog::{Alert, Signal};
-use agentry_identity::{Caller, Scope};
+use agentry_gateway::watchdog::Alert;
+use agentry_identity::Caller;
 use axum::extract::{Path, State};
 use axum::routing::{get, post};
 use axum::{Extension, Json, Router};
+use http::StatusCode;
 use serde_json::{Map, Value, json};
 
 use crate::identity::actor;
 use crate::operate::checks;
 use crate::{App, Refusal};
+use sight::Sight;
+
+mod sight;
 
 pub(crate) fn routes() -> Router<Arc<App>> {
     Router::new()
@@ -38,27 +41,26 @@ async fn status(
     let now = app.clock.now();
     let overview = app.gateway.overview();
     let (ready, beside) = tokio::join!(checks(&app.dependencies), checks(&app.companions));
-    let sees = |account: &str| caller.scopes.has(Scope::Operator) || is_of(account, &caller.tenant);
-    let near = overview
-        .budgets
-        .iter()
-        .filter(|budget| budget.used_percent() >= NEAR_PERCENT && sees(&budget.account));
+    let sight = Sight(&caller);
+    let near = overview.budgets.iter().filter(|budget| {
+        budget.used_percent() >= NEAR_PERCENT && sight.sees_account(&budget.account)
+    });
     let alerts = app.watchdog.alerts();
-    let alerts =
-        alerts.iter().filter(|alert| alert.signal != Signal::BudgetUsed || sees(&alert.subject));
+    let alerts = alerts.iter().filter(|alert| sight.sees_alert(alert, &overview.models));
     let Overview { models, targets, cache, usage, refuses_low, budgets: _ } = &overview;
+    let known = models.iter().filter(|model| sight.sees_model(&model.name));
     Json(json!({
         "object": "status",
         "version": env!("CARGO_PKG_VERSION"),
         "started": app.started,
         "uptime_seconds": now.since(app.started).as_secs(),
         "ready": checked(&ready),
-        "beside": checked(&beside),
-        "models": models.iter().map(|model| of_model(model, targets, now)).collect::<Vec<_>>(),
-        "cache": cache.as_ref().map(of_cache),
+        "beside": sight.whole(checked(&beside)),
+        "models": known.map(|model| of_model(model, targets, (now, sight))).collect::<Vec<_>>(),
+        "cache": cache.as_ref().and_then(|cache| sight.whole(of_cache(cache))),
         "budgets_near_cap": near.map(of_budget).collect::<Vec<_>>(),
-        "usage": usage.map(|Queue { waiting, waiting_max }| {
-            json!({ "waiting": waiting, "waiting_max": waiting_max })
+        "usage": usage.and_then(|Queue { waiting, waiting_max }| {
+            sight.whole(json!({ "waiting": waiting, "waiting_max": waiting_max }))
         }),
         "pressure": { "low_priority_refused": refuses_low },
         "alerts": alerts.map(of_alert).collect::<Vec<_>>(),
@@ -70,14 +72,19 @@ async fn acknowledge(
     Extension(caller): Extension<Arc<Caller>>,
     Path(id): Path<String>,
 ) -> Result<Json<Value>, Refusal> {
-    let sees = |alert: &Alert| {
-        alert.signal != Signal::BudgetUsed
-            || caller.scopes.has(Scope::Operator)
-            || is_of(&alert.subject, &caller.tenant)
-    };
-    let is_there = app.watchdog.alerts().iter().any(|alert| *alert.id == *id && sees(alert));
-    let known = is_there.then(|| app.watchdog.acknowledge(&id, &caller.actor())).flatten();
-    match known {
+    let sight = Sight(&caller);
+    let firing = app.watchdog.alerts();
+    let firing = firing.iter().find(|alert| *alert.id == *id);
+    let models = || app.gateway.overview().models;
+    let seen = firing.filter(|alert| sight.owns_alert(alert) || sight.sees_alert(alert, &models()));
+    if seen.is_some_and(|alert| !sight.owns_alert(alert)) {
+        return Err(Refusal::new(
+            StatusCode::FORBIDDEN,
+            "scope_missing",
+            "this alert is about what all tenants share: only a key with the scope `operator` may acknowledge it",
+        ));
+    }
+    match seen.and_then(|_| app.watchdog.acknowledge(&id, &caller.actor())) {
         Some(alert) => {
             let (now, shown) = (app.clock.now(), of_alert(&alert));
             let entry = actor(&caller).entry(now, "watchdog.acknowledged", &id, shown.clone());
@@ -89,18 +96,6 @@ async fn acknowledge(
             "no such alert is firing: /v1/status lists those that are",
         )),
     }
-}
-
-/// Whether it is an account of `tenant`: `key:main/ci` is of `main`.
-fn is_of(account: &str, tenant: &str) -> bool {
-    let whole = Account::Tenant { tenant }.to_string();
-    let (Some((_, rest)), Some((_, tenant))) = (account.split_once(':'), whole.split_once(':'))
-    else {
-        return false;
-    };
-    // A tenant's own account may be followed by its period.
-    rest.strip_prefix(tenant)
-        .is_some_and(|more| more.is_empty() || more.starts_with('/') || more.starts_with(" per "))
 }
 
 fn checked(checks: &[(String, Result<String, String>)]) -> Value {
@@ -117,23 +112,26 @@ fn checked(checks: &[(String, Result<String, String>)]) -> Value {
     Value::Object(shown)
 }
 
-fn of_model(model: &Model, targets: &[Target], now: Timestamp) -> Value {
+fn of_model(model: &Model, targets: &[Target], (now, sight): (Timestamp, Sight<'_>)) -> Value {
     let Model { name, strategy, targets: names, fallbacks, flow, in_flight } = model;
     let known: BTreeMap<&str, &Snapshot> =
         targets.iter().map(|target| (&*target.name, &target.is)).collect();
-    let targets: Vec<Value> =
-        names.iter().filter_map(|name| Some(of_target(name, known.get(&**name)?, now))).collect();
+    let targets: Vec<Value> = names
+        .iter()
+        .filter_map(|name| Some(of_target(name, known.get(&**name)?, (now, sight))))
+        .collect();
+    let fallbacks: Vec<_> = fallbacks.iter().filter(|name| sight.sees_model(name)).collect();
     json!({
         "name": name,
         "strategy": strategy,
         "fallbacks": fallbacks,
-        "in_flight": in_flight,
-        "flow": of_flow(*flow),
+        "in_flight": sight.whole(in_flight),
+        "flow": sight.whole(of_flow(*flow)),
         "targets": targets,
     })
 }
 
-fn of_target(name: &str, is: &Snapshot, now: Timestamp) -> Value {
+fn of_target(name: &str, is: &Snapshot, (now, sight): (Timestamp, Sight<'_>)) -> Value {
     let Snapshot {
         condition,
         circuit,
@@ -165,31 +163,34 @@ fn of_target(name: &str, is: &Snapshot, now: Timestamp) -> Value {
             "since": open_since.map(|open| now.minus(open)),
         },
         "cooling_seconds": cooling.map(|left| left.as_secs_f64()),
-        "in_flight": in_flight,
-        "recent_calls": recent_calls,
+        "in_flight": sight.whole(in_flight),
+        "recent_calls": sight.whole(recent_calls),
         "success_rate": success_rate,
         "expected_first_token_ms": expected_first_token.map(millis),
-        "first_token": of_quantiles(*first_token),
-        "response": of_quantiles(*total),
-        "flow": of_flow(*flow),
-        "limit": limit.map(|LimitState { limit, in_use, waiting, waiting_max, shed }| {
-            json!({
-                "limit": limit,
-                "in_use": in_use,
-                "waiting": waiting,
-                "waiting_max": waiting_max,
-                "shed": shed,
-            })
-        }),
+        "first_token": of_quantiles(*first_token, sight),
+        "response": of_quantiles(*total, sight),
+        "flow": sight.whole(of_flow(*flow)),
+        "limit": limit.filter(|_| sight.is_whole()).map(of_limit),
     })
 }
 
-fn of_quantiles(quantiles: Quantiles) -> Value {
+fn of_limit(limit: LimitState) -> Value {
+    let LimitState { limit, in_use, waiting, waiting_max, shed } = limit;
+    json!({
+        "limit": limit,
+        "in_use": in_use,
+        "waiting": waiting,
+        "waiting_max": waiting_max,
+        "shed": shed,
+    })
+}
+
+fn of_quantiles(quantiles: Quantiles, sight: Sight<'_>) -> Value {
     let Quantiles { calls, p50, p95, p99 } = quantiles;
     match calls {
         0 => Value::Null,
         calls => json!({
-            "calls": calls,
+            "calls": sight.whole(calls),
             "p50_ms": millis(p50),
             "p95_ms": millis(p95),
             "p99_ms": millis(p99),
@@ -262,25 +263,4 @@ fn millis(span: Duration) -> f64 {
 /// As exactly as anybody reads it.
 fn rounded(value: f64) -> f64 {
     (value * 1e4).round() / 1e4
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_account_belongs_to_its_tenant_only() {
-        let check = |account: &str, tenant: &str, expected: bool| {
-            assert_eq!(is_of(account, tenant), expected, "{account} {tenant}");
-        };
-        check("key:main/ci", "main", true);
-        check("tenant:main", "main", true);
-        check("tenant:main per day", "main", true);
-        check("key:main/ci per day", "main", true);
-        check("tenant:mainland", "main", false);
-        check("key:mainland/ci", "main", false);
-        check("key:a%2Fb/ci", "a/b", true);
-        check("key:a%2Fb/ci", "a", false);
-        check("main", "main", false);
-    }
 }

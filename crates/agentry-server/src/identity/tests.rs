@@ -7,7 +7,9 @@ fn check(method: Method, route: &str, expected: &str) {
         super::Need::Nothing => "nothing".to_owned(),
         super::Need::Caller => "a caller".to_owned(),
         super::Need::Any(scopes) => scopes.to_string(),
-        super::Need::OfIncidents(scopes) => format!("{scopes} of main"),
+        super::Need::OfInstance(scopes) | super::Need::OfIncidents(scopes) => {
+            format!("{scopes} of main")
+        }
     };
     assert_eq!(needed, expected, "{method} {route}");
 }
@@ -17,7 +19,7 @@ fn every_route_needs_what_it_should() {
     let (get, post, delete) = (Method::GET, Method::POST, Method::DELETE);
     check(get.clone(), "/health", "nothing");
     check(get.clone(), "/ready", "nothing");
-    check(get.clone(), "/metrics", "metrics:read or admin or operator");
+    check(get.clone(), "/metrics", "metrics:read or admin or operator of main");
     check(post.clone(), "/v1/chat/completions", "llm:chat");
     check(post.clone(), "/v1/messages", "llm:chat");
     check(post.clone(), "/v1/messages/count_tokens", "llm:chat");

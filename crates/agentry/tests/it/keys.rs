@@ -8,6 +8,7 @@ use tempfile::TempDir;
 use crate::support::{ANSWERS, Running, agentry, finish, get, post, wait_for};
 
 mod secrecy;
+mod tenants;
 mod tokens;
 
 const CONFIG: &str = r#"
