@@ -13,6 +13,7 @@ use agentry_guards::{Blocked, Guards, Report};
 use tokio::time::Instant;
 
 use crate::Inner;
+use crate::alias::Target;
 use crate::answer::{Found, Outcome};
 use crate::cache::{Entered, Key, Leader, Lookup, Ticket, Turn};
 use crate::dispatch::after;
@@ -62,9 +63,7 @@ pub(crate) struct Calling<'a> {
 
 /// What a call may cost at most depends on this.
 pub(crate) struct Cost {
-    pub(crate) size: Size,
-    /// What is not in the request is read too.
-    pub(crate) reads_elsewhere: bool,
+    pub(crate) input: Input,
     /// For each choice; nothing when the caller does not say.
     pub(crate) output_tokens: Option<u64>,
     pub(crate) choices: u32,
@@ -217,8 +216,9 @@ impl<'a> Calling<'a> {
     ) -> Result<Departure, Error> {
         let cost = || {
             let (size, reads_elsewhere) = request.size();
+            let input = Input { size, reads_elsewhere };
             let (output_tokens, choices) = (request.output_tokens_max(), request.choices());
-            Cost { size, reads_elsewhere, output_tokens, choices }
+            Cost { input, output_tokens, choices }
         };
         self.hold(cost, &mut settlement).await?;
         let Self { inner, cx, route, end, allowance: _ } = self;
@@ -243,16 +243,17 @@ impl<'a> Calling<'a> {
         let place = books.usage.place().map_err(Error::Books)?;
         let accounts = self.allowance.accounts(books, &self.cx);
         if accounts.is_empty() {
-            return Ok(Held { reservation: None, place });
+            return Ok(Held { reservation: None, place, input: Input::default() });
         }
-        let estimate = self.estimate(&cost())?;
+        let cost = cost();
+        let estimate = self.estimate(&cost)?;
         let now = self.inner.clock.now();
         let reserved = match books.budgets.reserve(&accounts, estimate, now) {
             Err(Refused::Dry) => books.budgets.reserve_or_refill(&accounts, estimate).await,
             reserved => reserved,
         };
         let reservation = Some(reserved.map_err(Error::Budget)?);
-        Ok(Held { reservation, place })
+        Ok(Held { reservation, place, input: cost.input })
     }
 
     /// The most that any target may bill, those of the fallbacks too.
@@ -265,9 +266,7 @@ impl<'a> Calling<'a> {
                 let target = &lane.target;
                 let unpriced = || Error::Unpriced { model: route.name.to_string() };
                 let price = target.price.ok_or_else(unpriced)?;
-                let read = input_tokens_max(cost.size, target.image_tokens_max);
-                let read =
-                    if cost.reads_elsewhere { read.max(target.context_tokens) } else { read };
+                let read = cost.input.tokens_max(target);
                 let long = target.price_of(read).unwrap_or(price);
                 let written = cost.output_tokens.or(target.output_tokens_max);
                 let unbounded = || Error::Unbounded { model: route.name.to_string() };
@@ -281,6 +280,28 @@ impl<'a> Calling<'a> {
             }
         }
         Ok(most)
+    }
+}
+
+/// What a target has to read.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Input {
+    pub(crate) size: Size,
+    /// What is not in the request is read too.
+    pub(crate) reads_elsewhere: bool,
+}
+
+impl Input {
+    fn tokens_max(self, target: &Target) -> u64 {
+        let read = input_tokens_max(self.size, target.image_tokens_max);
+        if self.reads_elsewhere { read.max(target.context_tokens) } else { read }
+    }
+
+    /// The most that `target` bills for reading it.
+    pub(crate) fn cost_max(self, target: &Target) -> MicroUsd {
+        let read = self.tokens_max(target);
+        let prices = [target.price, target.price_of(read)].into_iter().flatten();
+        prices.map(|price| worst_cost(&price, read, 0)).max().unwrap_or(MicroUsd(0))
     }
 }
 

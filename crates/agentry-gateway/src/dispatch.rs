@@ -149,6 +149,10 @@ impl<Q: Question> Attempting<'_, Q> {
         settlement: &mut Settlement,
     ) -> Result<Landed<Q::Answer>, Error> {
         let lane = self.lane(picked.target())?;
+        if settlement.is_owed() {
+            // In a box of its own: most calls are answered by the first who is asked.
+            Box::pin(settlement.gives_up()).await?;
+        }
         settlement.asks(lane);
         match self.hedge_after() {
             None => told(self.one(picked).await, lane, settlement),

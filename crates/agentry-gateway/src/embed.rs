@@ -11,7 +11,7 @@ use tokio::time::Instant;
 
 use crate::Inner;
 use crate::alias::Target;
-use crate::call::{Calling, Cost};
+use crate::call::{Calling, Cost, Input};
 use crate::dispatch::{Call, Question};
 use crate::error::Error;
 use crate::money::Size;
@@ -46,8 +46,7 @@ pub(crate) async fn embed(
     let screened = calling.screened(|guards| guards.screen_embedding(&mut request));
     settlement.or_fail(screened)?;
     let cost = || Cost {
-        size: size(&request),
-        reads_elsewhere: false,
+        input: Input { size: size(&request), reads_elsewhere: false },
         output_tokens: Some(0),
         choices: 1,
     };

@@ -67,6 +67,8 @@ pub struct Settled<'a> {
     pub attempts: u32,
     pub usage: Option<&'a Usage>,
     pub cost: Option<MicroUsd>,
+    /// The part of `cost` that no upstream has told.
+    pub estimated: MicroUsd,
     pub latency: Duration,
     /// Of streamed answers.
     pub first_token: Option<Duration>,
@@ -110,6 +112,7 @@ pub(crate) fn refused(observer: &dyn Observer, cx: &CallContext, code: Code) {
         attempts: 0,
         usage: None,
         cost: None,
+        estimated: MicroUsd(0),
         latency: Duration::ZERO,
         first_token: None,
         source: ledger::Cache::Miss,

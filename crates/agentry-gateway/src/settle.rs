@@ -13,6 +13,7 @@ use tokio::time::Instant;
 
 use crate::Inner;
 use crate::answer::Found;
+use crate::call::Input;
 use crate::error::Error;
 use crate::limit::Admitted;
 use crate::money::Price;
@@ -27,8 +28,12 @@ pub(crate) struct Settlement {
     route: Arc<Route>,
     start: Instant,
     lane: Option<Arc<Lane>>,
-    /// Was asked at the same time, in vain.
+    /// Whether that one may bill what it was asked.
+    owes: bool,
+    /// Was asked before or at the same time, in vain, and may bill it.
     beside: Option<Arc<Lane>>,
+    /// What was asked in vain before these, with what is held for it.
+    given_up: Vec<(Arc<Lane>, MicroUsd)>,
     attempts: u32,
     first_token: Option<Duration>,
     usage: Option<Usage>,
@@ -52,6 +57,8 @@ pub(crate) struct Settlement {
 pub(crate) struct Held {
     pub(crate) reservation: Option<Reservation>,
     pub(crate) place: Place,
+    /// What each attempt has to read.
+    pub(crate) input: Input,
 }
 
 impl Settlement {
@@ -63,7 +70,9 @@ impl Settlement {
             route: Arc::clone(route),
             start: Instant::now(),
             lane: None,
+            owes: false,
             beside: None,
+            given_up: Vec::new(),
             attempts: 0,
             first_token: None,
             usage: None,
@@ -128,9 +137,36 @@ impl Settlement {
         }
     }
 
+    /// Whether somebody who may bill it was asked in vain so far.
+    pub(crate) fn is_owed(&self) -> bool {
+        self.owes || self.beside.is_some()
+    }
+
+    /// Somebody else will be asked. Whoever was asked in vain has read the request and may bill that, so it is held beside
+    /// what the next attempt may cost.
+    pub(crate) async fn gives_up(&mut self) -> Result<(), Error> {
+        let lane = self.lane.clone().filter(|_| self.owes);
+        let lanes = self.beside.iter().cloned().chain(lane);
+        let mut given_up = Vec::new();
+        if let Some(Held { reservation: Some(reservation), input, .. }) = &mut self.held {
+            given_up.extend(lanes.map(|lane| {
+                let cost = input.cost_max(&lane.target);
+                (lane, cost)
+            }));
+            let more = given_up.iter().map(|(_, cost)| *cost).sum();
+            reservation.hold_more(more).await.map_err(Error::Budget)?;
+        } else {
+            given_up.extend(lanes.map(|lane| (lane, MicroUsd(0))));
+        }
+        self.given_up.append(&mut given_up);
+        (self.beside, self.owes) = (None, false);
+        Ok(())
+    }
+
     /// A target is asked, and may bill it.
     pub(crate) fn asks(&mut self, lane: &Arc<Lane>) {
         self.lane = Some(Arc::clone(lane));
+        self.owes = true;
         self.beside = None;
         self.attempts += 1;
         self.asked_after = self.start.elapsed();
@@ -167,9 +203,18 @@ impl Settlement {
         self.was_free(lane);
     }
 
-    /// The target bills nothing for it.
+    /// The target bills nothing for it. Who was given up before it is the last one again that may bill all of the call.
     fn was_free(&mut self, lane: &Arc<Lane>) {
-        self.beside.take_if(|beside| Arc::ptr_eq(beside, lane));
+        if self.beside.take_if(|beside| Arc::ptr_eq(beside, lane)).is_none() {
+            self.owes = false;
+        }
+        let last = if self.is_owed() { None } else { self.given_up.pop() };
+        if let Some((before, held_for)) = last {
+            self.beside = Some(before);
+            if let Some(Held { reservation: Some(reservation), .. }) = &mut self.held {
+                reservation.hold_less(held_for);
+            }
+        }
         if let Some(reservation) = self.held.as_mut().and_then(|held| held.reservation.as_mut()) {
             reservation.undone();
         }
@@ -268,12 +313,19 @@ impl Settlement {
             return Some(MicroUsd(0));
         }
         let usage = self.usage.as_ref()?;
-        let price_at = |lane: &Arc<Lane>| lane.target.price_of(usage.input_tokens);
-        let price = self.lane.as_ref().and_then(price_at)?;
-        // Who was asked beside has read the request, and its answer was not waited for.
+        let price = self.lane.as_ref()?.target.price_of(usage.input_tokens)?;
+        Some(price.of(usage) + self.in_vain())
+    }
+
+    /// What those may bill who have read the request, and whose answer was not waited for.
+    fn in_vain(&self) -> MicroUsd {
+        let Some(usage) = self.usage.as_ref().filter(|_| self.source == ledger::Cache::Miss) else {
+            return MicroUsd(0);
+        };
         let read = Usage { input_tokens: usage.input_tokens, ..Usage::default() };
-        let beside = self.beside.as_ref().and_then(price_at);
-        Some(price.of(usage) + beside.map_or(MicroUsd(0), |price| price.of(&read)))
+        let lanes = self.beside.iter().chain(self.given_up.iter().map(|(lane, _)| lane));
+        let prices = lanes.filter_map(|lane| lane.target.price_of(usage.input_tokens));
+        prices.map(|price| price.of(&read)).sum()
     }
 
     pub(crate) fn price(&self) -> Option<Price> {
@@ -298,7 +350,7 @@ impl Settlement {
                 admitted.settle(used, Instant::now().into_std());
             }
         }
-        let cost = self.record(status, latency);
+        let (cost, estimated) = self.record(status, latency);
         if let Some(meter) = &self.cx.meter {
             let tokens = self.usage.as_ref();
             meter.add(Metered {
@@ -315,6 +367,7 @@ impl Settlement {
             attempts: self.attempts,
             usage: self.usage.as_ref(),
             cost,
+            estimated,
             latency,
             first_token: self.first_token,
             source: self.source,
@@ -328,21 +381,27 @@ impl Settlement {
         });
     }
 
-    /// Charges the budgets and writes the record. What is charged when nothing is known is what was held.
-    fn record(&mut self, status: Status, latency: Duration) -> Option<MicroUsd> {
-        let cost = self.cost();
-        let Some(Held { reservation, place }) = self.held.take() else { return cost };
+    /// Charges the budgets and writes the record. What is charged when nothing is known is what was held. Says what the
+    /// call has cost, and how much of it no upstream has told.
+    fn record(&mut self, status: Status, latency: Duration) -> (Option<MicroUsd>, MicroUsd) {
+        let (cost, in_vain) = (self.cost(), self.in_vain());
+        let Some(Held { reservation, place, input: _ }) = self.held.take() else {
+            return (cost, in_vain);
+        };
         let (cost, charges) = match (reservation, self.bill()) {
             (None, _) => (cost, Charges::default()),
             (Some(reservation), Some(bill)) => (Some(bill), reservation.settle(bill)),
             (Some(reservation), None) => (None, reservation.settle_as_known()),
         };
         let charged = cost.unwrap_or_else(|| charges.amount());
-        place.record(self.usage_record(status, charged, latency), charges);
-        cost.or_else(|| (charged.0 > 0).then_some(charged))
+        let estimated = if cost.is_some() { in_vain } else { charged };
+        let record = self.usage_record(status, latency);
+        place.record(UsageRecord { cost: charged, estimated, ..record }, charges);
+        (cost.or_else(|| (charged.0 > 0).then_some(charged)), estimated)
     }
 
-    fn usage_record(&self, status: Status, cost: MicroUsd, latency: Duration) -> UsageRecord {
+    /// Without what it has cost.
+    fn usage_record(&self, status: Status, latency: Duration) -> UsageRecord {
         let Self { inner, cx, route, .. } = self;
         let at = inner.clock.now();
         let text = |text: &Option<Arc<str>>| text.as_ref().map(ToString::to_string);
@@ -369,7 +428,8 @@ impl Settlement {
                 output: usage.output_tokens,
                 reasoning: usage.reasoning_tokens,
             }),
-            cost,
+            cost: MicroUsd(0),
+            estimated: MicroUsd(0),
             latency,
             first_token: self.first_token,
             cache: self.source,

@@ -75,6 +75,8 @@ impl ChatModel for Actor {
 struct Book {
     started: Mutex<Vec<String>>,
     settled: Mutex<Vec<String>>,
+    /// Of each cost, the part that no upstream has told.
+    estimated: Mutex<Vec<i64>>,
 }
 
 impl Observer for Book {
@@ -90,11 +92,13 @@ impl Observer for Book {
             attempts,
             usage,
             cost,
+            estimated,
             latency,
             first_token,
             source,
             ..
         } = settled;
+        self.estimated.lock().unwrap().push(estimated.0);
         let source = match source {
             ledger::Cache::Miss => "",
             ledger::Cache::Hit => " hit",
@@ -266,12 +270,13 @@ async fn an_answer_streams_through_and_is_billed() {
 #[tokio::test]
 async fn until_the_first_token_the_next_target_steps_in() {
     let second = || vec![whole("hello")];
-    let settled = "m success p/1 x2 13 tokens 14";
+    // Who refuses bills nothing. Who was cut off may bill the ten tokens that it has read.
+    let (free, settled) = ("m success p/1 x2 13 tokens 14", "m success p/1 x2 13 tokens 24");
     let cut = || vec![begins()];
-    for first in [
-        Line::Refuses(down()),
-        Line::Says(vec![begins(), Err(broken())], Then::Ends),
-        Line::Says(cut(), Then::Ends),
+    for (first, settled) in [
+        (Line::Refuses(down()), free),
+        (Line::Says(vec![begins(), Err(broken())], Then::Ends), settled),
+        (Line::Says(cut(), Then::Ends), settled),
     ] {
         check(vec![vec![first], second()], unchanged, ("hello", Ok(())), settled).await;
     }
@@ -352,9 +357,9 @@ async fn a_whole_answer_is_retried_billed_and_names_its_target() {
     let Outcome { answer, target, attempts, cost, found } = stage.call("m", false).await.unwrap();
     assert_eq!(found, Found::Off);
     let Answer::Whole(response) = answer else { panic!("streamed") };
-    assert_eq!((response.text().as_str(), cost), ("hello", Some(MicroUsd(14))));
+    assert_eq!((response.text().as_str(), cost), ("hello", Some(MicroUsd(24))));
     assert_eq!((&*target, attempts), ("p/1", 2));
-    assert_eq!(stage.settled(), ["m success p/1 x2 13 tokens 14"]);
+    assert_eq!(stage.settled(), ["m success p/1 x2 13 tokens 24"]);
     assert_eq!(*stage.actors[1].asked.lock().unwrap(), ["1"]);
 }
 
@@ -490,6 +495,7 @@ async fn a_target_that_takes_long_to_begin_gets_company() {
     assert_eq!(told().await, "hello");
     // Ten tokens read by the one that was asked in vain are paid for as well.
     assert_eq!(stage.settled().last().unwrap(), "m success p/1 x2 13 tokens 24");
+    assert_eq!(stage.book.estimated.lock().unwrap().last(), Some(&10));
 }
 
 #[tokio::test(start_paused = true)]

@@ -186,6 +186,7 @@ fn record(at: Timestamp, random: [u8; 10], cost: i64) -> UsageRecord {
         status: "success".to_owned(),
         tokens: Tokens::default(),
         cost: MicroUsd(cost),
+        estimated: MicroUsd(0),
         latency: Duration::ZERO,
         first_token: None,
         cache: Cache::Miss,

@@ -138,12 +138,13 @@ pub(crate) fn of_group(group: &Spent) -> Value {
 }
 
 fn of_sums(sums: &Sums) -> Value {
-    let Sums { calls, failed, from_cache, tokens, cost } = sums;
+    let Sums { calls, failed, from_cache, tokens, cost, estimated } = sums;
     json!({
         "calls": calls,
         "failed": failed,
         "from_cache": from_cache,
         "tokens": tokens,
         "cost_usd": cost.0 as f64 / 1e6,
+        "estimated_usd": estimated.0 as f64 / 1e6,
     })
 }

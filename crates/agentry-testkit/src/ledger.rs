@@ -93,6 +93,7 @@ fn record(number: u64) -> UsageRecord {
         status: "success".to_owned(),
         tokens: Tokens { input: 100, cached: 40, output: 20, reasoning: 5 },
         cost: MicroUsd(7),
+        estimated: MicroUsd(2),
         latency: Duration::from_micros(123_456),
         first_token: Some(Duration::from_millis(20)),
         cache: Cache::Miss,
@@ -103,7 +104,7 @@ fn record(number: u64) -> UsageRecord {
 /// Record `number`, which charges `amount` to `slice`.
 fn spends(number: u64, slice: &SliceId, amount: i64) -> Entry {
     let amount = MicroUsd(amount);
-    let record = UsageRecord { cost: amount, ..record(number) };
+    let record = UsageRecord { cost: amount, estimated: MicroUsd(0), ..record(number) };
     let charges = vec![Charge { slice: Arc::new(slice.clone()), amount }];
     Entry { record: Arc::new(record), charges }
 }

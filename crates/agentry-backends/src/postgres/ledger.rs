@@ -18,8 +18,10 @@ use batch::Batch;
 mod batch;
 mod sql;
 
-pub(super) const MIGRATIONS: migrate::List =
-    migrate::List { name: "ledger", steps: &[include_str!("ledger/1.sql")] };
+pub(super) const MIGRATIONS: migrate::List = migrate::List {
+    name: "ledger",
+    steps: &[include_str!("ledger/1.sql"), include_str!("ledger/2.sql")],
+};
 
 /// Rows of one statement; the protocol takes more, but a batch is to be quick.
 const ENTRIES_MAX: usize = 1_000;
@@ -126,13 +128,13 @@ impl Ledger for PostgresStore {
         let mut report = Report::default();
         for row in &rows {
             // The row of the totals belongs to no day.
-            match row.get::<_, Option<i64>>(8) {
+            match row.get::<_, Option<i64>>(9) {
                 None => report.totals = sums(row),
                 Some(day) => report.rows.push(ReportRow {
                     day: ReportRow::day_name(day),
-                    tenant: row.get(9),
-                    key: row.get(10),
-                    model: row.get(11),
+                    tenant: row.get(10),
+                    key: row.get(11),
+                    model: row.get(12),
                     sums: sums(row),
                 }),
             }
@@ -153,7 +155,7 @@ impl Ledger for PostgresStore {
             )
             .await?;
         let group = |row: &Row| {
-            let name: Option<String> = row.get(8);
+            let name: Option<String> = row.get(9);
             let name = match by {
                 By::Day => name.and_then(|day| day.parse().ok()).map(ReportRow::day_name),
                 _ => name,
@@ -182,5 +184,6 @@ fn sums(row: &Row) -> Sums {
             reasoning: number(6),
         },
         cost: MicroUsd(row.get(7)),
+        estimated: MicroUsd(row.get(8)),
     }
 }

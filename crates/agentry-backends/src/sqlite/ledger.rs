@@ -203,9 +203,9 @@ impl Books<'_> {
         let mut insert = self.connection.prepare_cached(
             "INSERT INTO usage (id, at, call_id, tenant, key, \"user\", team, session, run, model,
                target, status, input_tokens, cached_tokens, output_tokens, reasoning_tokens, cost,
-               latency, first_token, cache, attempts)
+               latency, first_token, cache, attempts, estimated)
              VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17,
-               ?18, ?19, ?20, ?21)
+               ?18, ?19, ?20, ?21, ?22)
              ON CONFLICT (id) DO NOTHING",
         )?;
         let inserted = insert.execute(params![
@@ -230,6 +230,7 @@ impl Books<'_> {
             record.first_token.map(|it| signed(it.as_micros().try_into().unwrap_or(u64::MAX))),
             record.cache.as_str(),
             record.attempts,
+            record.estimated.0,
         ])?;
         Ok(inserted > 0)
     }

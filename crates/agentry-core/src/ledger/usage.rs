@@ -98,6 +98,10 @@ pub struct UsageRecord {
     pub status: String,
     pub tokens: Tokens,
     pub cost: MicroUsd,
+    /// The part of `cost` that no upstream has told: what was held for a call whose bill nobody knows, and the input of
+    /// attempts whose answer was not waited for.
+    #[serde(default)]
+    pub estimated: MicroUsd,
     pub latency: Duration,
     pub first_token: Option<Duration>,
     pub cache: Cache,
@@ -180,6 +184,9 @@ pub struct Sums {
     pub from_cache: u64,
     pub tokens: Tokens,
     pub cost: MicroUsd,
+    /// The part of `cost` that no upstream has told.
+    #[serde(default)]
+    pub estimated: MicroUsd,
 }
 
 impl Sums {
@@ -192,6 +199,7 @@ impl Sums {
         self.tokens.output += record.tokens.output;
         self.tokens.reasoning += record.tokens.reasoning;
         self.cost = self.cost + record.cost;
+        self.estimated = self.estimated + record.estimated;
     }
 }
 

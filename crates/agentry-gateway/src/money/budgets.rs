@@ -193,6 +193,17 @@ impl Shared {
         Ok(())
     }
 
+    /// Returns when so much is taken.
+    async fn take_or_refill(&self, slice: &Arc<Slice>, amount: i64) -> Result<(), Refused> {
+        loop {
+            match self.take(slice, amount, self.clock.now()) {
+                Ok(()) => return Ok(()),
+                Err(Failed::Refused(refused)) => return Err(refused),
+                Err(Failed::Dry(slice)) => self.refill(&slice, amount.max(1)).await?,
+            }
+        }
+    }
+
     /// Has it refilled in the background; if that is not possible now, a call will wait for it.
     fn feed(&self, slice: &Arc<Slice>) {
         if !slice.queued.swap(true, Ordering::Relaxed)
@@ -359,7 +370,7 @@ impl Budgets {
             estimate,
             asked: 0,
             observed: None,
-            watcher: Arc::clone(&shared.watcher),
+            shared: Arc::clone(shared),
         };
         for account in accounts {
             for slice in account.slices(now, |slice| shared.open(slice), &shared.settings.holder) {
@@ -382,7 +393,7 @@ pub struct Reservation {
     asked: u32,
     /// What the upstream has said of its bill.
     observed: Option<i64>,
-    watcher: Arc<dyn Watcher>,
+    shared: Arc<Shared>,
 }
 
 impl Reservation {
@@ -400,6 +411,35 @@ impl Reservation {
     /// be billed.
     pub fn undone(&mut self) {
         self.asked = self.asked.saturating_sub(1);
+    }
+
+    /// Holds so much more of every budget that it holds something of, or nothing more. It waits for the ledger where this
+    /// instance has not enough at hand.
+    pub async fn hold_more(&mut self, more: MicroUsd) -> Result<(), Refused> {
+        let more = more.0.clamp(0, ESTIMATE_MAX);
+        let shared = Arc::clone(&self.shared);
+        let mut taken = Taken { slices: &self.slices, count: 0, amount: more };
+        let taking = async {
+            for slice in &self.slices {
+                shared.take_or_refill(slice, more).await?;
+                taken.count += 1;
+            }
+            Ok(())
+        };
+        let done = tokio::time::timeout(PATIENCE, taking).await;
+        done.unwrap_or(Err(Refused::Unknown(Error::Overloaded)))?;
+        taken.count = 0;
+        self.estimate += more;
+        Ok(())
+    }
+
+    /// So much of what is held need not be held any longer.
+    pub fn hold_less(&mut self, less: MicroUsd) {
+        let less = less.0.clamp(0, self.estimate);
+        for slice in &self.slices {
+            slice.pot().put_back(less);
+        }
+        self.estimate -= less;
     }
 
     /// The upstream has said so much of what it bills.
@@ -429,7 +469,7 @@ impl Reservation {
             let over = slice.pot().spend(self.estimate, actual);
             if over > 0 {
                 let (account, per) = (&*slice.id.account, slice.period().per());
-                self.watcher.happened(&Event::Overshot { account, per, by: MicroUsd(over) });
+                self.shared.watcher.happened(&Event::Overshot { account, per, by: MicroUsd(over) });
             }
         }
         Charges { slices, amount: actual }
@@ -446,6 +486,22 @@ impl Drop for Reservation {
             }
             // It counts as spent for as long as this process lives; there is no record to tell the ledger.
             Some(known) => drop(self.spend(known)),
+        }
+    }
+}
+
+/// What was taken beside the reservation, put back unless all of it could be.
+struct Taken<'a> {
+    slices: &'a [Arc<Slice>],
+    /// From the first so many of them.
+    count: usize,
+    amount: i64,
+}
+
+impl Drop for Taken<'_> {
+    fn drop(&mut self) {
+        for slice in self.slices.iter().take(self.count) {
+            slice.pot().put_back(self.amount);
         }
     }
 }

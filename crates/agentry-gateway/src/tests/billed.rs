@@ -33,7 +33,11 @@ async fn books() -> Policies {
 
 /// May spend a dollar.
 fn caller() -> CallContext {
-    let budgets = vec![Budget { per: Per::Total, cap: MicroUsd(1_000_000) }];
+    with_cap(1_000_000)
+}
+
+fn with_cap(cap: i64) -> CallContext {
+    let budgets = vec![Budget { per: Per::Total, cap: MicroUsd(cap) }];
     let limits = Limits { budgets, ..Limits::default() };
     let caller = Caller { limits, ..Caller::named("ci") };
     CallContext::of(Arc::new(caller), "call", "test")
@@ -86,6 +90,48 @@ async fn what_may_have_been_billed_is_charged_whatever_was_refused_afterwards() 
     check(Line::Hangs, limited(), HELD).await;
     check(limited(), Line::Hangs, HELD).await;
     check(limited(), limited(), "-").await;
+}
+
+/// What reading a request costs here at most.
+const READ: i64 = 97;
+
+#[tokio::test]
+async fn whoever_was_given_up_is_paid_for_what_it_has_read() {
+    let limited = || Line::Refuses(ModelError::RateLimited { message: String::new(), after: None });
+    let cut = || Line::Says(vec![begins()], Then::Ends);
+    let check = async |mut lines: Vec<Line>, cap: i64, expected: (&str, i64)| {
+        // Of three, the last one is asked before the second.
+        if let [_, second, third] = lines.as_mut_slice() {
+            std::mem::swap(second, third);
+        }
+        let lines = lines.into_iter().map(|line| vec![line]).collect();
+        let stage = stage(lines).await;
+        if let Ok(outcome) = stage.call_by(&with_cap(cap), "m", true).await {
+            let stream = outcome.answer.into_stream().unwrap();
+            drop(agentry_core::model::collect(stream).await);
+        }
+        let settled = stage.settled();
+        assert_eq!(settled, [expected.0]);
+        assert_eq!(*stage.book.estimated.lock().unwrap(), [expected.1]);
+    };
+    let held: i64 = HELD.parse().unwrap();
+    let (one, two) = (held + READ, held + 2 * READ);
+    let good = || whole("so");
+    let (once, twice) = ("m success p/1 x2 13 tokens 24", "m success p/1 x3 13 tokens 34");
+    check(vec![Line::Hangs, good()], one, (once, 10)).await;
+    check(vec![cut(), good()], one, (once, 10)).await;
+    check(vec![limited(), good()], held, ("m success p/1 x2 13 tokens 14", 0)).await;
+    check(vec![Line::Hangs, cut(), good()], two, (twice, 20)).await;
+    let last = "m success p/1 x3 13 tokens 24";
+    check(vec![Line::Hangs, limited(), good()], one, (last, 10)).await;
+    // What nobody has answered is not known at all: all that was held is charged.
+    let unknown = format!("m model_timed_out p/1 x2 0 tokens {one}");
+    check(vec![cut(), Line::Hangs], one, (&unknown, one)).await;
+    let refused = format!("m model_rate_limited p/1 x3 0 tokens {one}");
+    check(vec![cut(), Line::Hangs, limited()], two, (&refused, one)).await;
+    // Where that is not to be had as well, nobody else is asked.
+    let dry = format!("m budget_exceeded p/0 x1 0 tokens {HELD}");
+    check(vec![Line::Hangs, good()], one - 1, (&dry, held)).await;
 }
 
 #[tokio::test]

@@ -122,6 +122,7 @@ pub(crate) fn record(now: Timestamp, number: u64) -> UsageRecord {
         status: "success".to_owned(),
         tokens: Tokens::default(),
         cost: MicroUsd(0),
+        estimated: MicroUsd(0),
         latency: Duration::ZERO,
         first_token: None,
         cache: Cache::Miss,

@@ -101,6 +101,7 @@ fn settled<'a>(cx: &'a CallContext, usage: &'a Usage) -> Settled<'a> {
         attempts: 1,
         usage: Some(usage),
         cost: Some(MicroUsd(1_500)),
+        estimated: MicroUsd(0),
         latency: Duration::from_millis(1_500),
         first_token: Some(Duration::from_millis(250)),
         source: ledger::Cache::Miss,

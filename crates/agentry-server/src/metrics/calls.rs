@@ -36,6 +36,7 @@ struct Families {
     errors: Family<ErrorLabels, Counter>,
     tokens: Family<TokenLabels, Counter>,
     cost: Family<ModelLabels, Dollars>,
+    estimated_cost: Family<ModelLabels, Dollars>,
     seconds: Seconds,
     first_token_seconds: Seconds,
     cache: Family<CacheLabels, Counter>,
@@ -95,6 +96,7 @@ struct Handles {
     /// Shown once there is one.
     first_token_seconds: OnceLock<Histogram>,
     cost: OnceLock<Dollars>,
+    estimated_cost: OnceLock<Dollars>,
     cache: OnceLock<Cached>,
     retries: Counter,
     fallbacks: Counter,
@@ -155,6 +157,7 @@ impl Families {
             errors: Family::default(),
             tokens: Family::default(),
             cost: Family::default(),
+            estimated_cost: Family::default(),
             seconds: Family::new_with_constructor(histogram),
             first_token_seconds: Family::new_with_constructor(histogram),
             cache: Family::default(),
@@ -178,6 +181,11 @@ impl Families {
             "llm_cost_usd",
             "What calls cost, where the price is known",
             cost.clone(),
+        );
+        registry.register(
+            "llm_cost_estimated_usd",
+            "The part of llm_cost_usd that no upstream has told",
+            self.estimated_cost.clone(),
         );
         registry.register(
             "llm_request_duration_seconds",
@@ -240,6 +248,7 @@ impl Handles {
             seconds: families.seconds.get_or_create(&labels).clone(),
             first_token_seconds: OnceLock::new(),
             cost: OnceLock::new(),
+            estimated_cost: OnceLock::new(),
             cache: OnceLock::new(),
             retries: families.retries.get_or_create(&labels).clone(),
             fallbacks: families.fallbacks.get_or_create(&labels).clone(),
@@ -251,7 +260,8 @@ impl Handles {
     }
 
     fn settled(&self, settled: &Settled<'_>, families: &Families) {
-        let Settled { status, attempts, usage, cost, latency, first_token, found, .. } = settled;
+        let Settled { status, attempts, usage, cost, estimated, latency, .. } = settled;
+        let Settled { first_token, found, .. } = settled;
         match status {
             Status::Answered => self.success.inc(),
             Status::Cancelled => self.cancelled.inc(),
@@ -268,6 +278,10 @@ impl Handles {
         if let Some(cost) = cost {
             let new = || families.cost.get_or_create(&self.labels).clone();
             self.cost.get_or_init(new).inc_by(dollars(*cost));
+        }
+        if estimated.0 > 0 {
+            let new = || families.estimated_cost.get_or_create(&self.labels).clone();
+            self.estimated_cost.get_or_init(new).inc_by(dollars(*estimated));
         }
         self.seconds.observe(latency.as_secs_f64());
         if let Some(first_token) = first_token {

@@ -60,6 +60,7 @@ fn settled(cx: &CallContext) -> Settled<'_> {
         attempts: 1,
         usage: None,
         cost: None,
+        estimated: MicroUsd(0),
         latency: Duration::from_millis(300),
         first_token: None,
         source: ledger::Cache::Miss,
@@ -98,6 +99,7 @@ fn a_call_is_counted_under_the_names_that_operators_know() {
             Settled {
                 usage: Some(&usage),
                 cost: Some(MicroUsd(1_500_000)),
+                estimated: MicroUsd(500_000),
                 first_token: Some(Duration::from_millis(80)),
                 ..one.clone()
             },
@@ -121,6 +123,7 @@ fn a_call_is_counted_under_the_names_that_operators_know() {
         &[
             "agentry_retries_total{model=\"fast\"} 2",
             "llm_active_requests 1",
+            "llm_cost_estimated_usd_total{model=\"fast\"} 0.5",
             "llm_cost_usd_total{model=\"fast\"} 1.5",
             "llm_errors_total{model=\"fast\",error_type=\"model_timed_out\"} 1",
             "llm_errors_total{model=\"fast\",error_type=\"tokens_limited\"} 1",

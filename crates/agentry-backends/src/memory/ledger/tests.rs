@@ -23,6 +23,7 @@ fn entry(number: u8) -> Entry {
         target: None,
         status: "success".to_owned(),
         tokens: Tokens::default(),
+        estimated: MicroUsd(0),
         cost: MicroUsd(10),
         latency: Duration::ZERO,
         first_token: None,

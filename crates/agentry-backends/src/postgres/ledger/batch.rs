@@ -26,6 +26,7 @@ pub(super) struct Batch<'a> {
     first_token: Vec<Option<i64>>,
     cache: Vec<&'a str>,
     attempts: Vec<i64>,
+    estimated: Vec<i64>,
     charges: Charges<'a>,
 }
 
@@ -79,10 +80,11 @@ impl<'a> Batch<'a> {
         self.first_token.push(record.first_token.map(|it| signed(it.as_micros())));
         self.cache.push(record.cache.as_str());
         self.attempts.push(i64::from(record.attempts));
+        self.estimated.push(record.estimated.0);
     }
 
     /// In the order of the statement's parameters.
-    pub(super) fn values(&self) -> [&(dyn ToSql + Sync); 27] {
+    pub(super) fn values(&self) -> [&(dyn ToSql + Sync); 28] {
         let Charges { id, account, period, instance, life, amount } = &self.charges;
         [
             &self.id,
@@ -106,6 +108,7 @@ impl<'a> Batch<'a> {
             &self.first_token,
             &self.cache,
             &self.attempts,
+            &self.estimated,
             id,
             account,
             period,

@@ -108,16 +108,16 @@ pub(super) const APPEND: &str = "
 WITH new AS (
   INSERT INTO usage (id, at, call_id, tenant, key, \"user\", team, session, run, model, target,
     status, input_tokens, cached_tokens, output_tokens, reasoning_tokens, cost, latency,
-    first_token, cache, attempts)
+    first_token, cache, attempts, estimated)
   SELECT * FROM unnest($1::bytea[], $2::bigint[], $3::text[], $4::text[], $5::text[], $6::text[],
     $7::text[], $8::text[], $9::text[], $10::text[], $11::text[], $12::text[], $13::bigint[],
     $14::bigint[], $15::bigint[], $16::bigint[], $17::bigint[], $18::bigint[], $19::bigint[],
-    $20::text[], $21::bigint[])
+    $20::text[], $21::bigint[], $22::bigint[])
   ON CONFLICT (id) DO NOTHING
   RETURNING id
 ), charge AS (
   SELECT c.account, c.period, c.instance, c.life, sum(c.amount)::bigint AS amount
-  FROM unnest($22::bytea[], $23::text[], $24::text[], $25::text[], $26::text[], $27::bigint[])
+  FROM unnest($23::bytea[], $24::text[], $25::text[], $26::text[], $27::text[], $28::bigint[])
     AS c (id, account, period, instance, life, amount)
   JOIN new ON new.id = c.id
   GROUP BY c.account, c.period, c.instance, c.life
@@ -159,7 +159,7 @@ WITH found AS (
   SELECT CASE $11::text WHEN 'model' THEN model WHEN 'target' THEN target WHEN 'key' THEN key
     WHEN 'day' THEN (at / 86400000000)::text WHEN 'tenant' THEN tenant WHEN 'team' THEN team
     WHEN 'user' THEN \"user\" WHEN 'session' THEN session WHEN 'run' THEN run END AS name,
-    status, cache, input_tokens, cached_tokens, output_tokens, reasoning_tokens, cost
+    status, cache, input_tokens, cached_tokens, output_tokens, reasoning_tokens, cost, estimated
   FROM usage
   WHERE at >= $1 AND at < $2
     AND ($3::text IS NULL OR tenant = $3) AND ($4::text IS NULL OR key = $4)
@@ -170,13 +170,13 @@ WITH found AS (
 SELECT count(*), count(*) FILTER (WHERE status <> 'success'),
   count(*) FILTER (WHERE cache <> 'miss'), sum(input_tokens)::bigint,
   sum(cached_tokens)::bigint, sum(output_tokens)::bigint, sum(reasoning_tokens)::bigint,
-  sum(cost)::bigint AS spent, name
+  sum(cost)::bigint AS spent, sum(estimated)::bigint, name
 FROM found GROUP BY name ORDER BY spent DESC, coalesce(name, '') COLLATE \"C\" LIMIT $10";
 
 pub(super) const REPORT: &str = "
 WITH found AS (
   SELECT at / 86400000000 AS day, tenant, key, model, status, cache, input_tokens, cached_tokens,
-    output_tokens, reasoning_tokens, cost
+    output_tokens, reasoning_tokens, cost, estimated
   FROM usage
   WHERE at >= $1 AND at < $2
     AND ($3::text IS NULL OR tenant = $3) AND ($4::text IS NULL OR key = $4)
@@ -188,6 +188,7 @@ WITH found AS (
     count(*) FILTER (WHERE cache <> 'miss') AS from_cache, sum(input_tokens)::bigint AS input,
     sum(cached_tokens)::bigint AS cached, sum(output_tokens)::bigint AS output,
     sum(reasoning_tokens)::bigint AS reasoning, sum(cost)::bigint AS cost,
+    sum(estimated)::bigint AS estimated,
     day, tenant, key, model
   FROM found GROUP BY day, tenant, key, model
 )
@@ -195,10 +196,11 @@ WITH found AS (
    coalesce(sum(from_cache), 0)::bigint, coalesce(sum(input), 0)::bigint,
    coalesce(sum(cached), 0)::bigint, coalesce(sum(output), 0)::bigint,
    coalesce(sum(reasoning), 0)::bigint, coalesce(sum(cost), 0)::bigint,
+   coalesce(sum(estimated), 0)::bigint,
    NULL::bigint, NULL::text, NULL::text, NULL::text
  FROM grouped)
 UNION ALL
-(SELECT calls, failed, from_cache, input, cached, output, reasoning, cost, day, tenant, key, model
+(SELECT calls, failed, from_cache, input, cached, output, reasoning, cost, estimated, day, tenant, key, model
  FROM grouped ORDER BY day, tenant COLLATE \"C\", key COLLATE \"C\", model COLLATE \"C\" LIMIT $10)";
 
 pub(super) const FORGET_USER: &str = "

@@ -1,0 +1,2 @@
+-- The part of `cost` that no upstream has told.
+ALTER TABLE usage ADD COLUMN estimated bigint NOT NULL DEFAULT 0;
