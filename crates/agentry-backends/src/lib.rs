@@ -11,6 +11,7 @@ pub mod jira;
 pub mod prometheus;
 pub mod redis;
 pub mod sealed;
+pub mod signature;
 pub mod slack;
 pub mod sources;
 pub mod webhook;

@@ -223,6 +223,17 @@ impl<'a> Reader<'a> {
         self.read(key, |value| value::secret(value, notes.environment, notes.folder))
     }
 
+    /// The same, where there may be a list of them.
+    pub fn secrets(&mut self, key: &'static str) -> Option<At<Vec<SecretString>>> {
+        if !self.is_list(key) {
+            return self.secret(key).map(|At { value, place }| At { value: vec![value], place });
+        }
+        let notes = self.notes;
+        let read = |value: &Value| value::secret(value, notes.environment, notes.folder);
+        let At { value, place } = self.list(key, read)?;
+        Some(At { value: value.into_iter().map(|secret| secret.value).collect(), place })
+    }
+
     /// The table `key`; nothing when it is absent or something else.
     pub fn table(&mut self, key: &'static str) -> Option<Self> {
         let entry = self.take(key)?;

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use agentry_backends::sealed::Keyring;
+use agentry_backends::signature::Signer;
 use agentry_engine::durable::Retention;
 use agentry_gateway::Rule;
 use agentry_gateway::money::catalogue::Catalogue;
@@ -51,8 +52,10 @@ pub(crate) use providers::{Kind, Provider};
 pub(crate) use storage::{Database, Ledger, Storage};
 
 use problem::{Place, Problem};
-use reader::{Notes, Reader};
+use reader::{At, Notes, Reader};
 use value::Unreadable;
+
+use crate::threads::Hooks;
 
 /// Everything that can be set, checked.
 #[derive(Debug)]
@@ -92,14 +95,23 @@ pub(crate) struct Config {
     pub(crate) access: Access,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub(crate) struct Server {
     pub(crate) listen: SocketAddr,
     /// The process gives up what it can before it uses more.
     pub(crate) memory_max: Option<usize>,
     /// Whom runs may tell that they are over, beside addresses of the public internet.
     pub(crate) webhook_hosts: Vec<String>,
+    /// Nothing when what they are told is not signed.
+    pub(crate) webhook_signer: Option<Arc<Signer>>,
     pub(crate) settings: Settings,
+}
+
+impl Server {
+    /// How it is told to others that runs are over.
+    pub(crate) fn hooks(&self) -> Hooks {
+        Hooks::new(self.webhook_hosts.clone(), self.webhook_signer.clone())
+    }
 }
 
 /// Why there is no configuration.
@@ -248,6 +260,7 @@ fn server(table: Option<Reader<'_>>) -> Option<Server> {
         listen: SocketAddr::from(([127, 0, 0, 1], 7171)),
         memory_max: None,
         webhook_hosts: Vec::new(),
+        webhook_signer: None,
         settings: defaults.clone(),
     };
     let Some(mut table) = table else { return Some(server) };
@@ -261,6 +274,7 @@ fn server(table: Option<Reader<'_>>) -> Option<Server> {
     let hosts = hosts.into_iter().map(|host| host.value).collect();
     let allowed = table.list("webhook_hosts", value::text).map(|hosts| hosts.value);
     server.webhook_hosts = allowed.unwrap_or_default().into_iter().map(|host| host.value).collect();
+    server.webhook_signer = signer(&mut table);
     let origins = table.list("origins", value::origin).map(|origins| origins.value);
     let origins = origins.unwrap_or_default().into_iter().map(|origin| origin.value).collect();
     server.settings = Settings {
@@ -277,6 +291,19 @@ fn server(table: Option<Reader<'_>>) -> Option<Server> {
     };
     table.finish();
     Some(server)
+}
+
+/// One secret or several: all sign.
+fn signer(table: &mut Reader<'_>) -> Option<Arc<Signer>> {
+    let At { value: secrets, place } = table.secrets("webhook_secrets")?;
+    match Signer::parse(&secrets) {
+        Ok(signer) => Some(Arc::new(signer)),
+        Err(refused) => {
+            let message = format!("`server.webhook_secrets`: {refused}");
+            table.notes().report(problem(&place, message));
+            None
+        }
+    }
 }
 
 fn memory(value: &tree::Value) -> Result<usize, Unreadable> {

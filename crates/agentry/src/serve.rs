@@ -53,7 +53,7 @@ pub(crate) fn run(cx: &Context) -> Result<Exit, Ended> {
                 definitions,
                 outside,
             }),
-            webhook_hosts: config.server.webhook_hosts.clone(),
+            hooks: config.server.hooks(),
             retention: config.retention,
             instance,
         };

@@ -3,7 +3,6 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use super::tree::Value;
 use agentry_backends::sealed::Keyring;
 use secrecy::SecretString;
 use url::Url;
@@ -87,15 +86,7 @@ pub(super) fn storage(
 
 /// One key or several: the first writes, all read.
 fn encryption(table: &mut Reader<'_>, notes: &Notes<'_>) -> Option<Arc<Keyring>> {
-    let name = "encryption_key";
-    let (secrets, place) = if table.is_list(name) {
-        let read = |value: &Value| value::secret(value, notes.environment, notes.folder);
-        let At { value, place } = table.list(name, read)?;
-        (value.into_iter().map(|secret| secret.value).collect(), place)
-    } else {
-        let At { value, place } = table.secret(name)?;
-        (vec![value], place)
-    };
+    let At { value: secrets, place } = table.secrets("encryption_key")?;
     match Keyring::parse(&secrets) {
         Ok(keys) => Some(Arc::new(keys)),
         Err(problem) => {

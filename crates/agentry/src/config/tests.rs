@@ -287,6 +287,21 @@ url = \"http://127.0.0.1:2/restart\"
     assert_eq!(incident.actions[0].0, "restart");
 }
 
+#[test]
+fn secrets_of_webhooks_are_one_or_several_and_long_enough() {
+    let secret = ("SECRET", "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw");
+    let signs = |text: &str| read(text, &[secret]).unwrap().server.webhook_signer.is_some();
+    assert!(!signs(""));
+    assert!(signs("[server]\nwebhook_secrets = \"env:SECRET\""));
+    assert!(signs("[server]\nwebhook_secrets = [\"env:SECRET\"]"));
+    check_with(
+        "[server]\nwebhook_secrets = [\"env:SECRET\", \"env:SHORT\"]",
+        &[secret, ("SHORT", "whsec_c2hvcnQ=")],
+        &["`server.webhook_secrets`: secret 2 is not 24 to 64 bytes in base64"],
+    );
+    check("[server]\nwebhook_secrets = \"whsec_c2hvcnQ=\"", &["webhook_secrets"]);
+}
+
 mod calls;
 mod documented;
 mod keys;

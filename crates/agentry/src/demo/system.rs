@@ -94,7 +94,7 @@ fn parts(plan: &Plan, config: &Config, deployer: Deployer) -> anyhow::Result<Par
     let threads = wiring::threads::Parts {
         stores: threads,
         project: None,
-        webhook_hosts: config.server.webhook_hosts.clone(),
+        hooks: config.server.hooks(),
         retention: config.retention,
         instance: instance.clone(),
     };

@@ -23,6 +23,7 @@ use serde_json::{Map, Value, json};
 use tracing::warn;
 
 use super::Hooks;
+use super::webhooks;
 
 pub(crate) const GRAPH: &str = "agentry.webhook";
 /// Nobody's: no caller sees these threads.
@@ -207,7 +208,8 @@ impl Node for Send {
         let id = run.to_string();
         let body = bytes::Bytes::from(body.to_string());
         let sent = cx.effect("sent", Class::Idempotent, |_| async {
-            match self.0.post(&url, &id, body).await {
+            let message = webhooks::Message { url: &url, id: &id, body };
+            match self.0.post(message, cx.now()).await {
                 Ok(()) => Ok(Value::Bool(true)),
                 Err(untaken) if untaken.again => Err(Undone::NotDone(untaken.reason)),
                 Err(untaken) => Err(Undone::Refused(untaken.reason)),

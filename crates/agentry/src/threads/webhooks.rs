@@ -1,7 +1,10 @@
 //! Addresses outside that are told that a run is over, where strangers may not lead us into our own network.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use agentry_backends::signature::Signer;
+use agentry_core::Timestamp;
 use agentry_http::{Client, Deadlines, Reach, Settings};
 use bytes::Bytes;
 use http::{Method, Request, StatusCode, Uri};
@@ -13,14 +16,23 @@ const ANSWER_BYTES_MAX: usize = 64 << 10;
 pub(crate) struct Hooks {
     client: Client,
     reach: Reach,
+    /// Nothing when nobody can tell who called.
+    signer: Option<Arc<Signer>>,
 }
 
 impl Hooks {
-    pub(crate) fn new(besides: Vec<String>) -> Self {
+    pub(crate) fn new(besides: Vec<String>, signer: Option<Arc<Signer>>) -> Self {
         let reach = Reach::Public { besides };
         let client = Client::new(&Settings { reach: reach.clone(), ..Settings::default() });
-        Self { client, reach }
+        Self { client, reach, signer }
     }
+}
+
+/// What somebody is told, the same each time it is sent.
+pub(super) struct Message<'a> {
+    pub(super) url: &'a str,
+    pub(super) id: &'a str,
+    pub(super) body: Bytes,
 }
 
 /// Why it was not taken.
@@ -44,17 +56,11 @@ impl Hooks {
         })
     }
 
-    /// Once. Whoever sends it again does so with the same `id`.
-    pub(super) async fn post(&self, url: &str, id: &str, body: Bytes) -> Result<(), Untaken> {
+    /// Once, signed as of `now`. Whoever sends it again does so with the same `id`.
+    pub(super) async fn post(&self, message: Message<'_>, now: Timestamp) -> Result<(), Untaken> {
         let untaken = |reason: String, again| Untaken { reason, again };
-        let request = Request::builder()
-            .method(Method::POST)
-            .uri(url)
-            .header("content-type", "application/json")
-            .header("webhook-id", id)
-            .header("idempotency-key", id)
-            .body(body)
-            .map_err(|problem| untaken(problem.to_string(), false))?;
+        let request =
+            self.request(message, now).map_err(|problem| untaken(problem.to_string(), false))?;
         let deadlines = Deadlines::within(DEADLINE);
         let answer = self.client.fetch(request, &deadlines, ANSWER_BYTES_MAX).await;
         let status = answer.map_err(|problem| untaken(problem.to_string(), true))?.status();
@@ -68,6 +74,22 @@ impl Hooks {
             }
         }
     }
+
+    fn request(&self, message: Message<'_>, now: Timestamp) -> http::Result<Request<Bytes>> {
+        let Message { url, id, body } = message;
+        let seconds = now.as_millis().div_euclid(1_000);
+        let mut request = Request::builder()
+            .method(Method::POST)
+            .uri(url)
+            .header("content-type", "application/json")
+            .header("webhook-id", id)
+            .header("webhook-timestamp", seconds)
+            .header("idempotency-key", id);
+        if let Some(signer) = &self.signer {
+            request = request.header("webhook-signature", signer.sign(id, seconds, &body));
+        }
+        request.body(body)
+    }
 }
 
 #[cfg(test)]
@@ -76,7 +98,7 @@ mod tests {
 
     #[test]
     fn only_public_addresses_and_allowed_hosts_may_be_told() {
-        let hooks = Hooks::new(vec!["127.0.0.1".to_owned()]);
+        let hooks = Hooks::new(vec!["127.0.0.1".to_owned()], None);
         let check = |url: &str, expected: bool| {
             assert_eq!(hooks.check(url).is_ok(), expected, "{url}");
         };

@@ -61,8 +61,8 @@ pub(crate) struct Parts {
     pub(crate) stores: Stores,
     /// Beside the one that is always there.
     pub(crate) project: Option<Project>,
-    /// Whom runs may tell that they are over, beside the public internet.
-    pub(crate) webhook_hosts: Vec<String>,
+    /// How it is told to others that runs are over.
+    pub(crate) hooks: Hooks,
     pub(crate) retention: Retention,
     /// Names this instance, also after a restart.
     pub(crate) instance: String,
@@ -92,7 +92,7 @@ impl Parts {
         (gateway, keys): (Arc<Gateway>, Option<Arc<KeyRing>>),
         observer: Arc<dyn Observer>,
     ) -> anyhow::Result<(App, Running)> {
-        let Self { stores, project, webhook_hosts, retention, instance } = self;
+        let Self { stores, project, hooks, retention, instance } = self;
         let Stores { threads, archive, assistants, items, crons, stirrings } = stores;
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let callers = Arc::new(Callers::new(keys, Arc::clone(&clock)));
@@ -137,7 +137,7 @@ impl Parts {
             None => app,
         };
         let engine: Arc<dyn Engine> = Arc::new(durable);
-        let told = (Arc::clone(&engine), Hooks::new(webhook_hosts));
+        let told = (Arc::clone(&engine), hooks);
         let (telling, promises) = telling::open(stores, told, (clock, beside), observer)
             .context("make the graph that tells of ends")?;
         let threading = Threading {

@@ -1,7 +1,11 @@
 //! Whoever wants to know that a run is over is told, also when the process is killed in between.
 
 use std::sync::mpsc::Receiver;
+use std::time::SystemTime;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use ring::hmac;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -9,11 +13,17 @@ use crate::support::{ANSWERS, CONFIG, PATIENCE, Running, get, post, wait_for};
 use crate::watching::{listener, refusing};
 
 fn start() -> Running {
+    start_with("", &[])
+}
+
+fn start_with(more: &str, files: &[(&str, &str)]) -> Running {
     let folder = tempfile::tempdir().unwrap();
-    let config = CONFIG
-        .replace("memory:", "sqlite:agentry.db")
-        .replace("[storage]", "webhook_hosts = [\"127.0.0.1\"]\n[storage]");
+    let allowed = format!("webhook_hosts = [\"127.0.0.1\"]\n{more}\n[storage]");
+    let config = CONFIG.replace("memory:", "sqlite:agentry.db").replace("[storage]", &allowed);
     std::fs::write(folder.path().join("agentry.toml"), config).unwrap();
+    for (name, text) in files {
+        std::fs::write(folder.path().join(name), text).unwrap();
+    }
     std::fs::write(folder.path().join("answers.toml"), ANSWERS).unwrap();
     Running::again(folder)
 }
@@ -46,6 +56,36 @@ fn heard(told: &Receiver<(String, String, Value)>, run: &Value) -> Value {
     let id = run["run_id"].as_str().unwrap();
     assert!(head.contains(&format!("webhook-id: {id}")), "{head}");
     body
+}
+
+/// As the receiver computes it, in the lower case in which heads are kept here.
+fn signed(secret: &[u8], (id, timestamp): (&str, &str), body: &Value) -> String {
+    let key = hmac::Key::new(hmac::HMAC_SHA256, secret);
+    let tag = hmac::sign(&key, format!("{id}.{timestamp}.{body}").as_bytes());
+    format!("v1,{}", STANDARD.encode(tag)).to_lowercase()
+}
+
+#[test]
+fn what_is_told_is_signed_with_every_secret() {
+    let (new, old) = ([7; 32], [8; 24]);
+    let (hook, told) = listener();
+    let server = start_with(
+        "webhook_secrets = [\"file:new\", \"file:old\"]",
+        &[("new", &format!("whsec_{}", STANDARD.encode(new))), ("old", &STANDARD.encode(old))],
+    );
+    let run = on_a_thread(&server, wish("hello", &hook));
+    let (_, head, body) = told.recv_timeout(3 * PATIENCE).expect("to be told");
+    let header = |name: &str| {
+        let line = head.lines().find_map(|line| line.strip_prefix(&format!("{name}: ")));
+        line.unwrap_or_else(|| panic!("no {name} in {head}")).trim().to_owned()
+    };
+    let (id, timestamp) = (header("webhook-id"), header("webhook-timestamp"));
+    assert_eq!(id, run["run_id"].as_str().unwrap());
+    let sent: u64 = timestamp.parse().unwrap();
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs();
+    assert!(now.abs_diff(sent) < 3 * PATIENCE.as_secs(), "{sent} is not about {now}");
+    let with = |secret: &[u8]| signed(secret, (&id, &timestamp), &body);
+    assert_eq!(header("webhook-signature"), format!("{} {}", with(&new), with(&old)));
 }
 
 fn again(server: Running) -> Running {
