@@ -19,6 +19,8 @@ pub const KEPT: Duration = Duration::from_secs(86_400);
 pub struct Begin {
     pub tenant: String,
     pub key: String,
+    /// Whose answer it is, where that is known.
+    pub user: Option<String>,
     /// Of everything that makes it this request.
     pub request: [u8; 32],
     pub now: Timestamp,
@@ -61,4 +63,6 @@ pub trait Idempotency: Send + Sync {
     async fn abandon(&self, ticket: &Ticket) -> Result<(), Error>;
     /// Removes what need not be kept any longer; says how much it was.
     async fn forget_expired(&self, now: Timestamp) -> Result<u64, Error>;
+    /// Removes all that is one person's, what is being answered too: its answer will not be kept. Says how much it was.
+    async fn forget_user(&self, tenant: &str, user: &str) -> Result<u64, Error>;
 }

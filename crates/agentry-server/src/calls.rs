@@ -113,7 +113,8 @@ async fn called(
     };
     let once = app.once.as_ref().ok_or_else(idempotent::off)?;
     let timeout = app.answers.timeout(question.model());
-    let asking = Asking { tenant: caller.tenant.to_string(), key, request, timeout };
+    let (tenant, user) = (caller.tenant.to_string(), caller.user.as_deref().map(Into::into));
+    let asking = Asking { tenant, user, key, request, timeout };
     let answers = app.answers.clone();
     let call = |complete| async move { answers.answer(&cx, question, Some(complete)).await };
     // In a box of its own: few calls need it.

@@ -57,6 +57,8 @@ pub(crate) fn key(headers: &HeaderMap) -> Result<Option<&str>, Refusal> {
 /// A call that is to be made once.
 pub(crate) struct Asking {
     pub(crate) tenant: String,
+    /// Who asks, where that is known.
+    pub(crate) user: Option<String>,
     /// With what tells it from keys of another kind.
     pub(crate) key: String,
     pub(crate) request: [u8; 32],
@@ -103,11 +105,12 @@ impl Once {
     ) where
         F: Future<Output = Response> + Send + 'static,
     {
-        let Asking { tenant, key, request, timeout } = asking;
+        let Asking { tenant, user, key, request, timeout } = asking;
         let now = self.clock.now();
         let begin = Begin {
             tenant,
             key,
+            user,
             request,
             now,
             busy_until: now.plus(timeout + GRACE + KEEPING),
@@ -351,6 +354,10 @@ mod tests {
         async fn forget_expired(&self, _: Timestamp) -> Result<u64, store::Error> {
             Ok(0)
         }
+
+        async fn forget_user(&self, _: &str, _: &str) -> Result<u64, store::Error> {
+            Ok(0)
+        }
     }
 
     struct Stopped;
@@ -386,6 +393,7 @@ mod tests {
         };
         let asking = || Asking {
             tenant: "main".to_owned(),
+            user: None,
             key: "call:k".to_owned(),
             request: [7; 32],
             timeout: Duration::from_millis(100),

@@ -14,6 +14,7 @@ macro_rules! for_each_idempotency_test {
     ($each:ident) => {
         $each! { idempotency:
             a_key_belongs_to_one_tenant_and_one_request
+            a_forgotten_user_leaves_no_answer
             a_request_is_answered_once_and_then_replayed
             an_answer_is_kept_as_long_as_was_said
             an_answer_that_is_too_large_is_not_paid_for_again
@@ -28,6 +29,7 @@ fn begin(key: &str, now: u64) -> Begin {
     Begin {
         tenant: "main".to_owned(),
         key: key.to_owned(),
+        user: None,
         request: [7; 32],
         now: at(now),
         busy_until: at(now + 10),
@@ -100,6 +102,31 @@ pub async fn an_answer_is_kept_as_long_as_was_said<K: Kind<Store: Idempotency>>(
     begun(&store, other).await;
     assert_eq!(store.forget_expired(at(100)).await.unwrap(), 1);
     begun(&store, begin("b", 50)).await;
+}
+
+pub async fn a_forgotten_user_leaves_no_answer<K: Kind<Store: Idempotency>>(kind: &K) {
+    let store = kind.fresh().await;
+    let of = |key: &str, user: &str| Begin { user: Some(user.to_owned()), ..begin(key, 0) };
+    let elsewhere = Begin { tenant: "other".to_owned(), ..of("a", "ada") };
+    let answer = Bytes::from_static(b"x");
+    for begin in [of("a", "ada"), of("e", "eve"), begin("n", 0), elsewhere.clone()] {
+        let ticket = begun(&store, begin).await;
+        assert!(store.finish(&ticket, answer.clone()).await.unwrap());
+    }
+    let busy = begun(&store, of("b", "ada")).await;
+    // Whoever takes a key over makes it his own.
+    begun(&store, of("t", "ada")).await;
+    let taken = Begin { now: at(20), busy_until: at(30), ..of("t", "eve") };
+    begun(&store, taken).await;
+
+    assert_eq!(store.forget_user("main", "ada").await.unwrap(), 2);
+    assert_eq!(store.forget_user("main", "ada").await.unwrap(), 0);
+    assert!(!store.finish(&busy, answer.clone()).await.unwrap(), "it is not kept any more");
+    begun(&store, of("a", "ada")).await;
+    for left in [of("e", "eve"), begin("n", 0), elsewhere] {
+        assert_eq!(store.begin(left).await.unwrap(), Begun::Replay(answer.clone()));
+    }
+    assert_eq!(store.begin(of("t", "eve")).await.unwrap(), Begun::InProgress);
 }
 
 pub async fn an_answer_that_is_too_large_is_not_paid_for_again<K: Kind<Store: Idempotency>>(

@@ -16,7 +16,7 @@ use agentry_gateway::money::catalogue::Catalogue;
 use agentry_incident::desk::Desk;
 use agentry_incident::intake::{Handling, Intake};
 use agentry_incident::{correlate, handling, intake};
-use agentry_server::{App, Approvals, Drained, Metrics, serve};
+use agentry_server::{App, Approvals, Drained, Identity, Metrics, serve};
 use anyhow::Context as _;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -124,8 +124,8 @@ impl Instance {
             .dependency(Arc::new(storage::Storage(Arc::clone(&archive))))
             .approvals(Approvals { store: Arc::clone(&store), archive, log, clock, nudge });
         if let Some(access) = &identity {
-            let kept = access.face(store).user_data(batches.user_data());
-            app = app.identity(kept.user_data(threads.user_data()));
+            let places = batches.user_data().into_iter().chain([threads.user_data()]);
+            app = app.identity(places.fold(access.face(store), Identity::user_data));
         }
         let keys = identity.as_ref().map(Access::keys);
         let (app, batches) = batches.open(app, Arc::clone(&gateway), keys.clone());

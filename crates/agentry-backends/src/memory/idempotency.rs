@@ -22,6 +22,7 @@ pub(super) struct Requests {
 }
 
 struct Request {
+    user: Option<String>,
     digest: [u8; 32],
     attempt: i64,
     expires: Timestamp,
@@ -69,7 +70,7 @@ impl MemoryStore {
 #[async_trait]
 impl Idempotency for MemoryStore {
     async fn begin(&self, begin: Begin) -> Result<Begun, Error> {
-        let Begin { tenant, key, request, now, busy_until, keep_until } = begin;
+        let Begin { tenant, key, user, request, now, busy_until, keep_until } = begin;
         let mut requests = self.requests();
         let name = (tenant, key);
         let mut attempt = now.as_micros();
@@ -88,7 +89,8 @@ impl Idempotency for MemoryStore {
         }
         let state = State::Busy { until: busy_until };
         let ticket = Ticket { tenant: name.0.clone(), key: name.1.clone(), attempt };
-        requests.insert(name, Request { digest: request, attempt, expires: keep_until, state });
+        let (digest, expires) = (request, keep_until);
+        requests.insert(name, Request { user, digest, attempt, expires, state });
         Ok(Begun::New(ticket))
     }
 
@@ -125,6 +127,16 @@ impl Idempotency for MemoryStore {
         requests.bytes = requests.known.values().map(Request::bytes).sum();
         Ok((before - requests.known.len()) as u64)
     }
+
+    async fn forget_user(&self, tenant: &str, user: &str) -> Result<u64, Error> {
+        let mut requests = self.requests();
+        let before = requests.known.len();
+        requests
+            .known
+            .retain(|(of, _), request| of != tenant || request.user.as_deref() != Some(user));
+        requests.bytes = requests.known.values().map(Request::bytes).sum();
+        Ok((before - requests.known.len()) as u64)
+    }
 }
 
 #[cfg(test)]
@@ -137,6 +149,7 @@ mod tests {
         let begin = |number: u32| Begin {
             tenant: "main".to_owned(),
             key: format!("k{number}"),
+            user: None,
             request: [7; 32],
             now: Timestamp::from_micros(i64::from(number)),
             busy_until: Timestamp::from_seconds(10),

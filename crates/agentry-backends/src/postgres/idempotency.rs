@@ -8,15 +8,18 @@ use bytes::Bytes;
 
 use super::{PostgresStore, migrate};
 
-pub(super) const MIGRATIONS: migrate::List =
-    migrate::List { name: "idempotency", steps: &[include_str!("idempotency/1.sql")] };
+pub(super) const MIGRATIONS: migrate::List = migrate::List {
+    name: "idempotency",
+    steps: &[include_str!("idempotency/1.sql"), include_str!("idempotency/2.sql")],
+};
 
 const BEGIN: &str = "
-INSERT INTO requests AS r (tenant, key, digest, attempt, busy_until, expires)
-VALUES ($1, $2, $3, $4, $5, $6)
+INSERT INTO requests AS r (tenant, key, digest, attempt, busy_until, expires, \"user\")
+VALUES ($1, $2, $3, $4, $5, $6, $7)
 ON CONFLICT (tenant, key) DO UPDATE
   SET digest = excluded.digest, attempt = greatest(r.attempt + 1, excluded.attempt),
-      busy_until = excluded.busy_until, expires = excluded.expires, answer = NULL
+      busy_until = excluded.busy_until, expires = excluded.expires, answer = NULL,
+      \"user\" = excluded.\"user\"
   WHERE r.expires <= $4 OR (r.busy_until <= $4 AND r.digest = excluded.digest)
 RETURNING attempt";
 
@@ -34,10 +37,14 @@ WHERE tenant = $1 AND key = $2 AND attempt = $3 AND busy_until IS NOT NULL";
 const FORGET_EXPIRED: &str = "
 WITH gone AS (DELETE FROM requests WHERE expires <= $1 RETURNING 1) SELECT count(*) FROM gone";
 
+const FORGET_USER: &str = "
+WITH gone AS (DELETE FROM requests WHERE tenant = $1 AND \"user\" = $2 RETURNING 1)
+SELECT count(*) FROM gone";
+
 #[async_trait]
 impl Idempotency for PostgresStore {
     async fn begin(&self, begin: Begin) -> Result<Begun, Error> {
-        let Begin { tenant, key, request, now, busy_until, keep_until } = begin;
+        let Begin { tenant, key, user, request, now, busy_until, keep_until } = begin;
         let digest: &[u8] = &request;
         let (now, busy_until, keep_until) =
             (now.as_micros(), busy_until.as_micros(), keep_until.as_micros());
@@ -45,7 +52,7 @@ impl Idempotency for PostgresStore {
         for _ in 0..3 {
             let new = self
                 .pool
-                .query(BEGIN, &[&tenant, &key, &digest, &now, &busy_until, &keep_until])
+                .query(BEGIN, &[&tenant, &key, &digest, &now, &busy_until, &keep_until, &user])
                 .await?;
             if let Some(row) = new.first() {
                 return Ok(Begun::New(Ticket { tenant, key, attempt: row.get(0) }));
@@ -78,5 +85,9 @@ impl Idempotency for PostgresStore {
 
     async fn forget_expired(&self, now: Timestamp) -> Result<u64, Error> {
         self.pool.count(FORGET_EXPIRED, &[&now.as_micros()]).await
+    }
+
+    async fn forget_user(&self, tenant: &str, user: &str) -> Result<u64, Error> {
+        self.pool.count(FORGET_USER, &[&tenant, &user]).await
     }
 }

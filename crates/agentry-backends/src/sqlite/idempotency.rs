@@ -16,6 +16,7 @@ pub(super) enum Answering {
     Finish { ticket: Ticket, answer: Bytes },
     Abandon(Ticket),
     ForgetExpired { now: Timestamp },
+    ForgetUser { tenant: String, user: String },
 }
 
 /// One kind for each kind of command.
@@ -31,7 +32,10 @@ impl Answering {
         const ROW: usize = 128;
         match self {
             Self::Finish { ticket: _, answer } => ROW + answer.len(),
-            Self::Begin(_) | Self::Abandon(_) | Self::ForgetExpired { .. } => ROW,
+            Self::Begin(_)
+            | Self::Abandon(_)
+            | Self::ForgetExpired { .. }
+            | Self::ForgetUser { .. } => ROW,
         }
     }
 
@@ -58,21 +62,26 @@ impl Answering {
             Self::ForgetExpired { now } => {
                 execute("DELETE FROM requests WHERE expires <= ?1", &[&now.as_micros()])
             }
+            Self::ForgetUser { tenant, user } => {
+                execute("DELETE FROM requests WHERE tenant = ?1 AND \"user\" = ?2", &[tenant, user])
+            }
         }
     }
 }
 
 fn begin(connection: &Connection, begin: &Begin) -> Result<Begun> {
-    let Begin { tenant, key, request, now, busy_until, keep_until } = begin;
+    let Begin { tenant, key, user, request, now, busy_until, keep_until } = begin;
     let now = now.as_micros();
-    let sql = "INSERT INTO requests (tenant, key, digest, attempt, busy_until, expires)
-               VALUES (?1, ?2, ?3, ?4, ?5, ?6)
+    let sql = "INSERT INTO requests (tenant, key, digest, attempt, busy_until, expires, \"user\")
+               VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)
                ON CONFLICT (tenant, key) DO UPDATE
                  SET digest = excluded.digest, attempt = max(attempt + 1, excluded.attempt),
-                     busy_until = excluded.busy_until, expires = excluded.expires, answer = NULL
+                     busy_until = excluded.busy_until, expires = excluded.expires, answer = NULL,
+                     \"user\" = excluded.\"user\"
                  WHERE expires <= ?4 OR (busy_until <= ?4 AND digest = excluded.digest)
                RETURNING attempt";
-    let values = params![tenant, key, request, now, busy_until.as_micros(), keep_until.as_micros()];
+    let (busy_until, keep_until) = (busy_until.as_micros(), keep_until.as_micros());
+    let values = params![tenant, key, request, now, busy_until, keep_until, user];
     let attempt = connection.prepare_cached(sql)?.query_row(values, |row| row.get(0)).optional()?;
     if let Some(attempt) = attempt {
         return Ok(Begun::New(Ticket { tenant: tenant.clone(), key: key.clone(), attempt }));
@@ -128,5 +137,10 @@ impl Idempotency for SqliteStore {
 
     async fn forget_expired(&self, now: Timestamp) -> std::result::Result<u64, Error> {
         self.answer_changes(Answering::ForgetExpired { now }).await
+    }
+
+    async fn forget_user(&self, tenant: &str, user: &str) -> std::result::Result<u64, Error> {
+        let (tenant, user) = (tenant.to_owned(), user.to_owned());
+        self.answer_changes(Answering::ForgetUser { tenant, user }).await
     }
 }

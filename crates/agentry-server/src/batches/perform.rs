@@ -58,6 +58,7 @@ impl BatchCalls {
         cx.priority = Priority::Low;
         let asking = Asking {
             tenant: owner.tenant.clone(),
+            user: owner.user.clone(),
             key: format!("batch:{}:{}", lease.batch, lease.number),
             request: endpoint.digest(body),
             timeout: self.answers.timeout(question.model()),

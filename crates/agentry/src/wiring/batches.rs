@@ -53,8 +53,11 @@ impl Parts {
         (app, Running { requests, service })
     }
 
-    pub(crate) fn user_data(&self) -> Arc<dyn UserData> {
-        Arc::new(OfUsers(Arc::clone(&self.batches)))
+    pub(crate) fn user_data(&self) -> [Arc<dyn UserData>; 2] {
+        [
+            Arc::new(OfUsers(Arc::clone(&self.batches))),
+            Arc::new(AnswersOfUsers(Arc::clone(&self.requests))),
+        ]
     }
 }
 
@@ -83,6 +86,19 @@ struct OfUsers(Arc<dyn Batches>);
 impl UserData for OfUsers {
     fn name(&self) -> &str {
         "batches"
+    }
+
+    async fn forget_user(&self, tenant: &str, user: &str) -> Result<u64, Error> {
+        self.0.forget_user(tenant, user).await
+    }
+}
+
+struct AnswersOfUsers(Arc<dyn Idempotency>);
+
+#[async_trait]
+impl UserData for AnswersOfUsers {
+    fn name(&self) -> &str {
+        "kept_answers"
     }
 
     async fn forget_user(&self, tenant: &str, user: &str) -> Result<u64, Error> {

@@ -361,11 +361,16 @@ fn a_tenant_sees_nothing_of_another() {
     assert_eq!(by_b(&post("/v1/keys", above)), "403 scope_missing");
     assert_eq!(by_b(&delete("/v1/users/alice/data?tenant=a")), "403 scope_missing");
     let (_, nothing) = asked(&b, &delete("/v1/users/alice/data"));
-    assert_eq!(nothing["deleted"], json!({ "usage": 0, "batches": 0, "crons": 0, "keys": 0 }));
+    let none = json!({ "usage": 0, "batches": 0, "kept_answers": 0, "crons": 0, "keys": 0 });
+    assert_eq!(nothing["deleted"], none);
     assert_eq!(told(&server, &by(&app, &chat("fast"))), "200", "nobody touched it");
+    let kept = by(&app, &with("idempotency-key: k", &chat("fast")));
+    assert_eq!(told(&server, &kept), "200");
+    assert!(server.exchange(&kept).contains("x-agentry-replayed: true"));
 
     let (_, deleted) = asked(&a, &delete("/v1/users/alice/data"));
     assert_eq!(deleted["deleted"]["keys"], 1, "{deleted}");
+    assert_eq!(deleted["deleted"]["kept_answers"], 1, "{deleted}");
     assert_eq!(told(&server, &by(&app, &chat("fast"))), "401 key_revoked");
     for path in ["/v1/keys", "/v1/audit"] {
         let (_, seen) = asked(&operator, &get(path));

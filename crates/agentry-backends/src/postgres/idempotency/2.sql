@@ -1,0 +1,3 @@
+-- Whose answer it is.
+ALTER TABLE requests ADD COLUMN "user" text;
+CREATE INDEX requests_user ON requests (tenant, "user") WHERE "user" IS NOT NULL;
