@@ -56,6 +56,22 @@ impl Ending {
         }
     }
 
+    /// The same for what a model has said: as a message it has the `id` under which it was told piece by piece.
+    pub(crate) fn said(&self, shape: &Shape, index: usize, value: Value, id: String) -> Puts {
+        let of = |into: &String| shape.keys.get(into).map(|channel| &channel.reducer);
+        let is_message = match &self.to {
+            To::State { into: Some(into), .. } => of(into) == Some(&Reducer::Messages),
+            To::State { into: None, .. } | To::Results => false,
+        };
+        match value {
+            Value::String(text) if is_message => {
+                let message = json!([{ "type": "ai", "id": id, "content": text }]);
+                self.came(shape, index, message)
+            }
+            value => self.came(shape, index, value),
+        }
+    }
+
     /// To several keys at once.
     pub(crate) fn wrote(&self, shape: &Shape, values: Vec<(String, Value)>) -> Puts {
         let puts = values.into_iter().map(|(key, value)| {

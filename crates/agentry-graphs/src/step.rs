@@ -38,6 +38,7 @@ impl Step {
         Ok(Outcome::Writes(match self.once(visit, view).await {
             Ok(Came::Asks(ask)) => return Ok(Outcome::Asks(ask)),
             Ok(Came::To(value)) => self.ending.came(view.shape, index, value),
+            Ok(Came::Said(value, id)) => self.ending.said(view.shape, index, value, id),
             Ok(Came::Writes(all)) => self.ending.wrote(view.shape, all),
             Err(error) => {
                 let is_last =
@@ -74,7 +75,7 @@ impl Step {
             let after = self.policy.timeout.as_millis();
             NodeError::transient(format!("it took longer than {after} ms"))
         })??;
-        if let (Some((key, ttl, cache)), Came::To(value)) = (key, &came)
+        if let (Some((key, ttl, cache)), Came::To(value) | Came::Said(value, _)) = (key, &came)
             && let Ok(bytes) = serde_json::to_vec(value)
             && bytes.len() <= VALUE_BYTES_MAX
         {

@@ -47,6 +47,8 @@ pub(crate) trait Work: Send + Sync {
 #[derive(Debug, PartialEq)]
 pub(crate) enum Came {
     To(Value),
+    /// To what a model has said, and what the pieces of it were told under.
+    Said(Value, String),
     /// To several keys at once.
     Writes(Vec<(String, Value)>),
     /// To a question, and to nothing before it is answered.

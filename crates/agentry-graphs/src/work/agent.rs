@@ -1,6 +1,7 @@
 //! A named agent: its model and its tools, each call of either remembered, so that whatever happens none is made twice.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use agentry_agents::definition::{Definition, Reasoning};
 use agentry_agents::react::{self, Brief, Call, Hands, Limits, Stop};
@@ -48,8 +49,8 @@ impl Work for AgentWork {
         })?;
         let specs: Vec<&ToolSpec> = tools.specs().collect();
         let item = view.item.map_or(0, |(_, index, _)| index);
-        let hands =
-            Remembering { visit, caller: visit.caller().await?, tools: &tools, definition, item };
+        let (caller, asked) = (visit.caller().await?, AtomicU32::new(0));
+        let hands = Remembering { visit, caller, tools: &tools, definition, item, asked };
         let complaint = |said: &str| read(definition, said).err();
         let brief = Brief {
             model: &definition.model,
@@ -62,7 +63,11 @@ impl Work for AgentWork {
         };
         let outcome = react::converse(&hands, &specs, brief, &limits(definition, visit)).await;
         match outcome.stop {
-            Stop::Finished => Ok(Came::To(read(definition, &outcome.text).map_err(fatal)?)),
+            Stop::Finished => {
+                let last = (item, hands.asked.load(Ordering::Relaxed));
+                let value = read(definition, &outcome.text).map_err(fatal)?;
+                Ok(Came::Said(value, speech::id(visit.node(), last)))
+            }
             stop => Err(ended(definition, stop, &outcome.text)),
         }
     }
@@ -125,12 +130,15 @@ struct Remembering<'a> {
     tools: &'a Toolbox,
     definition: &'a Definition,
     item: usize,
+    /// The number of the call of the model that was made last.
+    asked: AtomicU32,
 }
 
 #[async_trait]
 impl Hands for Remembering<'_> {
     async fn ask(&self, number: u32, request: ChatRequest) -> Result<ChatResponse, ModelError> {
-        let Self { visit, caller, item, .. } = self;
+        let Self { visit, caller, item, asked, .. } = self;
+        asked.store(number, Ordering::Relaxed);
         let cx = visit.call_context(Arc::clone(caller));
         let mut failed = None;
         let key = format!("model-{number}");

@@ -1,13 +1,12 @@
 //! A call of a model.
 
 use agentry_core::chat::{ChatRequest, Message, ResponseFormat};
-use agentry_core::model::ChatModel;
 use agentry_core::schema::Schema;
 use agentry_engine::{Class, NodeError, effect};
 use async_trait::async_trait;
 use serde_json::{Value, json};
 
-use super::{Came, Visit, Work, fatal, undone};
+use super::{Came, Visit, Work, fatal, speech, undone};
 use crate::definition::Prompt;
 use crate::ports::MODEL;
 use crate::view::View;
@@ -67,14 +66,16 @@ impl Work for PromptWork {
 
     async fn run(&self, visit: &Visit<'_>, view: &View<'_>) -> Result<Came, NodeError> {
         let request = self.request(view).map_err(fatal)?;
-        let model: &dyn ChatModel = visit.ports.model.as_ref();
         let cx = visit.call_context(visit.caller().await?);
+        // What another attempt says is another message.
+        let place = (view.item.map_or(0, |(_, index, _)| index), visit.attempt());
         let value = visit.effect("model", Class::Idempotent, |_| async {
-            let response = model.complete(&cx, request).await.map_err(|error| undone(&error))?;
+            let said = speech::ask(visit, &cx, request, place).await;
+            let response = said.map_err(|error| undone(&error))?;
             // Another attempt may bring one that fits.
             self.read(&response.text()).map_err(effect::Undone::NotDone)
         });
-        Ok(Came::To(value.await?))
+        Ok(Came::Said(value.await?, speech::id(visit.node(), place)))
     }
 }
 

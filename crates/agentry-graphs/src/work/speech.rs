@@ -10,7 +10,7 @@ use sha2::{Digest as _, Sha256};
 use super::Visit;
 
 /// Pieces are told when they have this many bytes.
-const PIECE_BYTES: usize = 64;
+const PIECE_BYTES: usize = 24;
 
 /// The whole answer. `place` tells the answers of one node apart: the item that it is at, and the number of the call.
 pub(crate) async fn ask(
@@ -43,7 +43,8 @@ pub(crate) async fn ask(
     Err(ModelError::Truncated)
 }
 
-fn id(node: &NodeContext, (item, number): (usize, u32)) -> String {
+/// What the pieces of an answer are told under.
+pub(crate) fn id(node: &NodeContext, (item, number): (usize, u32)) -> String {
     let place = (node.namespace(), node.node(), node.superstep(), item);
     let digest = Sha256::digest(format!("{place:?}").as_bytes());
     let short: String = digest.iter().take(6).map(|byte| format!("{byte:02x}")).collect();

@@ -4,6 +4,20 @@ use serde_json::{Value, json};
 
 use crate::support::{ANSWERS, ASK, CONFIG, Running, get, post};
 
+/// A graph whose prompt is answered as the agent would be.
+const SAY: &str = r#"
+name = "say"
+[input]
+what = "string"
+[state]
+messages = "messages"
+[nodes.say]
+kind = "prompt"
+model = "fast"
+prompt = "Please {{ input.what }}."
+into = "messages"
+"#;
+
 fn start() -> Running {
     let folder = tempfile::tempdir().unwrap();
     std::fs::create_dir(folder.path().join("graphs")).unwrap();
@@ -11,6 +25,7 @@ fn start() -> Running {
     write("agentry.toml", CONFIG);
     write("answers.toml", ANSWERS);
     write("graphs/ask.toml", ASK);
+    write("graphs/say.toml", SAY);
     Running::again(folder)
 }
 
@@ -65,6 +80,29 @@ fn each_piece_of_a_message_is_read_once_over_two_connections() {
     let (first, second) = (said(&early), said(&later));
     assert!(!first.is_empty() && first != whole, "cut in the middle: {first}");
     assert_eq!(format!("{first}{second}"), whole, "{last}");
+}
+
+#[test]
+fn what_a_prompt_is_answered_is_told_piece_by_piece() {
+    let server = start();
+    let (_, thread) = server.json(&post("/threads", "{}"));
+    let body = json!({
+        "assistant_id": "say",
+        "input": { "what": "count" },
+        "stream_mode": ["messages-tuple", "values"],
+    });
+    let path = format!("/threads/{}/runs/stream", thread["thread_id"].as_str().unwrap());
+    let text = server.exchange(&post(&path, body.to_string())).replace("\r\n", "\n");
+    let all = events(&text);
+    assert_eq!(said(&all), "one two three four five six seven eight nine ten", "{text}");
+    let pieces: Vec<&Value> =
+        all.iter().filter(|(name, ..)| name == "messages").map(|(_, data, _)| data).collect();
+    assert!(pieces.len() > 1, "{text}");
+    let about = |piece: &Value| (piece[0]["type"].clone(), piece[1]["langgraph_node"].clone());
+    assert!(pieces.iter().all(|piece| about(piece) == (json!("AIMessageChunk"), json!("say"))));
+    let last = all.iter().rev().find(|(name, ..)| name == "values").expect("a state");
+    let message = &last.1["messages"][0];
+    assert_eq!((&message["id"], &message["type"]), (&pieces[0][0]["id"], &json!("ai")), "{text}");
 }
 
 #[test]
