@@ -44,8 +44,14 @@ pub(super) struct Hub {
     /// The clock may have moved.
     pub ticks: watch::Sender<u64>,
     drives: Mutex<HashMap<ThreadId, Arc<Notify>>>,
-    listeners: Mutex<HashMap<ThreadId, broadcast::Sender<News>>>,
+    /// Who hears everything, and who hears only of commits that end a run or let it rest.
+    listeners: Audience,
+    waiting: Audience,
 }
+
+/// Who listens to which thread.
+#[derive(Default)]
+struct Audience(Mutex<HashMap<ThreadId, broadcast::Sender<News>>>);
 
 impl Hub {
     pub(super) fn new() -> Self {
@@ -53,16 +59,13 @@ impl Hub {
             work: Notify::new(),
             ticks: watch::Sender::new(0),
             drives: Mutex::default(),
-            listeners: Mutex::default(),
+            listeners: Audience::default(),
+            waiting: Audience::default(),
         }
     }
 
     fn drives(&self) -> MutexGuard<'_, HashMap<ThreadId, Arc<Notify>>> {
         self.drives.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn listeners(&self) -> MutexGuard<'_, HashMap<ThreadId, broadcast::Sender<News>>> {
-        self.listeners.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Something has come for the thread: whoever drives it looks, else the worker does.
@@ -93,7 +96,7 @@ impl Hub {
 
     /// A commit was stored.
     pub(super) fn stored(&self, commit: &Commit) {
-        self.tell(commit.thread, || {
+        let told = || {
             let (seq, run) = (commit.entry.seq, commit.entry.run);
             let told = commit.events.iter().zip(0..).map(|(event, index)| Told {
                 id: EventId { seq, index },
@@ -101,19 +104,48 @@ impl Hub {
                 event: event.clone(),
             });
             News::Entry(seq, Arc::new(told.collect()))
-        });
+        };
+        self.listeners.tell(commit.thread, told);
+        // Whoever waits for an end is not woken by each step on the way there.
+        if commit.events.iter().any(|event| is_end(&event.kind)) {
+            self.waiting.tell(commit.thread, told);
+        }
     }
 
     pub(super) fn listen(&self, thread: ThreadId) -> broadcast::Receiver<News> {
-        let mut listeners = self.listeners();
-        listeners.retain(|_, sender| sender.receiver_count() > 0);
-        let sender = listeners.entry(thread).or_insert_with(|| broadcast::Sender::new(BEHIND_MAX));
-        sender.subscribe()
+        self.listeners.join(thread)
+    }
+
+    /// Hears of every commit in which a run ends or comes to rest, and of no other.
+    pub(super) fn listen_for_ends(&self, thread: ThreadId) -> broadcast::Receiver<News> {
+        self.waiting.join(thread)
     }
 
     pub(super) fn tell(&self, thread: ThreadId, news: impl FnOnce() -> News) {
-        let listeners = self.listeners();
-        let Some(sender) = listeners.get(&thread).filter(|it| it.receiver_count() > 0) else {
+        self.listeners.tell(thread, news);
+    }
+}
+
+/// Whether an event of this kind says that a run has ended, or goes on only when something comes for it.
+pub(super) fn is_end(kind: &str) -> bool {
+    matches!(kind, "run.ended" | "run.rests")
+}
+
+impl Audience {
+    fn lock(&self) -> MutexGuard<'_, HashMap<ThreadId, broadcast::Sender<News>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn join(&self, thread: ThreadId) -> broadcast::Receiver<News> {
+        let mut all = self.lock();
+        all.retain(|_, sender| sender.receiver_count() > 0);
+        let sender = all.entry(thread).or_insert_with(|| broadcast::Sender::new(BEHIND_MAX));
+        sender.subscribe()
+    }
+
+    fn tell(&self, thread: ThreadId, news: impl FnOnce() -> News) {
+        let all = self.lock();
+        let Some(sender) = all.get(&thread).filter(|it| it.receiver_count() > 0) else {
             return;
         };
         // Nobody may be left by now: then it is in the log.

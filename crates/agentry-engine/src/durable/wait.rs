@@ -10,7 +10,7 @@ use agentry_core::{RunId, ThreadId};
 use tokio::sync::broadcast;
 use tokio::sync::broadcast::error::RecvError;
 
-use super::hub::{Heard, News};
+use super::hub::{Heard, News, is_end};
 use super::worker::Shared;
 use crate::Error;
 
@@ -120,7 +120,7 @@ impl Follower {
 /// The run, once nothing more comes of it, unless somebody answers. `None` when it is gone.
 pub(super) async fn end_of(shared: &Arc<Shared>, run: RunId) -> Result<Option<Run>, Error> {
     let Some(found) = shared.archive.run(run).await? else { return Ok(None) };
-    let mut news = shared.hub.listen(found.thread);
+    let mut news = shared.hub.listen_for_ends(found.thread);
     loop {
         let Some(found) = shared.archive.run(run).await? else { return Ok(None) };
         let over = match found.status {
@@ -148,7 +148,7 @@ async fn heard_of(news: &mut broadcast::Receiver<News>, run: RunId, shared: &Sha
                 Ok(News::Entry(_, told)) => {
                     let ends = |told: &Told| {
                         let kind = told.event.kind.as_str();
-                        told.run == Some(run) && matches!(kind, "run.ended" | "run.rests")
+                        told.run == Some(run) && is_end(kind)
                     };
                     let dismissed = |told: &Told| told.event.kind == "run.ended";
                     if told.iter().any(|told| ends(told) || dismissed(told)) {
