@@ -17,6 +17,7 @@ use crate::program::Program;
 
 mod adopt;
 mod answer;
+mod attempts;
 mod barrier;
 mod begin;
 mod child;

@@ -167,7 +167,7 @@ impl Compiler<'_> {
                 let (shape, ending) = (Arc::clone(shape), placed.ending());
                 let (input, item) = (graph.input.clone(), item.map(str::to_owned));
                 let door = ToGraph { inner, shape, input, item, ending };
-                let settings = NodeSettings::default();
+                let settings = settings_around(&node.policy);
                 return Ok(builder.subgraph_through(called, settings, (program, door)));
             }
             Kind::Prompt(prompt) => {
@@ -236,8 +236,8 @@ impl Compiler<'_> {
             items_max: *items_max,
             ending: placed.ending(),
         };
-        let (name, settings) = (placed.name, NodeSettings::default());
-        Ok(builder.subgraph_through(name, settings, (inner.build()?, door)))
+        let settings = settings_around(&placed.node.policy);
+        Ok(builder.subgraph_through(placed.name, settings, (inner.build()?, door)))
     }
 }
 
@@ -272,11 +272,29 @@ impl Placed<'_> {
 }
 
 fn settings(policy: &Policy) -> NodeSettings {
-    let mut settings = NodeSettings::default()
-        .deadline(policy.timeout.saturating_add(GRACE))
-        .attempts(policy.attempts, policy.backoff);
-    settings.backoff_max_ms = u64::try_from(policy.backoff_max.as_millis()).unwrap_or(u64::MAX);
+    let settings = NodeSettings::default().attempts(policy.attempts, policy.backoff);
+    let settings = match policy.timeout {
+        Some(timeout) => settings.deadline(timeout.saturating_add(GRACE)),
+        None => settings,
+    };
+    NodeSettings { backoff_max_ms: millis(policy.backoff_max), ..settings }
+}
+
+/// Of a node with other nodes inside, which have settings of their own.
+fn settings_around(policy: &Policy) -> NodeSettings {
+    let mut settings = NodeSettings::default();
+    if let Some(timeout) = policy.timeout {
+        settings = settings.deadline(timeout);
+    }
+    if policy.attempts > 1 {
+        settings = settings.attempts(policy.attempts, policy.backoff);
+        settings.backoff_max_ms = millis(policy.backoff_max);
+    }
     settings
+}
+
+fn millis(span: Duration) -> u64 {
+    u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// A node of the engine.
@@ -291,7 +309,7 @@ struct Visited {
 #[async_trait]
 impl Node for Visited {
     async fn run(&self, cx: &NodeContext, state: &Values) -> Result<NodeOutput, NodeError> {
-        let visit = Visit::new(cx, &self.ports, self.step.policy.timeout);
+        let visit = Visit::new(cx, &self.ports, self.step.timeout());
         let item = (self.item.as_deref(), cx.arg());
         let view = doors::view(&self.shape, (state, cx.above()), item);
         Ok(match self.step.visit(&visit, &view).await? {

@@ -95,8 +95,8 @@ pub struct Node {
 /// How hard a node is tried, and what its failure means.
 #[derive(Debug, Clone)]
 pub struct Policy {
-    /// Of one attempt.
-    pub timeout: Duration,
+    /// Of one attempt. Only what has other nodes inside may go without.
+    pub timeout: Option<Duration>,
     pub attempts: u32,
     pub backoff: Duration,
     pub backoff_max: Duration,

@@ -1,6 +1,7 @@
 //! A node with its policy: how often it is tried, for how long, and what its failure means.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use agentry_core::shared::{Entry, VALUE_BYTES_MAX};
 use agentry_engine::node::Again;
@@ -27,7 +28,14 @@ pub(crate) enum Outcome {
     Asks(Box<Ask>),
 }
 
+/// Of what has no time of its own; every kind that comes to be a step has.
+const TIMEOUT: Duration = Duration::from_secs(60);
+
 impl Step {
+    pub(crate) fn timeout(&self) -> Duration {
+        self.policy.timeout.unwrap_or(TIMEOUT)
+    }
+
     /// What it writes. An error means that the engine may try again, if that can help.
     pub(crate) async fn visit(
         &self,
@@ -72,7 +80,7 @@ impl Step {
         }
         let timed = tokio::time::timeout_at(visit.until(), self.work.run(visit, view)).await;
         let came = timed.map_err(|_| {
-            let after = self.policy.timeout.as_millis();
+            let after = self.timeout().as_millis();
             NodeError::transient(format!("it took longer than {after} ms"))
         })??;
         if let (Some((key, ttl, cache)), Came::To(value) | Came::Said(value, _)) = (key, &came)

@@ -204,6 +204,47 @@ async fn a_map_keeps_the_order_and_its_bounds() {
 }
 
 #[tokio::test]
+async fn another_attempt_at_a_map_repeats_only_what_failed() {
+    let map = |more: &str| {
+        format!(
+            "name = \"main\"\noutput = \"all\"\n[state]\nall = \"append\"\n[nodes.each]\nkind = \"map\"\n\
+             over = \"input.items\"\ninto = \"all\"\n{more}\n\
+             node = {{ kind = \"tool\", tool = \"read\", arguments = {{ n = \"${{item}}\" }} }}\n"
+        )
+    };
+    let world = World::new(&[&map("retry = { attempts = 3, backoff = \"1ms\" }")]);
+    world.probe.failures.store(2, Ordering::SeqCst);
+    let all = world.run(json!({ "items": [1, 2, 3] }), Vec::new()).await.unwrap();
+    let seen: Vec<&Value> = all.as_array().unwrap().iter().map(|one| &one["got"]["n"]).collect();
+    assert_eq!((json!(seen), world.calls()), (json!([1, 2, 3]), 5));
+
+    let world = World::new(&[&map("")]);
+    world.probe.failures.store(1, Ordering::SeqCst);
+    let error = world.run(json!({ "items": [1, 2, 3] }), Vec::new()).await.unwrap_err();
+    assert!(error.contains("not yet"), "{error}");
+    assert_eq!(world.calls(), 3);
+}
+
+#[tokio::test]
+async fn a_graph_in_a_node_is_given_up_after_its_time() {
+    let outer = |more: &str| {
+        format!(
+            "name = \"main\"\noutput = \"result\"\n[state]\nresult = \"last\"\n[nodes.inner]\nkind = \"graph\"\n\
+             graph = \"ask\"\ninput = {{}}\ninto = \"result\"\ntimeout = \"1h\"\n{more}\n"
+        )
+    };
+    let inner = "name = \"ask\"\noutput = \"answer.value\"\n[nodes.ask]\nkind = \"human\"\nquestion = \"well?\"\n";
+    let hour = || Say::Wait(Duration::from_secs(3_601));
+    let world = World::new(&[&outer("on_error = { use = \"nobody\" }"), inner]);
+    assert_eq!(world.run(json!({}), vec![hour()]).await, Ok(json!("nobody")));
+    let world = World::new(&[&outer("retry = { attempts = 2, backoff = \"1ms\" }"), inner]);
+    let says = vec![hour(), Say::Answer(json!("yes"))];
+    assert_eq!(world.run(json!({}), says).await, Ok(json!("yes")));
+    let error = world.run(json!({}), vec![hour(), hour()]).await.unwrap_err();
+    assert!(error.contains("took longer than 3600000 ms"), "{error}");
+}
+
+#[tokio::test]
 async fn what_was_done_before_an_answer_is_not_done_again() {
     let outer = r#"
 name = "main"

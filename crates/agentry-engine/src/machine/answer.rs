@@ -126,12 +126,8 @@ impl Machine {
         match &task.phase {
             Phase::Backoff { .. } => self.again(at),
             Phase::Asking => self.expired(at),
-            Phase::Ready
-            | Phase::Inside
-            | Phase::Stuck
-            | Phase::Failed { .. }
-            | Phase::Replaced
-            | Phase::Done(_) => {}
+            Phase::Inside | Phase::Stuck => self.late(at),
+            Phase::Ready | Phase::Failed { .. } | Phase::Replaced | Phase::Done(_) => {}
         }
     }
 

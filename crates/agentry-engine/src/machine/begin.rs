@@ -167,11 +167,13 @@ impl Machine {
             }
             Request::GoOn => {
                 self.take_run(op, deadline);
+                self.give_time_anew();
                 self.fork_if(replay);
                 self.go_on();
             }
             Request::Command(Command { update, goto, resume }) => {
                 self.take_run(op, deadline);
+                self.give_time_anew();
                 self.command(update, goto);
                 self.resume(resume, run);
                 self.go_on();
@@ -268,6 +270,9 @@ impl Machine {
                     task.phase = Phase::Ready;
                     task.more().failures = 0;
                     scope.active += 1;
+                }
+                if let (Phase::Stuck, Some(more)) = (&task.phase, &mut task.more) {
+                    more.failures = 0;
                 }
             }
         }

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::Machine;
 use super::op::{Op, OpenOp};
 use super::rest::Failed;
-use super::scope::{Done, Given, Halt, Inside, Phase, Scope, ScopeIx, Slot};
+use super::scope::{Done, Given, Halt, Inside, Phase, Scope, ScopeIx, Slot, Task};
 use super::turn::Turn;
 use crate::context::NodeFailure;
 use crate::door::{Around, Door};
@@ -44,8 +44,10 @@ impl Machine {
             return self.failed(at, &NodeError::fatal(problem));
         }
         let place = self.place(at.0, at.1);
-        self.note(|| Op::Open(OpenOp { at: place, inner: Arc::clone(&inner) }));
+        let until = self.given_up_at(at);
+        self.note(|| Op::Open(OpenOp { at: place, inner: Arc::clone(&inner), until }));
         let Some(child) = self.open_scope(at, inner, program) else { return };
+        self.set_until(at, until);
         self.turn(child, Turn::input());
         self.mark(child, Source::Input);
         self.tell_scope("checkpoint", child, json!({}));
@@ -202,14 +204,21 @@ impl Machine {
     /// A graph in a node does not go on: nor does its node.
     pub(super) fn stuck(&mut self, ix: ScopeIx) {
         let Some(above) = self.scopes.get(ix).and_then(|scope| scope.above) else { return };
-        if self.scopes.task(above.0, above.1).is_none_or(|task| task.phase == Phase::Stuck) {
+        let rests = |task: &Task| matches!(task.phase, Phase::Stuck | Phase::Backoff { .. });
+        if self.scopes.task(above.0, above.1).is_none_or(rests) {
             return;
         }
         let failure = self.failure_within(ix);
+        if failure.as_ref().is_some_and(|message| self.tried_again(ix, above, message)) {
+            return;
+        }
         let mended = failure.as_ref().and_then(|message| self.mended(above, message));
         if let Some(puts) = mended {
             self.leave_failed(ix, above);
             return self.done(above, Done { puts, goto: Vec::new() }, Value::Null);
+        }
+        if failure.is_some() {
+            self.set_until(above, None);
         }
         let handler = self.plan(above.0).and_then(|plan| {
             let node = plan.node(self.scopes.task(above.0, above.1)?.node)?;
@@ -232,16 +241,7 @@ impl Machine {
         let place = self.place(above.0, above.1);
         self.note(|| Op::Close(place));
         self.close_scope(above);
-        let failed = self.run.as_ref().and_then(|run| run.failed.as_ref());
-        if failed.is_none_or(|failed| self.scopes.find(&failed.ns).is_some()) {
-            return;
-        }
-        self.note(|| Op::Mended);
-        self.mend();
-        let other = self.scopes.all().find_map(|(_, scope)| scope.failed_node());
-        if let Some(failed) = other {
-            self.fail(failed);
-        }
+        self.mend_but(|_| false);
     }
 
     fn failure_within(&self, ix: ScopeIx) -> Option<String> {
@@ -253,11 +253,7 @@ impl Machine {
         if let Some(failed) = scope.failed_node() {
             return Some(failed.message);
         }
-        scope
-            .tasks
-            .iter()
-            .filter_map(super::scope::Task::child)
-            .find_map(|inner| self.failure_within(inner))
+        scope.tasks.iter().filter_map(Task::child).find_map(|inner| self.failure_within(inner))
     }
 
     /// What a task sees of the graphs that it is in.
@@ -299,7 +295,7 @@ impl Machine {
 }
 
 impl Scope {
-    fn failed_node(&self) -> Option<Failed> {
+    pub(super) fn failed_node(&self) -> Option<Failed> {
         self.tasks.iter().find_map(|task| match &task.phase {
             Phase::Failed { message } => {
                 let ns = self.ns.to_string();

@@ -190,7 +190,7 @@ impl Machine {
             }
             Op::Task(TaskOp { at, phase, more }) => {
                 let place = self.locate(&at)?;
-                if self.scopes.task(place.0, place.1).is_some_and(|it| it.question().is_some()) {
+                if self.scopes.task(place.0, place.1).is_some_and(|it| it.due().is_some()) {
                     // Its deadline may be another one from now on.
                     self.set_phase(place, Phase::Ready);
                 }
@@ -203,11 +203,12 @@ impl Machine {
                 }
                 self.set_phase(place, phase);
             }
-            Op::Open(OpenOp { at, inner }) => {
+            Op::Open(OpenOp { at, inner, until }) => {
                 let place = self.locate(&at)?;
                 let program = self.inner_program(place);
                 let program = program.ok_or_else(|| Wrong::Name(inner.to_string()))?;
                 self.open_scope(place, inner, &program);
+                self.set_until(place, until);
             }
             Op::Seed(at) => {
                 let ix = self.find(&at.ns)?;

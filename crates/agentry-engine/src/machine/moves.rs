@@ -9,7 +9,7 @@ use serde_json::{Map, json};
 use super::Machine;
 use super::op::{HaltOp, Op, TaskOp};
 use super::rest::Failed;
-use super::scope::{Halt, More, Phase, Scope, ScopeIx, Slot};
+use super::scope::{Halt, More, Phase, Scope, ScopeIx, Slot, Task};
 use crate::ids::unkept_checkpoint;
 use crate::node::OnMessage;
 
@@ -18,9 +18,9 @@ impl Machine {
     pub(super) fn set_phase(&mut self, (ix, slot): (ScopeIx, Slot), phase: Phase) {
         let Some(scope) = self.scopes.get_mut(ix) else { return };
         let Some(task) = scope.tasks.get_mut(slot) else { return };
-        let before = (task.is_active(), task.is_settled(), due(&task.phase, task.more.as_deref()));
+        let before = (task.is_active(), task.is_settled(), task.due());
         task.phase = phase;
-        let after = (task.is_active(), task.is_settled(), due(&task.phase, task.more.as_deref()));
+        let after = (task.is_active(), task.is_settled(), task.due());
         let asks = task.phase == Phase::Asking;
         if matches!(task.phase, Phase::Done(_)) {
             // Whoever is done needs to remember nothing.
@@ -148,17 +148,16 @@ fn counted(count: usize, before: bool, after: bool) -> usize {
     }
 }
 
-/// When something happens to a task though nobody does anything.
-fn due(phase: &Phase, more: Option<&More>) -> Option<Timestamp> {
-    match phase {
-        Phase::Backoff { until } => Some(*until),
-        Phase::Asking => more?.open.as_ref()?.deadline(),
-        Phase::Ready
-        | Phase::Inside
-        | Phase::Stuck
-        | Phase::Failed { .. }
-        | Phase::Replaced
-        | Phase::Done(_) => None,
+impl Task {
+    /// When something happens to it though nobody does anything.
+    pub(super) fn due(&self) -> Option<Timestamp> {
+        let more = self.more.as_ref();
+        match &self.phase {
+            Phase::Backoff { until } => Some(*until),
+            Phase::Asking => more?.open.as_ref()?.deadline(),
+            Phase::Inside | Phase::Stuck => more?.until,
+            Phase::Ready | Phase::Failed { .. } | Phase::Replaced | Phase::Done(_) => None,
+        }
     }
 }
 

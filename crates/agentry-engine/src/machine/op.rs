@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use agentry_core::thread::States;
-use agentry_core::{CheckpointId, RunId};
+use agentry_core::{CheckpointId, RunId, Timestamp};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -144,6 +144,9 @@ pub(crate) struct OpenOp {
     #[serde(flatten)]
     pub at: At,
     pub inner: Arc<str>,
+    /// When it is given up.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub until: Option<Timestamp>,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -130,6 +130,9 @@ pub(crate) struct More {
     /// Its node had this name when it was planned: what it has done outside is known by it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub known_as: Option<Arc<str>>,
+    /// When the graph in it is given up.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub until: Option<Timestamp>,
     #[serde(skip)]
     pub child: Option<ScopeIx>,
 }

@@ -208,12 +208,16 @@ impl Machine {
         }
         let plan = Arc::clone(&scope.plan);
         let Some(node) = plan.node(task.node) else { return };
+        let inside = task.child();
         // Further attempts are no further tasks.
         if task.more.as_ref().is_none_or(|more| more.failures == 0) {
             self.tell_started((ix, slot));
         }
         match &node.work {
-            Work::Graph(inner) => self.enter((ix, slot), (inner, &node.settings)),
+            Work::Graph(inner) => match inside {
+                Some(child) => self.go_back_in((ix, slot), child),
+                None => self.enter((ix, slot), (inner, &node.settings)),
+            },
             Work::Node(work) => self.start_node((ix, slot), work, &node.settings),
             Work::Missing => self.failed((ix, slot), &NodeError::fatal("it has no function")),
         }

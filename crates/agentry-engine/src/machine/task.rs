@@ -203,7 +203,7 @@ impl Machine {
     }
 
     /// Up to `most` milliseconds: the same again for the same attempt.
-    fn jitter(&self, (ix, slot): (ScopeIx, Slot), most: u64) -> Duration {
+    pub(super) fn jitter(&self, (ix, slot): (ScopeIx, Slot), most: u64) -> Duration {
         if most == 0 {
             return Duration::ZERO;
         }

@@ -7,6 +7,7 @@
     reason = "a test fails by panicking"
 )]
 
+mod attempts;
 #[path = "../../examples/scenario/build.rs"]
 mod build;
 mod crash;

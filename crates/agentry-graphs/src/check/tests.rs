@@ -437,24 +437,15 @@ into = "count"
 }
 
 #[test]
-fn what_runs_inside_has_its_own_time() {
-    check(
-        r#"
-[state]
-all = "append"
-[nodes.a]
-kind = "map"
-over = "input.items"
-into = "all"
-timeout = "1m"
-retry = { attempts = 2 }
-node = { kind = "prompt", prompt = "{{ item }}" }
-"#,
-        &[
-            "7:11 a node of kind `map` has no `timeout` of its own (write `timeout` inside of its `node`, for each item)",
-            "8:9 a node of kind `map` has no `retry` of its own (write `retry` inside of its `node`, for each item)",
-        ],
-    );
+fn what_has_others_inside_has_a_time_and_attempts_too() {
+    let map = |more: &str| {
+        format!(
+            "[state]\nall = \"append\"\n[nodes.a]\nkind = \"map\"\nover = \"input.items\"\ninto = \"all\"\n{more}\n\
+             node = {{ kind = \"prompt\", prompt = \"{{{{ item }}}}\" }}\n"
+        )
+    };
+    check(&map("timeout = \"1m\"\nretry = { attempts = 2 }"), &[]);
+    check(&map("retry = { attempts = 0 }"), &["7:22 `nodes.a.retry.attempts` must be at least 1"]);
 }
 
 #[test]

@@ -74,14 +74,15 @@ fn kind(written: &Written) -> Result<&'static str, Unreadable> {
 
 fn policy(table: &mut Reader<'_>, kind: &str, outer: Outer) -> Policy {
     let notes = table.notes();
-    let usual = Duration::from_secs(match kind {
-        "prompt" => 120,
-        "agent" => 300,
-        "human" | "set" => 10,
-        _ => 60,
-    });
+    let usual = match kind {
+        "map" | "graph" => None,
+        "prompt" => Some(120),
+        "agent" => Some(300),
+        "human" | "set" => Some(10),
+        _ => Some(60),
+    };
     let mut policy = Policy {
-        timeout: usual,
+        timeout: usual.map(Duration::from_secs),
         attempts: 1,
         backoff: Duration::from_millis(500),
         backoff_max: Duration::from_secs(60),
@@ -91,10 +92,10 @@ fn policy(table: &mut Reader<'_>, kind: &str, outer: Outer) -> Policy {
     if kind == "set" {
         return policy;
     }
-    if ["map", "graph"].contains(&kind) {
-        refuse_time(table, kind);
-    } else if kind != "human" {
-        policy.timeout = table.or("timeout", usual, value::duration);
+    if kind != "human" {
+        if let Some(at) = table.read("timeout", value::duration) {
+            policy.timeout = Some(at.value);
+        }
         if let Some(mut retry) = table.table("retry") {
             policy.attempts = retry.or("attempts", 3, |value| match value::at_least_one(value)? {
                 attempts if attempts <= ATTEMPTS_MAX => Ok(attempts),
@@ -123,20 +124,6 @@ fn policy(table: &mut Reader<'_>, kind: &str, outer: Outer) -> Policy {
         (None, _) => OnError::Fail,
     };
     policy
-}
-
-/// What runs inside of a node has its own time and its own attempts.
-fn refuse_time(table: &mut Reader<'_>, kind: &str) {
-    let notes = table.notes();
-    for key in ["timeout", "retry"] {
-        let Some(at) = table.read(key, |value| Ok(value.clone())) else { continue };
-        let help = match kind {
-            "map" => format!("write `{key}` inside of its `node`, for each item"),
-            _ => format!("give `{key}` to the nodes of that graph"),
-        };
-        let message = format!("a node of kind `{kind}` has no `{key}` of its own");
-        notes.report(Problem::new(at.place, message).help(help));
-    }
 }
 
 fn on_error(table: &mut Reader<'_>, outer: Outer) -> Option<OnError> {
