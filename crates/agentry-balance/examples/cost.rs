@@ -49,7 +49,13 @@ fn main() -> std::io::Result<()> {
 fn call(pool: &Pool, start: Instant) {
     static DICE: Dice = Dice::new(1);
     let random = DICE.roll();
-    let ask = Ask { mode: Mode::Streamed, affinity: Some(random), tried: Targets::NONE, random };
+    let ask = Ask {
+        mode: Mode::Streamed,
+        affinity: Some(random),
+        tried: Targets::NONE,
+        has_resort: false,
+        random,
+    };
     let Ok(mut picked) = pool.pick(start, ask) else { return };
     let later = start + Duration::from_millis(500);
     picked.first_token(later);

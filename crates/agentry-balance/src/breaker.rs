@@ -36,6 +36,8 @@ pub enum Cause {
     Outlier,
     /// It refuses our key.
     Credentials,
+    /// It does not pass its active check.
+    Check,
 }
 
 /// The right to send one probe. Only the latest counts.
@@ -86,6 +88,8 @@ impl Pace {
         let (first, longest) = match cause {
             Cause::Failing => (open_for / 30, open_for * 2 / 3),
             Cause::Outlier => (open_for / 6, open_for / 6),
+            // A check opens no breaker; it stands beside it.
+            Cause::Check => (open_for, open_for),
             Cause::Credentials => (open_for * 2 / 3, open_for * 2 / 3),
         };
         Self { first, longest, patience: open_for / 6 }
@@ -188,13 +192,10 @@ impl Breaker {
         }
     }
 
-    /// Somebody else looked: an active check, which needs no ticket.
-    pub(crate) fn checked(&mut self, now: Moment, ok: bool) {
-        if ok {
-            self.succeeded(now);
-        } else if let Some(shut) = &mut self.shut {
-            shut.successes = 0;
-            shut.due = shut.due.max(now.plus(shut.gap));
+    /// Somebody else has seen that it is there again: the next call may find out whether it answers.
+    pub(crate) fn hurry(&mut self, now: Moment) {
+        if let Some(shut) = self.shut.as_mut().filter(|shut| shut.pending.is_none()) {
+            shut.due = shut.due.min(now);
         }
     }
 
@@ -203,7 +204,7 @@ impl Breaker {
         shut.successes += 1;
         shut.due = now;
         let needed = match shut.cause {
-            Cause::Failing | Cause::Credentials => SUCCESSES,
+            Cause::Failing | Cause::Credentials | Cause::Check => SUCCESSES,
             Cause::Outlier => OUTLIER_SUCCESSES,
         };
         if shut.successes >= needed {

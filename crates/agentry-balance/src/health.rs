@@ -78,6 +78,16 @@ impl Condition {
     }
 }
 
+/// What active checks say of a target.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Checked {
+    Up,
+    /// Nobody should ask it, until it was found to be up or nobody has looked for so long.
+    Down {
+        believed_for: Duration,
+    },
+}
+
 /// What a pool must know to pass a target by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Gate {
@@ -106,6 +116,8 @@ pub(crate) struct Health {
     window: Window,
     failures_in_a_row: u32,
     cool: Option<Cool>,
+    /// It did not pass its active check, and until then that is believed.
+    down: Option<Moment>,
     ejections: u32,
     /// The last ejection was over.
     readmitted: Moment,
@@ -125,12 +137,16 @@ impl Health {
             window: Window::default(),
             failures_in_a_row: 0,
             cool: None,
+            down: None,
             ejections: 0,
             readmitted: Moment::default(),
         }
     }
 
     pub(crate) fn gate(&self) -> Gate {
+        if let Some(until) = self.down {
+            return Gate::Shut(Cause::Check, until);
+        }
         if let (Some(cause), Some(due)) = (self.breaker.cause(), self.breaker.due()) {
             return Gate::Shut(cause, due);
         }
@@ -150,6 +166,12 @@ impl Health {
     }
 
     pub(crate) fn admit(&mut self, now: Moment) -> Admission {
+        match self.down {
+            Some(until) if now < until => return Admission::Refused,
+            // Nobody has looked for too long: what was seen then says nothing any more.
+            Some(_) => self.down = None,
+            None => {}
+        }
         self.changing(now, |breaker| breaker.admit(now))
     }
 
@@ -163,7 +185,7 @@ impl Health {
         self.failures_in_a_row = self.failures_in_a_row.saturating_add(1);
         let HealthSettings { breaker, outlier, slow: _ } = self.settings;
         match self.breaker.cause() {
-            Some(Cause::Failing | Cause::Credentials) => Verdict::Settled,
+            Some(Cause::Failing | Cause::Credentials | Cause::Check) => Verdict::Settled,
             None | Some(Cause::Outlier) if self.failures_in_a_row >= breaker.failures => {
                 self.breaker.open(now, Cause::Failing, breaker.open_for);
                 Verdict::Shut(Cause::Failing)
@@ -258,15 +280,20 @@ impl Health {
         self.breaker.released(ticket);
     }
 
-    /// The result of an active check. While the breaker is closed, a bad one counts like a failed call.
-    pub(crate) fn checked(&mut self, now: Moment, ok: bool) -> Verdict {
-        if self.breaker.cause().is_some() {
-            self.changing(now, |breaker| breaker.checked(now, ok));
-            Verdict::Settled
-        } else if ok {
-            Verdict::Settled
-        } else {
-            self.bad(now)
+    pub(crate) fn is_down(&self) -> bool {
+        self.down.is_some()
+    }
+
+    /// What active checks have found. What calls have found is not changed by it: that something answers a check does not
+    /// say that it answers calls.
+    pub(crate) fn checked(&mut self, now: Moment, found: Checked) {
+        match found {
+            Checked::Down { believed_for } => self.down = Some(now.plus(believed_for)),
+            Checked::Up => {
+                if self.down.take().is_some() {
+                    self.breaker.hurry(now);
+                }
+            }
         }
     }
 
@@ -289,7 +316,7 @@ impl Health {
         let rate = if tally.calls() < CALLS_MIN { 1.0 } else { tally.success_rate() };
         let is_cooling = self.cool.is_some_and(|cool| cool.until > now);
         let is_slow = first_token.is_some_and(|first_token| first_token > self.settings.slow);
-        if self.breaker.cause().is_some() || rate <= 0.5 {
+        if self.down.is_some() || self.breaker.cause().is_some() || rate <= 0.5 {
             Condition::Unhealthy
         } else if rate < 0.95 || is_cooling || is_slow {
             Condition::Degraded

@@ -25,7 +25,7 @@
 //! // A call, of which the first attempt finds a connection refused.
 //! budget.deposit(start);
 //! let mut attempts = Attempts::new(2);
-//! let ask = |tried| Ask { mode: Mode::Streamed, affinity: None, tried, random: dice.roll() };
+//! let ask = |tried| Ask { mode: Mode::Streamed, affinity: None, tried, has_resort: false, random: dice.roll() };
 //! let first = pool.pick(start, ask(attempts.tried()))?;
 //! let (failed, blame) = (first.target(), Blame::Target { retry_after: None });
 //! first.fail(start, blame);
@@ -65,7 +65,7 @@ pub use blame::Blame;
 pub use breaker::{BreakerSettings, Cause};
 pub use budget::RetryBudget;
 pub use dice::{Dice, affinity};
-pub use health::{Condition, HealthSettings, OutlierSettings};
+pub use health::{Checked, Condition, HealthSettings, OutlierSettings};
 pub use hedge::Hedge;
 pub use latency::{Flow, Quantiles};
 pub use limit::{

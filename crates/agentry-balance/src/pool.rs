@@ -69,6 +69,8 @@ pub struct Ask {
     pub affinity: Option<u64>,
     /// Who is not to be asked (again) by this call.
     pub tried: Targets,
+    /// There is somebody to turn to beside these targets: those that do not pass their check are not tried.
+    pub has_resort: bool,
     pub random: u64,
 }
 
@@ -98,6 +100,7 @@ impl fmt::Display for Why {
             Self::Throttled => "that has not too much to do",
             Self::Shut(Cause::Failing | Cause::Outlier) => "that does not fail",
             Self::Shut(Cause::Credentials) => "that takes our key",
+            Self::Shut(Cause::Check) => "that passes its check",
         })
     }
 }
@@ -109,6 +112,8 @@ struct Survey {
     soft: Targets,
     /// Of those that are shut, the outliers.
     outliers: Targets,
+    /// Of those that are shut, those that do not pass their check.
+    unseen: Targets,
     /// Those that are shut or wait for a probe.
     ill: Targets,
     due: Targets,
@@ -160,7 +165,10 @@ impl Pool {
             return self.picked(now, ask, target, Some(ticket));
         }
         let open = self.open(survey);
-        let choices = [open, survey.soft, survey.outliers].map(|set| set.and(fresh));
+        // A check may be wrong. When it leaves nobody at all, whoever calls finds out.
+        let unseen = if ask.has_resort { Targets::NONE } else { survey.unseen };
+        let choices = [open, survey.soft, survey.outliers, unseen];
+        let choices = choices.map(|set| set.and(fresh));
         let Some(open) = choices.into_iter().find(|set| !set.is_empty()) else {
             return Err(self.nobody(now, fresh));
         };
@@ -249,6 +257,7 @@ impl Pool {
                     survey.free.insert(target);
                     survey.ill = survey.ill.without(Targets::one(target));
                     survey.outliers = survey.outliers.without(Targets::one(target));
+                    survey.unseen = survey.unseen.without(Targets::one(target));
                 }
             }
         }
@@ -326,6 +335,7 @@ impl Survey {
         self.ill.insert(target);
         match cause {
             Cause::Outlier => self.outliers.insert(target),
+            Cause::Check => self.unseen.insert(target),
             Cause::Failing | Cause::Credentials => {}
         }
     }

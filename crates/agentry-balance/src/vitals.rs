@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use crate::blame::Blame;
 use crate::breaker::{Admission, Cause, Ticket};
 use crate::ewma::Ewma;
-use crate::health::{Condition, Gate, Health, HealthSettings, Verdict};
+use crate::health::{Checked, Condition, Gate, Health, HealthSettings, Verdict};
 use crate::latency::{Counts, Flow, Latencies, Quantiles};
 use crate::limit::{LimitSettings, LimitState, Limiter};
 use crate::moment::Moment;
@@ -119,11 +119,10 @@ impl Vitals {
         self.headroom.store(packed, Ordering::Relaxed);
     }
 
-    /// The result of an active check. It can close an open breaker, and open a closed one like a failed call.
-    pub fn mark_probe(&self, now: Instant, ok: bool) {
+    /// What active checks have found, to be told again after each of them.
+    pub fn mark_checked(&self, now: Instant, found: Checked) {
         let at = self.at(now);
-        // Whether it is an outlier is for a pool to say, which hears of calls only.
-        let _verdict = self.change(|health| health.checked(at, ok));
+        self.change(|health| health.checked(at, found));
     }
 
     /// How it is, for metrics and status. Takes some microseconds.
@@ -137,6 +136,7 @@ impl Vitals {
         let breaker = health.breaker();
         let is_due = breaker.due().is_some_and(|due| due <= at);
         let circuit = match breaker.cause() {
+            _ if health.is_down() => Circuit::Open(Cause::Check),
             None => Circuit::Closed,
             Some(cause) if breaker.is_probing() || is_due => Circuit::HalfOpen(cause),
             Some(cause) => Circuit::Open(cause),
@@ -315,6 +315,7 @@ fn pack(gate: Gate) -> u64 {
         Gate::Shut(Cause::Failing, due) => (3, due),
         Gate::Shut(Cause::Outlier, due) => (4, due),
         Gate::Shut(Cause::Credentials, due) => (5, due),
+        Gate::Shut(Cause::Check, due) => (6, due),
     };
     (moment.as_micros() << KIND_BITS) | kind
 }
@@ -327,6 +328,7 @@ fn unpack(packed: u64) -> Gate {
         3 => Gate::Shut(Cause::Failing, moment),
         4 => Gate::Shut(Cause::Outlier, moment),
         5 => Gate::Shut(Cause::Credentials, moment),
+        6 => Gate::Shut(Cause::Check, moment),
         _ => Gate::Free,
     }
 }

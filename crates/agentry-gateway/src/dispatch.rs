@@ -232,9 +232,9 @@ impl<Q: Question> Attempting<'_, Q> {
     fn second(&self, first: usize) -> Option<Picked> {
         let mut asked = Targets::NONE;
         asked.insert(first);
-        let ask = Ask { tried: asked, ..self.wanted(&Attempts::new(0)) };
+        let ask = Ask { tried: asked, has_resort: true, ..self.wanted(&Attempts::new(0)) };
         let other = self.route.pool.pick(now(), ask).ok()?;
-        self.route.hedge.as_ref().is_some_and(Hedge::spend).then_some(other)
+        self.route.hedge.as_deref().is_some_and(Hedge::spend).then_some(other)
     }
 
     fn lane(&self, at: usize) -> Result<&Arc<Lane>, Error> {
@@ -285,6 +285,7 @@ impl<Q: Question> Attempting<'_, Q> {
                 .map(|session| affinity(session.as_bytes()))
                 .or_else(|| question.affinity()),
             tried: attempts.tried(),
+            has_resort: self.has_fallback,
             random: inner.dice.roll(),
         }
     }

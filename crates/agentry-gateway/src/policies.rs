@@ -15,7 +15,7 @@ use crate::money::{Account, Budgets, Limit, UsageSink};
 use crate::piece::Piece;
 
 /// Everything that is decided about a call but who answers it.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub struct Policies {
     pub limits: Option<Arc<Limits>>,
     pub books: Option<Books>,
@@ -24,6 +24,7 @@ pub struct Policies {
 }
 
 /// Who keeps account of money.
+#[derive(Clone)]
 pub struct Books {
     pub budgets: Budgets,
     pub usage: UsageSink,
@@ -49,16 +50,17 @@ pub enum Whose {
     Run,
 }
 
-/// Answers that were given before, and those that are under way.
+/// Answers that were given before, and those that are under way. Cheap to clone.
+#[derive(Clone)]
 pub struct Caching {
     pub(crate) levels: Arc<Levels>,
-    pub(crate) flights: Flights<Piece, Error>,
+    pub(crate) flights: Arc<Flights<Piece, Error>>,
 }
 
 impl Caching {
     #[must_use]
     pub fn new(levels: Arc<Levels>) -> Self {
-        Self { levels, flights: Flights::new(crate::cache::Bounds::default()) }
+        Self { levels, flights: Arc::new(Flights::new(crate::cache::Bounds::default())) }
     }
 
     #[must_use]

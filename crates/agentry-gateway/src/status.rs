@@ -7,6 +7,7 @@ use agentry_balance::{Flow, Snapshot};
 
 use crate::Gateway;
 use crate::cache::{FarStats, FlightStats, Stats};
+use crate::checks;
 use crate::money::Standing;
 
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -42,6 +43,8 @@ pub struct Model {
 pub struct Target {
     pub name: Arc<str>,
     pub is: Snapshot,
+    /// What was seen of it; nothing when nobody looks.
+    pub check: Option<checks::State>,
 }
 
 /// Answers that were given before, and those that are being given.
@@ -63,10 +66,12 @@ impl Gateway {
     /// How everything is now. Takes some microseconds for each target.
     #[must_use]
     pub fn overview(&self) -> Overview {
-        let mut targets: Vec<Target> =
-            self.targets().map(|(name, is)| Target { name: name.into(), is }).collect();
+        let inner = self.inner();
+        let snapshots = inner.snapshots();
+        let mut targets: Vec<Target> = snapshots
+            .map(|(name, is)| Target { name: Arc::clone(name), is, check: self.checks.state(name) })
+            .collect();
         targets.sort_by(|left, right| left.name.cmp(&right.name));
-        let inner = &self.inner;
         let models = inner.aliases.iter().map(|route| {
             let names: Vec<_> = route.lanes.iter().map(|lane| Arc::clone(&lane.name)).collect();
             let of_model = targets.iter().filter(|target| names.contains(&target.name));

@@ -458,7 +458,7 @@ async fn the_gateway_is_itself_a_model() {
 
 #[test]
 fn everything_that_is_wrong_with_the_models_is_said_at_once() {
-    let good = Stage::new(vec![vec![]], unchanged).gateway.models().next().unwrap().clone();
+    let good = Stage::new(vec![vec![]], unchanged).gateway.models()[0].as_ref().clone();
     let hasty = Alias { name: String::new(), idle_timeout: Duration::ZERO, ..good.clone() };
     let aliases = vec![good.clone(), Alias { targets: Vec::new(), ..good }, hasty];
     let Err(Misconfigured { problems }) = Gateway::new(aliases, around(Arc::new(Book::default())))

@@ -23,7 +23,7 @@ async fn models(
     Extension(caller): Extension<Arc<Caller>>,
 ) -> Response {
     let created = app.started.as_millis() / 1000;
-    let data: Vec<_> = known(&app, &caller).map(|name| shown(name, created)).collect();
+    let data: Vec<_> = known(&app, &caller).map(|name| shown(&name, created)).collect();
     answering::json(&json!({ "object": "list", "data": data }))
 }
 
@@ -39,14 +39,14 @@ async fn model(
 }
 
 /// What the caller may name as `model`.
-fn known<'a>(app: &'a App, caller: &Caller) -> impl Iterator<Item = &'a str> {
-    let names = app.gateway.models().map(|alias| alias.name.as_str());
+fn known(app: &App, caller: &Caller) -> impl Iterator<Item = String> {
+    let names = app.gateway.models().into_iter().map(|alias| alias.name.clone());
     names.filter(|name| caller.may_use(name).is_ok())
 }
 
 /// There is no such model, as far as the caller may know.
 pub(crate) fn unknown(app: &App, caller: &Caller, model: String) -> Refusal {
-    let known = known(app, caller).map(ToOwned::to_owned).collect();
+    let known = known(app, caller).collect();
     Refusal::of(&Error::UnknownModel { model, known }).param("model")
 }
 

@@ -102,10 +102,12 @@ impl Known {
         let measured: BTreeMap<String, Measured> = app
             .gateway
             .targets()
-            .filter_map(|(name, is)| Some((name.to_owned(), measure(&is)?)))
+            .into_iter()
+            .filter_map(|(name, is)| Some((name.to_string(), measure(&is)?)))
             .collect();
         let mut known = Self::default();
-        for alias in app.gateway.models().filter(|alias| caller.may_use(&alias.name).is_ok()) {
+        let models = app.gateway.models();
+        for alias in models.iter().filter(|alias| caller.may_use(&alias.name).is_ok()) {
             for target in &alias.targets {
                 let name = target.name();
                 if let Some(one) = known.models.get_mut(&name) {

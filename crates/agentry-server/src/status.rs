@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use agentry_balance::{Cause, Circuit, Flow, LimitState, Quantiles, Snapshot};
 use agentry_core::Timestamp;
+use agentry_gateway::checks::{Last, State as Checked};
 use agentry_gateway::money::Standing;
 use agentry_gateway::status::{Kept, Model, Overview, Queue, Target};
 use agentry_gateway::watchdog::Alert;
@@ -114,11 +115,11 @@ fn checked(checks: &[(String, Result<String, String>)]) -> Value {
 
 fn of_model(model: &Model, targets: &[Target], (now, sight): (Timestamp, Sight<'_>)) -> Value {
     let Model { name, strategy, targets: names, fallbacks, flow, in_flight } = model;
-    let known: BTreeMap<&str, &Snapshot> =
-        targets.iter().map(|target| (&*target.name, &target.is)).collect();
+    let known: BTreeMap<&str, &Target> =
+        targets.iter().map(|target| (&*target.name, target)).collect();
     let targets: Vec<Value> = names
         .iter()
-        .filter_map(|name| Some(of_target(name, known.get(&**name)?, (now, sight))))
+        .filter_map(|name| Some(of_target(known.get(&**name)?, (now, sight))))
         .collect();
     let fallbacks: Vec<_> = fallbacks.iter().filter(|name| sight.sees_model(name)).collect();
     json!({
@@ -131,7 +132,8 @@ fn of_model(model: &Model, targets: &[Target], (now, sight): (Timestamp, Sight<'
     })
 }
 
-fn of_target(name: &str, is: &Snapshot, (now, sight): (Timestamp, Sight<'_>)) -> Value {
+fn of_target(target: &Target, (now, sight): (Timestamp, Sight<'_>)) -> Value {
+    let Target { name, is, check } = target;
     let Snapshot {
         condition,
         circuit,
@@ -152,6 +154,7 @@ fn of_target(name: &str, is: &Snapshot, (now, sight): (Timestamp, Sight<'_>)) ->
             Cause::Failing => "failing",
             Cause::Outlier => "outlier",
             Cause::Credentials => "credentials",
+            Cause::Check => "check",
         }),
     };
     json!({
@@ -162,6 +165,7 @@ fn of_target(name: &str, is: &Snapshot, (now, sight): (Timestamp, Sight<'_>)) ->
             "cause": cause,
             "since": open_since.map(|open| now.minus(open)),
         },
+        "check": check.as_ref().map(|check| of_check(check, sight)),
         "cooling_seconds": cooling.map(|left| left.as_secs_f64()),
         "in_flight": sight.whole(in_flight),
         "recent_calls": sight.whole(recent_calls),
@@ -171,6 +175,23 @@ fn of_target(name: &str, is: &Snapshot, (now, sight): (Timestamp, Sight<'_>)) ->
         "response": of_quantiles(*total, sight),
         "flow": sight.whole(of_flow(*flow)),
         "limit": limit.filter(|_| sight.is_whole()).map(of_limit),
+    })
+}
+
+fn of_check(state: &Checked, sight: Sight<'_>) -> Value {
+    let Checked { found, since, last, in_a_row, passed, failed } = state;
+    let last = last.as_ref().map(|Last { at, took, problem }| {
+        // It may name hosts.
+        let told = sight.whole(problem);
+        json!({ "at": at, "took_ms": millis(*took), "passed": problem.is_none(), "problem": told })
+    });
+    json!({
+        "state": found.as_str(),
+        "since": since,
+        "last": last,
+        "in_a_row": in_a_row,
+        "passed": passed,
+        "failed": failed,
     })
 }
 

@@ -48,15 +48,16 @@ fn a_probe_that_was_cancelled_makes_way_for_another() {
 }
 
 #[test]
-fn an_active_check_can_close_it() {
+fn whoever_is_seen_again_may_be_probed_at_once() {
     let mut breaker = Breaker::default();
     breaker.open(at(0.0), Cause::Failing, OPEN_FOR);
-    breaker.checked(at(0.1), true);
-    breaker.checked(at(0.2), false);
-    breaker.checked(at(0.3), true);
+    assert_eq!(breaker.admit(at(0.1)), Admission::Refused);
+    breaker.hurry(at(0.1));
+    let Admission::Probe(probe) = breaker.admit(at(0.1)) else { panic!("it is due") };
+    breaker.hurry(at(0.2));
+    assert_eq!(breaker.admit(at(0.2)), Admission::Refused, "one at a time");
+    breaker.probed(at(0.3), probe, true);
     assert_eq!(breaker.cause(), Some(Cause::Failing));
-    breaker.checked(at(0.4), true);
-    assert_eq!(breaker.cause(), None);
 }
 
 #[test]

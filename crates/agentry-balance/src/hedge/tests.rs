@@ -14,7 +14,13 @@ fn pool(start: Instant, calls: usize) -> Pool {
     };
     let pool = Pool::new(Strategy::PeakEwma, vec![member]).unwrap();
     for _ in 0..calls {
-        let ask = Ask { mode: Mode::Streamed, affinity: None, tried: Targets::NONE, random: 0 };
+        let ask = Ask {
+            mode: Mode::Streamed,
+            affinity: None,
+            tried: Targets::NONE,
+            has_resort: false,
+            random: 0,
+        };
         let picked = pool.pick(start, ask).unwrap();
         picked.succeed(start + Duration::from_secs(1));
     }

@@ -4,6 +4,7 @@ use super::*;
 use crate::Condition;
 use crate::blame::Blame;
 use crate::dice::Dice;
+use crate::health::Checked;
 use crate::limit::LimitSettings;
 use crate::strategy::Strategy;
 use crate::vitals::{Circuit, Settings};
@@ -39,7 +40,13 @@ impl Bench {
 
     fn ask(&self) -> Ask {
         let random = self.dice.roll();
-        Ask { mode: Mode::Streamed, affinity: None, tried: Targets::NONE, random }
+        Ask {
+            mode: Mode::Streamed,
+            affinity: None,
+            tried: Targets::NONE,
+            has_resort: false,
+            random,
+        }
     }
 
     fn pick(&self, seconds: f64) -> Result<Picked, Nobody> {
@@ -353,7 +360,13 @@ fn whoever_has_room_is_preferred() {
     };
     let pool = Pool::new(Strategy::RoundRobin, vec![member(limit), member(None)]).unwrap();
     let _permit = pool.vitals(0).unwrap().limiter().unwrap().try_acquire().unwrap();
-    let ask = Ask { mode: Mode::Whole, affinity: None, tried: Targets::NONE, random: 0 };
+    let ask = Ask {
+        mode: Mode::Whole,
+        affinity: None,
+        tried: Targets::NONE,
+        has_resort: false,
+        random: 0,
+    };
     assert!((0..10).all(|_| pool.pick(start, ask).unwrap().target() == 1));
 }
 
@@ -416,7 +429,7 @@ proptest! {
         let (mut now, mut held) = (start, std::collections::VecDeque::new());
         for (passed, hold, fate) in fates {
             now += Duration::from_millis(passed);
-            let ask = Ask { mode: Mode::Streamed, affinity: None, tried: Targets::NONE, random: dice.roll() };
+            let ask = Ask { mode: Mode::Streamed, affinity: None, tried: Targets::NONE, has_resort: false, random: dice.roll() };
             let picked = pool.pick(now, ask);
             let shut = |cause| {
                 let standings = pool.members().iter().map(|member| member.vitals.standing(now));
@@ -466,4 +479,39 @@ fn threads_lose_no_count() {
         let in_flight = bench.pool.members().iter().map(|member| member.vitals.in_flight());
         assert_eq!(in_flight.sum::<u32>(), 0, "{strategy}");
     }
+}
+
+/// Who is asked of two, when these do not pass their check.
+#[track_caller]
+fn check_unseen(unseen: &[usize], has_resort: bool, expected: Option<&[usize]>) {
+    let bench = Bench::new(Strategy::RoundRobin, 2);
+    for &target in unseen {
+        let believed_for = Duration::from_secs(30);
+        bench
+            .pool
+            .vitals(target)
+            .unwrap()
+            .mark_checked(bench.start, Checked::Down { believed_for });
+    }
+    let picks = (0..4).map(|_| {
+        let picked = bench.pool.pick(bench.at(1.0), Ask { has_resort, ..bench.ask() });
+        picked.map(|picked| picked.target())
+    });
+    let mut picked: Vec<_> = picks.collect();
+    picked.sort_by_key(|picked| picked.ok());
+    picked.dedup();
+    let why = Why::Shut(Cause::Check);
+    let expected = match expected {
+        Some(targets) => targets.iter().map(|target| Ok(*target)).collect(),
+        None => vec![Err(Nobody { after: Duration::from_secs(29), why })],
+    };
+    assert_eq!(picked, expected);
+}
+
+#[test]
+fn who_does_not_pass_its_check_is_the_last_to_be_asked() {
+    check_unseen(&[], false, Some(&[0, 1]));
+    check_unseen(&[0], false, Some(&[1]));
+    check_unseen(&[0, 1], false, Some(&[0, 1]));
+    check_unseen(&[0, 1], true, None);
 }

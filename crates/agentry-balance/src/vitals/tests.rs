@@ -11,6 +11,7 @@ fn a_gate_survives_being_packed() {
         Gate::Shut(Cause::Failing, Moment::default()),
         Gate::Shut(Cause::Outlier, Moment::from_micros(7)),
         Gate::Shut(Cause::Credentials, Moment::from_micros(u64::MAX >> KIND_BITS)),
+        Gate::Shut(Cause::Check, Moment::from_micros(7)),
     ] {
         assert_eq!(unpack(pack(gate)), gate);
     }
@@ -39,25 +40,38 @@ fn a_snapshot_says_what_was_measured() {
     assert_eq!(snapshot.limit, None);
 }
 
-/// The condition and the circuit after active checks at second 0.
+/// The standing at second 5, the condition and the circuit after failed calls and active checks at second 0.
 #[track_caller]
-fn check_probes(checks: &[bool], expected: (Condition, Circuit)) {
+fn check_checks(failures: u32, checks: &[Checked], expected: (Standing, Condition, Circuit)) {
     let start = Instant::now();
     let vitals = Vitals::new(Settings::default(), start);
-    checks.iter().for_each(|ok| vitals.mark_probe(start, *ok));
+    for _ in 0..failures {
+        vitals.failed(start, None, None, Blame::Silent);
+    }
+    checks.iter().for_each(|found| vitals.mark_checked(start, *found));
     let snapshot = vitals.snapshot(start);
-    assert_eq!((snapshot.condition, snapshot.circuit), expected);
+    let standing = vitals.standing(start + SECOND * 5);
+    assert_eq!((standing, snapshot.condition, snapshot.circuit), expected);
 }
 
 #[test]
-fn active_checks_open_and_close() {
+fn a_check_leaves_a_target_alone_until_it_is_seen_again() {
     let (healthy, unhealthy) = (Condition::Healthy, Condition::Unhealthy);
-    check_probes(&[true; 9], (healthy, Circuit::Closed));
-    check_probes(&[false; 4], (healthy, Circuit::Closed));
-    check_probes(&[false; 5], (unhealthy, Circuit::Open(Cause::Failing)));
+    let (up, down) = (Checked::Up, Checked::Down { believed_for: SECOND * 30 });
+    let out = Circuit::Open(Cause::Check);
+    check_checks(0, &[up], (Standing::Free, healthy, Circuit::Closed));
+    let shut = Standing::Shut(Cause::Check, SECOND * 25);
+    check_checks(0, &[down], (shut, unhealthy, out));
+    check_checks(0, &[down, up], (Standing::Free, healthy, Circuit::Closed));
+    // What nobody has looked at for so long may be tried.
+    let brief = Checked::Down { believed_for: SECOND * 4 };
+    check_checks(0, &[brief], (Standing::Due(Cause::Check), unhealthy, out));
+    // A check does not close what calls have opened, but a call may try at once what is seen again.
+    let failing = Circuit::Open(Cause::Failing);
+    check_checks(5, &[up], (Standing::Due(Cause::Failing), unhealthy, failing));
     let probing = Circuit::HalfOpen(Cause::Failing);
-    check_probes(&[false, false, false, false, false, true], (unhealthy, probing));
-    check_probes(&[false, false, false, false, false, true, true], (healthy, Circuit::Closed));
+    check_checks(5, &[down, up], (Standing::Due(Cause::Failing), unhealthy, probing));
+    check_checks(5, &[down], (shut, unhealthy, out));
 }
 
 /// What is expected of a target with so much left of its rate limit, in relation to one that says nothing, after so long.

@@ -132,6 +132,7 @@ impl World {
             self.schedule(nanos(next), Event::Arrives);
         }
         let ask = Ask {
+            has_resort: false,
             mode: Mode::Streamed,
             affinity: Some(affinity(&(self.dice.roll() % SESSIONS).to_le_bytes())),
             tried: Targets::NONE,

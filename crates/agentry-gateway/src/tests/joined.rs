@@ -137,7 +137,7 @@ async fn every_form_of_an_answer_is_made_of_every_other() {
 async fn what_stands_in_for_a_better_answer_is_not_given_for_long() {
     let lines = vec![vec![Line::Refuses(down()), whole("A")], vec![whole("B")]];
     let stage = Stage::under(caching(), lines, |alias| alias.retries = 0);
-    let mut alias = stage.gateway.models().next().unwrap().clone();
+    let mut alias = stage.gateway.models()[0].as_ref().clone();
     let targets = alias.targets.split_off(1);
     alias.fallbacks = vec!["b".to_owned()];
     let surroundings = Surroundings { policies: caching(), ..around(Arc::new(Book::default())) };

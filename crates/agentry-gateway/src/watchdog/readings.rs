@@ -89,7 +89,7 @@ impl Sample {
 }
 
 fn of_target(target: &Target, read: &mut impl FnMut(Signal, &str, f64)) {
-    let Target { name, is } = target;
+    let Target { name, is, check: _ } = target;
     let flag = |is: bool| f64::from(u8::from(is));
     read(Signal::TargetUnhealthy, name, flag(is.condition == Condition::Unhealthy));
     read(Signal::CircuitOpen, name, flag(is.circuit != Circuit::Closed));

@@ -203,7 +203,7 @@ mod readings {
         let limit = Some(LimitSettings { initial: 1, min: 1, max: 1 });
         let start = Instant::now();
         let vitals = Vitals::new(Settings { limit, ..Settings::default() }, start);
-        let target = Target { name: "one/small".into(), is: vitals.snapshot(start) };
+        let target = Target { name: "one/small".into(), is: vitals.snapshot(start), check: None };
         let overview = Overview {
             targets: vec![target],
             usage: Some(Queue { waiting: 25, waiting_max: 100 }),

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use agentry_balance::{Circuit, Condition, Quantiles};
 use agentry_gateway::Gateway;
+use agentry_gateway::checks::Found;
 use agentry_gateway::status::{Kept, Overview, Target};
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric as _};
@@ -95,7 +96,7 @@ impl Page<'_> {
         let targets = &overview.targets;
         const CONDITIONS: [Condition; 3] =
             [Condition::Healthy, Condition::Degraded, Condition::Unhealthy];
-        let conditions = targets.iter().flat_map(|Target { name, is }| {
+        let conditions = targets.iter().flat_map(|Target { name, is, check: _ }| {
             CONDITIONS.map(|one| {
                 let labels = [("target", &**name), ("condition", one.as_str())];
                 (labels, flag(is.condition == one))
@@ -103,7 +104,7 @@ impl Page<'_> {
         });
         self.gauges(("agentry_target_condition", "1 for the condition that it is in"), conditions)?;
         const CIRCUITS: [&str; 3] = ["closed", "half_open", "open"];
-        let circuits = targets.iter().flat_map(|Target { name, is }| {
+        let circuits = targets.iter().flat_map(|Target { name, is, check: _ }| {
             CIRCUITS.map(|one| {
                 ([("target", &**name), ("state", one)], flag(is.circuit.as_str() == one))
             })
@@ -131,6 +132,16 @@ impl Page<'_> {
             ("agentry_target_success_ratio", "Of the calls of the last half a minute"),
             one(|target| target.is.success_rate),
         )?;
+        let checked = || targets.iter().filter_map(|one| Some((&*one.name, one.check.as_ref()?)));
+        self.gauges(
+            ("agentry_target_check_up", "Whether it passes its active check"),
+            checked().map(|(name, check)| ([("target", name)], flag(check.found == Found::Up))),
+        )?;
+        let counts = checked().flat_map(|(name, check)| {
+            [("passed", check.passed), ("failed", check.failed)]
+                .map(|(result, count)| ([("target", name), ("result", result)], count))
+        });
+        self.counters(("agentry_target_checks", "Active checks that were made"), counts)?;
         self.gauges(
             ("agentry_target_first_token_seconds", "Of streamed calls in the last 5 to 10 minutes"),
             targets.iter().flat_map(|target| percentiles(&target.name, target.is.first_token)),
