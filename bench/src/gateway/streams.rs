@@ -17,6 +17,8 @@ use super::throughput::micros;
 
 /// Between two deltas of a stream.
 const PACE: Duration = Duration::from_millis(100);
+/// After which a start is over, with all that it begins.
+const SETTLED: Duration = Duration::from_secs(3);
 /// After which memory should have been given back.
 const REST: Duration = Duration::from_secs(15);
 const CONNECTS_AT_ONCE: usize = 100;
@@ -24,6 +26,7 @@ const CONNECTS_AT_ONCE: usize = 100;
 pub(crate) async fn measure(options: &Options, sides: &Sides, report: &mut Report) -> Result<()> {
     for side in sides.ours() {
         let Side { name, server, .. } = side;
+        sleep(SETTLED).await;
         report.figure(format!("gateway.{name}.memory_idle"), mb(server.memory()?), "MB", None)?;
         let before = server.cpu()?;
         let burst = burst(side, options.streams, report).await?;

@@ -7,11 +7,11 @@ use bytes::Bytes;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
-use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed, xxh3_128_with_seed};
+use twox_hash::{XxHash3_64, XxHash3_128};
 
 use crate::reach::Reach;
 use crate::skip;
-use crate::skip::{Long, NotJson};
+use crate::skip::{NotJson, Noted};
 
 /// The fields of a request that decide its way.
 #[derive(Debug, Clone, PartialEq)]
@@ -32,7 +32,7 @@ pub struct Head {
     /// The same over what conversations have in common: instructions, tools and the first message.
     pub prefix: u64,
     spans: Spans,
-    long: Long,
+    noted: Noted,
 }
 
 /// Where the parts that may have to be rewritten are.
@@ -47,11 +47,14 @@ struct Spans {
 impl Head {
     /// Reads the head of a JSON body, and makes sure that all of it is JSON.
     pub fn read(dialect: Dialect, body: &[u8]) -> Result<Self, Refused> {
-        let text = std::str::from_utf8(body).map_err(Refused::NotUtf8)?;
-        match Draft::read(dialect, text) {
+        let draft = Draft::read(dialect, body);
+        if draft.as_ref().map_or(true, |draft| draft.noted.is_beyond_ascii) {
+            std::str::from_utf8(body).map_err(Refused::NotUtf8)?;
+        }
+        match draft {
             Ok(draft) => draft.finish(dialect).map_err(Refused::Invalid),
             // What is wrong with it, and where, a parser says best.
-            Err(NotJson) => Err(match serde_json::from_str::<Value>(text) {
+            Err(NotJson) => Err(match serde_json::from_slice::<Value>(body) {
                 Err(error) => Refused::NotJson(error),
                 Ok(_) => Refused::Invalid(invalid("", "the body must be a JSON object")),
             }),
@@ -61,7 +64,7 @@ impl Head {
     /// What the model is made to read beside the text. `body` is the one that this is the head of.
     #[must_use]
     pub fn reach(&self, body: &[u8]) -> Reach {
-        Reach::beside(body, &self.long)
+        Reach::beside(body, &self.noted.long)
     }
 
     /// The body with another model in it, and, if a stream does not report its bill by itself, with a request for that.
@@ -150,7 +153,7 @@ struct Draft<'a> {
     ambiguous: Option<Invalid>,
     /// Just behind the opening brace.
     start: usize,
-    long: Long,
+    noted: Noted,
 }
 
 /// Parsers disagree about which of two fields of one name counts. So that what is admitted, screened and billed is what the
@@ -176,13 +179,13 @@ const DECISIVE: [&str; 15] = [
 /// A value and where it begins.
 #[derive(Clone, Copy)]
 struct Piece<'a> {
-    text: &'a str,
+    text: &'a [u8],
     start: usize,
 }
 
 impl<'a> Draft<'a> {
-    fn read(dialect: Dialect, text: &'a str) -> Result<Self, NotJson> {
-        let bytes = text.as_bytes();
+    /// Of what may not be UTF-8, if it says so.
+    fn read(dialect: Dialect, bytes: &'a [u8]) -> Result<Self, NotJson> {
         let mut at = skip::space(bytes, 0);
         if bytes.get(at) != Some(&b'{') {
             return Err(NotJson);
@@ -193,11 +196,12 @@ impl<'a> Draft<'a> {
             at += 1;
         } else {
             loop {
-                let name_end = skip::string(bytes, at)?;
-                let name = text.get(at + 1..name_end - 1).ok_or(NotJson)?;
+                let name_end = skip::string(bytes, at, &mut draft.noted)?;
+                let name = bytes.get(at + 1..name_end - 1).ok_or(NotJson)?;
+                let name = std::str::from_utf8(name).map_err(|_| NotJson)?;
                 let start = skip::colon(bytes, name_end)?;
-                let end = skip::value(bytes, start, &mut draft.long)?;
-                let value = text.get(start..end).ok_or(NotJson)?;
+                let end = skip::value(bytes, start, &mut draft.noted)?;
+                let value = bytes.get(start..end).ok_or(NotJson)?;
                 draft.field(dialect, name, Piece { text: value, start });
                 at = skip::space(bytes, end);
                 match bytes.get(at) {
@@ -235,7 +239,7 @@ impl<'a> Draft<'a> {
                 &mut self.choices
             }
             ("conversation" | "background", Dialect::Responses) => {
-                self.is_stateful |= !matches!(value.text, "null" | "false");
+                self.is_stateful |= !matches!(value.text, b"null" | b"false");
                 return;
             }
             // Whether the response can be gone on with, for whoever gets it.
@@ -266,14 +270,13 @@ impl<'a> Draft<'a> {
     }
 
     /// Fields may come in any order, so their hashes are added up.
-    fn hash(&mut self, name: &str, value: &str) {
+    fn hash(&mut self, name: &str, value: &[u8]) {
         // The length keeps a name and a value from being taken for another pair.
-        let seed = xxh3_64_with_seed(name.as_bytes(), value.len() as u64);
-        let bytes = value.as_bytes();
-        self.digest = self.digest.wrapping_add(xxh3_128_with_seed(bytes, seed));
+        let seed = XxHash3_64::oneshot_with_seed(value.len() as u64, name.as_bytes());
+        self.digest = self.digest.wrapping_add(XxHash3_128::oneshot_with_seed(seed, value));
         if matches!(name, "messages" | "input" | "system" | "instructions" | "tools") {
-            let beginning = bytes.get(..PREFIX_BYTES).unwrap_or(bytes);
-            self.prefix = self.prefix.wrapping_add(xxh3_64(beginning));
+            let beginning = value.get(..PREFIX_BYTES).unwrap_or(value);
+            self.prefix = self.prefix.wrapping_add(XxHash3_64::oneshot(beginning));
         }
     }
 
@@ -316,7 +319,7 @@ impl<'a> Draft<'a> {
                 stream_options: self.stream_options.map(span),
                 start: self.start,
             },
-            long: self.long,
+            noted: self.noted,
         })
     }
 }
@@ -342,7 +345,7 @@ struct Metadata {
 /// `null` is as good as nothing.
 fn read<T: DeserializeOwned>(param: &str, value: Option<Piece<'_>>) -> Result<Option<T>, Invalid> {
     value.map_or(Ok(None), |value| {
-        serde_json::from_str(value.text).map_err(|error| invalid(param, &error.to_string()))
+        serde_json::from_slice(value.text).map_err(|error| invalid(param, &error.to_string()))
     })
 }
 

@@ -6,8 +6,14 @@ use memchr::memchr2;
 /// Values inside values, no deeper than parsers go.
 const DEPTH_MAX: usize = 127;
 
-/// Where the insides of long strings are.
-pub(crate) type Long = Vec<(usize, usize)>;
+/// What is noticed on the way.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(crate) struct Noted {
+    /// Where the insides of long strings are.
+    pub(crate) long: Vec<(usize, usize)>,
+    /// Some string has more than ASCII in it, so that it may not even be UTF-8. Outside of strings there is never more.
+    pub(crate) is_beyond_ascii: bool,
+}
 
 /// A string that is no longer than this may be a name or a word that means something. Long ones are only text.
 pub(crate) const SHORT_MAX: usize = 512;
@@ -24,23 +30,23 @@ pub(crate) fn space(bytes: &[u8], mut at: usize) -> usize {
     at
 }
 
-/// The place behind the value at `at`. `bytes` are known to be UTF-8. Adds the long strings in it to `long`.
-pub(crate) fn value(bytes: &[u8], at: usize, long: &mut Long) -> Result<usize, NotJson> {
-    nested(bytes, at, (0, long))
+/// The place behind the value at `at`.
+pub(crate) fn value(bytes: &[u8], at: usize, noted: &mut Noted) -> Result<usize, NotJson> {
+    nested(bytes, at, (0, noted))
 }
 
-fn nested(bytes: &[u8], at: usize, (depth, long): (usize, &mut Long)) -> Result<usize, NotJson> {
+fn nested(bytes: &[u8], at: usize, (depth, noted): (usize, &mut Noted)) -> Result<usize, NotJson> {
     match bytes.get(at) {
         Some(b'"') => {
-            let end = string(bytes, at)?;
+            let end = string(bytes, at, noted)?;
             if end - at > SHORT_MAX {
-                long.push((at + 1, end - 1));
+                noted.long.push((at + 1, end - 1));
             }
             Ok(end)
         }
         Some(b'{' | b'[') if depth >= DEPTH_MAX => Err(NotJson),
-        Some(b'{') => object(bytes, at, (depth, long)),
-        Some(b'[') => array(bytes, at, (depth, long)),
+        Some(b'{') => object(bytes, at, (depth, noted)),
+        Some(b'[') => array(bytes, at, (depth, noted)),
         Some(b't') => word(bytes, at, b"true"),
         Some(b'f') => word(bytes, at, b"false"),
         Some(b'n') => word(bytes, at, b"null"),
@@ -49,14 +55,14 @@ fn nested(bytes: &[u8], at: usize, (depth, long): (usize, &mut Long)) -> Result<
     }
 }
 
-fn object(bytes: &[u8], at: usize, (depth, long): (usize, &mut Long)) -> Result<usize, NotJson> {
+fn object(bytes: &[u8], at: usize, (depth, noted): (usize, &mut Noted)) -> Result<usize, NotJson> {
     let mut at = space(bytes, at + 1);
     if bytes.get(at) == Some(&b'}') {
         return Ok(at + 1);
     }
     loop {
-        at = colon(bytes, string(bytes, at)?)?;
-        at = space(bytes, nested(bytes, at, (depth + 1, long))?);
+        at = colon(bytes, string(bytes, at, noted)?)?;
+        at = space(bytes, nested(bytes, at, (depth + 1, noted))?);
         match bytes.get(at) {
             Some(b',') => at = space(bytes, at + 1),
             Some(b'}') => return Ok(at + 1),
@@ -71,13 +77,13 @@ pub(crate) fn colon(bytes: &[u8], at: usize) -> Result<usize, NotJson> {
     if bytes.get(at) == Some(&b':') { Ok(space(bytes, at + 1)) } else { Err(NotJson) }
 }
 
-fn array(bytes: &[u8], at: usize, (depth, long): (usize, &mut Long)) -> Result<usize, NotJson> {
+fn array(bytes: &[u8], at: usize, (depth, noted): (usize, &mut Noted)) -> Result<usize, NotJson> {
     let mut at = space(bytes, at + 1);
     if bytes.get(at) == Some(&b']') {
         return Ok(at + 1);
     }
     loop {
-        at = space(bytes, nested(bytes, at, (depth + 1, long))?);
+        at = space(bytes, nested(bytes, at, (depth + 1, noted))?);
         match bytes.get(at) {
             Some(b',') => at = space(bytes, at + 1),
             Some(b']') => return Ok(at + 1),
@@ -87,7 +93,7 @@ fn array(bytes: &[u8], at: usize, (depth, long): (usize, &mut Long)) -> Result<u
 }
 
 /// The place behind the string that begins at `at`.
-pub(crate) fn string(bytes: &[u8], at: usize) -> Result<usize, NotJson> {
+pub(crate) fn string(bytes: &[u8], at: usize, noted: &mut Noted) -> Result<usize, NotJson> {
     if bytes.get(at) != Some(&b'"') {
         return Err(NotJson);
     }
@@ -96,8 +102,11 @@ pub(crate) fn string(bytes: &[u8], at: usize) -> Result<usize, NotJson> {
         let rest = bytes.get(at..).ok_or(NotJson)?;
         let length = memchr2(b'"', b'\\', rest).ok_or(NotJson)?;
         let (plain, rest) = rest.split_at(length);
-        if has_control(plain) {
-            return Err(NotJson);
+        if !is_printable(plain) {
+            if has_control(plain) {
+                return Err(NotJson);
+            }
+            noted.is_beyond_ascii = true;
         }
         at += length;
         match rest {
@@ -115,11 +124,22 @@ pub(crate) fn string(bytes: &[u8], at: usize) -> Result<usize, NotJson> {
     }
 }
 
-/// Without a branch per byte, so that many are looked at at once.
+/// Whether all of it is ASCII, and no control character. As signed numbers, what is beyond ASCII is below those: one
+/// comparison finds both.
+fn is_printable(bytes: &[u8]) -> bool {
+    is_all(bytes, |byte| byte.cast_signed() >= 0x20)
+}
+
 fn has_control(bytes: &[u8]) -> bool {
+    !is_all(bytes, |byte| byte >= 0x20)
+}
+
+/// Without a branch per byte, so that many are looked at at once.
+#[inline]
+fn is_all(bytes: &[u8], is_one: impl Fn(u8) -> bool) -> bool {
     let (blocks, rest) = bytes.as_chunks::<64>();
-    let any = |bytes: &[u8]| bytes.iter().fold(false, |any, byte| any | (*byte < 0x20));
-    blocks.iter().any(|block| any(block)) || any(rest)
+    let is_all = |bytes: &[u8]| bytes.iter().fold(true, |all, byte| all & is_one(*byte));
+    blocks.iter().all(|block| is_all(block)) && is_all(rest)
 }
 
 fn word(bytes: &[u8], at: usize, word: &[u8]) -> Result<usize, NotJson> {

@@ -1,13 +1,16 @@
 //! `agentry serve`: every HTTP face, until a signal says stop.
 
-use std::io::ErrorKind;
+use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use agentry_server::{Drained, Metrics};
 use anyhow::{Context as _, anyhow};
 use serde_json::json;
 use tokio::net::TcpListener;
+use tokio::task::spawn_blocking;
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use crate::cli::{Context, Ended, Exit};
@@ -104,7 +107,10 @@ async fn serve(
     banner(terminal, config, address);
 
     let shutdown = CancellationToken::new();
-    let mut running = std::pin::pin!(instance.run(listener, shutdown.clone()));
+    let mut running = std::pin::pin!(async {
+        let (ended, ()) = tokio::join!(instance.run(listener, shutdown.clone()), settle(&shutdown));
+        ended
+    });
     tokio::select! {
         ended = &mut running => {
             ended?;
@@ -125,6 +131,19 @@ async fn serve(
             Ok(Exit::Done)
         }
         () = signals.next() => Ok(Exit::Interrupted),
+    }
+}
+
+/// Once all that begins with the start has begun, its code is not needed any more.
+async fn settle(shutdown: &CancellationToken) {
+    const SETTLED: Duration = Duration::from_secs(1);
+    if timeout(SETTLED, shutdown.cancelled()).await.is_ok() {
+        return;
+    }
+    let released = spawn_blocking(agentry_resident::release_code).await;
+    match released.map_err(io::Error::from).flatten() {
+        Ok(bytes) => tracing::debug!(bytes, "gave back the code that the start needed"),
+        Err(error) => tracing::debug!(%error, "keeps the code that the start needed"),
     }
 }
 

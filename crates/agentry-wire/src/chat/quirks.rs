@@ -6,7 +6,7 @@ use agentry_core::Pieces;
 use agentry_core::chat::{ChatRequest, Message, REASONING, Role, StreamOptions};
 use memchr::memmem;
 use serde_json::Value;
-use xxhash_rust::xxh3::xxh3_64;
+use twox_hash::XxHash3_64;
 
 use crate::{messages, reasoning};
 
@@ -300,7 +300,7 @@ const SHORT: usize = 9;
 const DIGITS: &[u8; 36] = b"0123456789abcdefghijklmnopqrstuvwxyz";
 
 fn short(id: &str) -> String {
-    let mut rest = xxh3_64(id.as_bytes());
+    let mut rest = XxHash3_64::oneshot(id.as_bytes());
     let digits = std::iter::repeat_with(|| {
         let digit = usize::try_from(rest % 36).ok().and_then(|at| DIGITS.get(at)).copied();
         rest /= 36;

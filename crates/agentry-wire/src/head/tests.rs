@@ -1,4 +1,5 @@
 use bytes::Bytes;
+use proptest::prelude::*;
 use serde_json::json;
 
 use super::*;
@@ -180,4 +181,28 @@ fn a_request_that_changes_what_the_upstream_keeps_is_known_as_such() {
         Head::read(Dialect::Responses, body.as_bytes()).unwrap().digest
     };
     assert_ne!(digest(r#","store":false"#), digest(""));
+}
+
+proptest! {
+    /// However the bytes that are none stand in it, and whether the rest is JSON or not.
+    #[test]
+    fn nothing_but_utf_8_gets_through(
+        body in prop::collection::vec(
+            prop::sample::select(vec![
+                &b"{\"model\":\"m\""[..], b",\"a", b"\":[", b"\"", b"]", b"}", b"\xc3", b"\xa9", b"\xf0\x9f\x98\x80", b"\\", b"1",
+            ]),
+            0..12,
+        )
+    ) {
+        let mut body = body.concat();
+        for whole in [false, true] {
+            let is_utf8 = std::str::from_utf8(&body).is_ok();
+            let found = Head::read(Dialect::ChatCompletions, &body);
+            prop_assert_eq!(matches!(found, Err(Refused::NotUtf8(_))), !is_utf8, "{:?}", body);
+            prop_assert!(found.is_err() || serde_json::from_slice::<Value>(&body).is_ok());
+            if !whole {
+                body = [b"{\"model\":\"m\",\"x\":\"", body.as_slice(), b"\"}"].concat();
+            }
+        }
+    }
 }

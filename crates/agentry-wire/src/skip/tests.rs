@@ -6,7 +6,7 @@ use super::*;
 /// Whether the whole text is one value, according to us.
 fn is_json(text: &str) -> bool {
     let bytes = text.as_bytes();
-    value(bytes, space(bytes, 0), &mut Long::new())
+    value(bytes, space(bytes, 0), &mut Noted::default())
         .is_ok_and(|end| space(bytes, end) == bytes.len())
 }
 
@@ -113,8 +113,22 @@ proptest! {
 fn the_insides_of_long_strings_are_noted() {
     let (short, long) = ("x".repeat(SHORT_MAX - 2), "y".repeat(SHORT_MAX - 1));
     let text = format!(r#"{{"{short}":["{short}",{{"a":"{long}"}}],"b":"{long}\""}}"#);
-    let mut noted = Long::new();
+    let mut noted = Noted::default();
     assert_eq!(value(text.as_bytes(), 0, &mut noted), Ok(text.len()));
-    let noted: Vec<&str> = noted.into_iter().map(|(start, end)| &text[start..end]).collect();
+    let noted: Vec<&str> = noted.long.into_iter().map(|(start, end)| &text[start..end]).collect();
     assert_eq!(noted, [long.as_str(), &format!(r#"{long}\""#)]);
+}
+
+#[test]
+fn what_may_not_be_utf_8_is_noted() {
+    for length in [0, 1, 63, 64, 65, 200] {
+        for (last, expected) in
+            [("~", false), ("\u{7f}", false), ("\u{80}", true), ("\u{ff}", true)]
+        {
+            let text = format!(r#"["{}{last}"]"#, "x".repeat(length));
+            let mut noted = Noted::default();
+            assert_eq!(value(text.as_bytes(), 0, &mut noted), Ok(text.len()), "{text}");
+            assert_eq!(noted.is_beyond_ascii, expected, "{text}");
+        }
+    }
 }
