@@ -16,10 +16,13 @@ use tokio::net::tcp::OwnedReadHalf;
 use crate::framing::{Decoded, Framing};
 
 /// A body of a known length comes in one piece if it is not longer than this, else in pieces of this size.
-const PIECE_MAX: usize = 1 << 20;
+pub(crate) const PIECE_MAX: usize = 1 << 20;
 
 /// Of a body of an unknown length so much is read at a time.
 const READ_BYTES: usize = 16 << 10;
+
+/// A read that leaves room tells that nothing more is there, and saves another one that would.
+pub(crate) const SPARE: usize = 1;
 
 const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
 
@@ -60,6 +63,8 @@ pub(crate) struct Line {
     pub(crate) got: BytesMut,
     /// Of the body that is being read.
     pub(crate) framing: Framing,
+    /// How long the last request was: the next one may be, and then comes at once.
+    pub(crate) expected: usize,
 }
 
 /// Where a line goes when its body is let go of.
@@ -242,16 +247,30 @@ impl Live {
                 return Poll::Ready(Ok(std::mem::take(whole).freeze()));
             }
             if whole.capacity() == 0 {
-                // Who only announced it has nothing here yet.
                 if line.got.is_empty() {
+                    // Who only announced it has nothing here yet.
                     ready!(line.read.as_ref().poll_read_ready(cx))?;
+                } else if line.got.len() < left.min(PIECE_MAX) {
+                    // Perhaps there is room behind it for the rest.
+                    *whole = std::mem::take(&mut line.got);
+                    line.framing = Framing::of_length((left - whole.len()) as u64);
+                    arrived.add(whole.len());
+                    is_new = true;
                 }
-                whole.reserve(left.min(PIECE_MAX));
+                whole.reserve(left.min(PIECE_MAX) - whole.len() + SPARE);
+                continue;
             }
             let room = left.min(PIECE_MAX - whole.len());
             let read = if line.got.is_empty() {
-                match pin!(line.read.read_buf(&mut (&mut *whole).limit(room))).poll(cx) {
-                    Poll::Ready(read) => read?,
+                match pin!(line.read.read_buf(&mut (&mut *whole).limit(room + SPARE))).poll(cx) {
+                    Poll::Ready(read) => {
+                        let read = read?;
+                        let wanted = read.min(room);
+                        let end = whole.len() - (read - wanted);
+                        line.got.extend_from_slice(whole.get(end..).unwrap_or_default());
+                        whole.truncate(end);
+                        wanted
+                    }
                     Poll::Pending if is_new => return Poll::Ready(Ok(Bytes::new())),
                     Poll::Pending => return Poll::Pending,
                 }

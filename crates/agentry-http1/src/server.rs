@@ -13,13 +13,13 @@ use bytes::{Bytes, BytesMut};
 use http::header::CONNECTION;
 use http::{Method, Request, Response, Version};
 use http_body::Body;
-use tokio::io::{AsyncRead as _, AsyncWriteExt as _, ReadBuf};
+use tokio::io::{AsyncRead as _, AsyncReadExt as _, AsyncWriteExt as _, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::net::tcp::OwnedWriteHalf;
 use tokio::time::Instant;
 
 use crate::framing::Framing;
-use crate::incoming::{Incoming, Line, Return};
+use crate::incoming::{Incoming, Line, PIECE_MAX, Return, SPARE};
 use crate::request::{self, Flaw, Head, Search};
 use crate::response::{Asked, Out, Telling, write_head};
 
@@ -75,7 +75,7 @@ where
     B: Body<Data = Bytes>,
 {
     let (read, write) = stream.into_split();
-    let line = Line { read, got: BytesMut::from(opening), framing: Framing::Over };
+    let line = Line { read, got: BytesMut::from(opening), framing: Framing::Over, expected: 0 };
     let mut connection = Connection { line: Some(line), back: None, write, patience };
     let mut stop = Stop { stop: pin!(stop), is_over: false };
     loop {
@@ -171,7 +171,9 @@ impl Connection<'_> {
         });
         let Some(end) = found.await? else { return Ok(None) };
         let bytes = line.got.split_to(end).freeze();
-        request::read(&bytes).map(Some).map_err(Ended::Refused)
+        let head = request::read(&bytes).map_err(Ended::Refused)?;
+        line.expect(end, &head.framing);
+        Ok(Some(head))
     }
 
     /// How a request is to be answered, and the request with its body.
@@ -320,8 +322,22 @@ impl Connection<'_> {
 }
 
 impl Line {
+    /// Remembers how long a request is, if it says so.
+    fn expect(&mut self, head_bytes: usize, framing: &Framing) {
+        let length = framing.left().and_then(|left| usize::try_from(left).ok());
+        self.expected = length.map_or(0, |length| length.saturating_add(head_bytes).min(PIECE_MAX));
+    }
+
     /// Reads what is there.
     fn poll_more(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        if self.expected > READ_BYTES && self.got.is_empty() {
+            // Until something comes, nothing is held for it.
+            ready!(self.read.as_ref().poll_read_ready(cx))?;
+            let mut got = BytesMut::with_capacity(self.expected + SPARE);
+            let read = ready!(pin!(self.read.read_buf(&mut got)).poll(cx))?;
+            self.got = got;
+            return Poll::Ready(Ok(read));
+        }
         let mut space = [MaybeUninit::uninit(); READ_BYTES];
         let mut read = ReadBuf::uninit(&mut space);
         ready!(Pin::new(&mut self.read).poll_read(cx, &mut read))?;

@@ -131,6 +131,61 @@ async fn a_body_of_a_known_length_comes_in_one_piece() {
 }
 
 #[tokio::test]
+async fn what_comes_with_the_end_of_a_body_is_the_next_request() {
+    for bytes in [8 << 10, 100_000, 1 << 20, (1 << 20) + 1, 3 << 20] {
+        let mut sent = Vec::new();
+        for _ in 0..3 {
+            sent.extend(format!("POST / HTTP/1.1\r\ncontent-length: {bytes}\r\n\r\n").into_bytes());
+            sent.resize(sent.len() + bytes, b'x');
+        }
+        sent.extend(LAST);
+        let (ended, answers) = exchange(&[&sent]).await;
+        assert!(ended.is_ok(), "{ended:?}");
+        let post = format!("POST {} {bytes}", bytes.div_ceil(1 << 20));
+        assert_eq!(said(&answers), [&post, &post, &post, "GET 0 0"]);
+    }
+}
+
+/// Bytes that tell where they stand, in a body of that length.
+fn pattern(length: usize) -> Vec<u8> {
+    (0..length).map(|at| (at.wrapping_mul(31) ^ (at >> 8) ^ length) as u8).collect()
+}
+
+#[tokio::test]
+async fn no_byte_of_a_body_is_lost_whatever_came_before_it() {
+    let sizes = [0, 20_000, 20_000, 7, 9000, 130_000, 129_999, 130_001, 8192, 0, 70_000];
+    let whole = |asking: Asking| async move {
+        let body = asking.unwrap().into_body().collect().await.unwrap().to_bytes();
+        say(format!("<{} {}>", body.len(), body == pattern(body.len())))
+    };
+    let sent: Vec<u8> = sizes
+        .iter()
+        .flat_map(|&size| {
+            let head = format!("POST / HTTP/1.1\r\ncontent-length: {size}\r\n\r\n");
+            [head.into_bytes(), pattern(size)].concat()
+        })
+        .chain(LAST.iter().copied())
+        .collect();
+    // Cut here and there, so that ends of bodies come with beginnings of heads, and not.
+    for at_a_time in [37, 1000, 8192, 20_037, 100_000, 1 << 20] {
+        let (ended, answers) = talk(patience(), whole, async |mut stream| {
+            for (number, part) in sent.chunks(at_a_time).enumerate() {
+                stream.write_all(part).await.unwrap();
+                if number % 7 == 0 {
+                    tokio::task::yield_now().await;
+                }
+            }
+            all(stream).await
+        })
+        .await;
+        assert!(ended.is_ok(), "{ended:?}");
+        let expected: Vec<String> =
+            sizes.iter().chain([&0]).map(|size| format!("{size} true")).collect();
+        assert_eq!(said(&answers), expected);
+    }
+}
+
+#[tokio::test]
 async fn it_is_told_how_much_of_a_body_has_come() {
     let seen = Arc::new(Mutex::new(Vec::new()));
     let notes = Arc::clone(&seen);
