@@ -18,7 +18,7 @@ pub(super) struct Books {
     /// What was spent outside of slices that are still open.
     settled: BTreeMap<(Arc<str>, Period), i64>,
     slices: BTreeMap<SliceId, Slice>,
-    usage: BTreeMap<UsageId, UsageRecord>,
+    usage: BTreeMap<UsageId, Arc<UsageRecord>>,
     /// Of so many records the oldest go. What was spent is known without them.
     usage_max: Option<usize>,
 }
@@ -108,7 +108,7 @@ impl Books {
             if self.usage.contains_key(&record.id) {
                 continue;
             }
-            self.usage.insert(record.id, record.as_ref().clone());
+            self.usage.insert(record.id, record);
             if self.usage_max.is_some_and(|max| self.usage.len() > max) {
                 self.usage.pop_first();
             }
@@ -131,7 +131,7 @@ impl Books {
         let mut rows: BTreeMap<_, ReportRow> = BTreeMap::new();
         for record in self.usage.values().filter(|record| query.covers(record)) {
             report.totals.add(record);
-            let UsageRecord { tenant, key, model, .. } = record;
+            let UsageRecord { tenant, key, model, .. } = record.as_ref();
             let day = ReportRow::day_number(record.at);
             let row = rows.entry((day, tenant, key, model)).or_insert_with(|| ReportRow {
                 day: ReportRow::day_name(day),
@@ -166,6 +166,7 @@ impl Books {
         let theirs = theirs.filter(|it| it.tenant == tenant && it.user.as_deref() == Some(user));
         let mut forgotten = 0;
         for record in theirs {
+            let record = Arc::make_mut(record);
             record.user = None;
             record.session = None;
             forgotten += 1;
