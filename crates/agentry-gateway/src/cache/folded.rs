@@ -42,11 +42,13 @@ impl Folded {
         let (_, new) = piece.split_at(start);
         let end = common_end(old, new);
         let (rest, _) = new.split_at(new.len() - end);
+        make_room(&mut self.steps, NUMBERS_MAX + rest.len());
         for number in [start, end, rest.len()] {
             write(&mut self.steps, number);
         }
         self.steps.extend_from_slice(rest);
         self.last.clear();
+        self.last.reserve_exact(piece.len());
         self.last.extend_from_slice(piece);
         self.length += piece.len();
     }
@@ -84,6 +86,17 @@ impl Folded {
             last = begin..text.len();
         }
         text.into()
+    }
+}
+
+/// How long the three numbers of a step get in texts of up to two megabytes; longer ones grow as they may.
+const NUMBERS_MAX: usize = 9;
+
+/// Thousands of streams are under way at once, and most are short: doubling would waste more than they say.
+fn make_room(steps: &mut Vec<u8>, more: usize) {
+    const STEP: usize = 256;
+    if steps.capacity() - steps.len() < more {
+        steps.reserve_exact(more.max(STEP).max(steps.len() / 4));
     }
 }
 
