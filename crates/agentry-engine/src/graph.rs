@@ -37,6 +37,9 @@ pub struct Graph {
     /// Nodes before which every run stops until it is told to go on; `*` for each.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub stop_before: Vec<String>,
+    /// The channel that has what runs are given to go by.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub config: Option<String>,
     /// Nodes after which every run stops.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub stop_after: Vec<String>,

@@ -177,7 +177,8 @@ impl Local {
         let now = self.around.clock.now();
         let run = RunId::derived(now, &format!("{}/{}", self.machine.home().thread, self.runs));
         let replay = self.back.is_some();
-        self.submit(Submission { replay, ..Submission::new(run, request) }).await
+        let config = Some((*self.around.config).clone());
+        self.submit(Submission { replay, config, ..Submission::new(run, request) }).await
     }
 
     pub async fn submit(&mut self, submission: Submission) -> Result<&Rests, Refused> {

@@ -31,6 +31,8 @@ pub(crate) struct Plan {
     pub pace: Pace,
     pub siblings: Siblings,
     pub steps_max: u32,
+    /// The channel of what runs are given to go by.
+    pub config: Option<String>,
     /// Nodes before and after which every run stops.
     pub before: Vec<String>,
     pub after: Vec<String>,
@@ -157,6 +159,7 @@ impl Plan {
             pace: graph.pace,
             siblings: graph.siblings,
             steps_max: graph.steps_max,
+            config: graph.config.clone(),
             before: graph.stop_before.clone(),
             after: graph.stop_after.clone(),
             joins,

@@ -81,6 +81,7 @@ impl Graph {
             pace: Pace::default(),
             siblings: Siblings::default(),
             stop_before: Vec::new(),
+            config: None,
             stop_after: Vec::new(),
             open_ended: false,
         })
@@ -149,6 +150,14 @@ impl GraphBuilder {
     pub fn siblings(mut self, siblings: Siblings) -> Self {
         self.graph.siblings = siblings;
         self
+    }
+
+    /// What a run is given to go by ([`NodeContext::config`](crate::NodeContext::config)) stands in this channel too, where
+    /// routers and doors read it. A run with input brings all of it, one that goes on what is to be different.
+    #[must_use]
+    pub fn config_into(mut self, channel: &str) -> Self {
+        self.graph.config = Some(channel.to_owned());
+        self.channel(channel, Reducer::Last)
     }
 
     /// Every run stops before these nodes until it is told to go on.

@@ -11,7 +11,7 @@ use crate::expression::Expression;
 use crate::ports::{Catalogue, MODEL};
 use crate::template::Template;
 use crate::types::{Fields, Type};
-use crate::view::{ANSWER, INDEX, Shape};
+use crate::view::{ANSWER, CONFIG, INDEX, Shape};
 
 mod secrets;
 mod ways;
@@ -297,6 +297,10 @@ impl Check<'_> {
 
     fn no_key(&self, place: &Place, name: &str, scope: &BTreeMap<String, Type>) {
         let known: Vec<&str> = scope.keys().map(String::as_str).collect();
+        if name == CONFIG {
+            let message = "this graph declares nothing that runs go by";
+            return self.report_with(place, message, "declare it: [config] with NAME = \"TYPE\"");
+        }
         let message = format!("there is no `{name}` in the state");
         let help = match nearest(name, &known) {
             Some(near) => format!("did you mean `{near}`?"),

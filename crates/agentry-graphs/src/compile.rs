@@ -12,7 +12,7 @@ use agentry_engine::{
     Reducer, START,
 };
 use async_trait::async_trait;
-use serde_json::Value;
+use serde_json::{Map as Object, Value};
 use sha2::{Digest as _, Sha256};
 
 use crate::Error;
@@ -25,7 +25,7 @@ use crate::ports::Ports;
 use crate::routes::Routes;
 use crate::step::{Outcome, Step};
 use crate::types::Type;
-use crate::view::{ANSWER, ERRORS, INPUT, Shape, View};
+use crate::view::{ANSWER, CONFIG, ERRORS, INPUT, Shape, View};
 use crate::work::{
     AgentWork, HttpWork, HumanWork, PromptWork, SetWork, ToolWork, Visit, Work, fatal,
 };
@@ -41,6 +41,7 @@ pub(crate) struct Body {
     pub(crate) shape: Arc<Shape>,
     pub(crate) routes: Routes,
     input: Option<BTreeMap<String, Field>>,
+    config: Option<BTreeMap<String, Field>>,
     output: Option<Spot<Expression>>,
 }
 
@@ -51,6 +52,7 @@ impl Body {
             shape: Arc::new(Shape::of(definition)),
             routes: Routes::of(definition),
             input: definition.input.clone(),
+            config: definition.config.clone(),
             output: definition.output.clone(),
         }
     }
@@ -66,18 +68,7 @@ impl Body {
                     Type::of(&input)
                 ));
             };
-            for (name, field) in fields {
-                match given.get(name) {
-                    Some(value) if !field.of.fits(value) => {
-                        let of = Type::of(value);
-                        return Err(format!("the input `{name}` is {of}, not {}", field.of));
-                    }
-                    None if field.required => {
-                        return Err(format!("the input `{name}` is missing"));
-                    }
-                    Some(_) | None => {}
-                }
-            }
+            fit(fields, given, ("input", true))?;
             let unknown = |name: &&String| {
                 !fields.contains_key(*name) && !self.shape.keys.contains_key(*name)
             };
@@ -95,6 +86,18 @@ impl Body {
         Ok(values)
     }
 
+    /// Whether a run can go by this, or what of it is not good enough. A run that goes on need not say everything again.
+    pub(crate) fn check_config(
+        &self,
+        given: &Object<String, Value>,
+        is_whole: bool,
+    ) -> Result<(), String> {
+        match &self.config {
+            Some(fields) => fit(fields, given, ("setting", is_whole)),
+            None => Ok(()),
+        }
+    }
+
     pub(crate) fn output(&self, values: &Values) -> Result<Value, String> {
         let view = View::new(&self.shape, values);
         if let Some(output) = &self.output {
@@ -104,6 +107,27 @@ impl Body {
         let keys = keys.filter_map(|name| Some((name.clone(), view.get(name)?)));
         Ok(Value::Object(keys.collect()))
     }
+}
+
+/// Whether what is given is what the fields want, all of them if it is the whole.
+fn fit(
+    fields: &BTreeMap<String, Field>,
+    given: &Object<String, Value>,
+    (what, is_whole): (&str, bool),
+) -> Result<(), String> {
+    for (name, field) in fields {
+        match given.get(name) {
+            Some(value) if !field.of.fits(value) => {
+                let of = Type::of(value);
+                return Err(format!("the {what} `{name}` is {of}, not {}", field.of));
+            }
+            None if is_whole && field.required => {
+                return Err(format!("the {what} `{name}` is missing"));
+            }
+            Some(_) | None => {}
+        }
+    }
+    Ok(())
 }
 
 pub(crate) fn program(
@@ -138,6 +162,9 @@ impl Compiler<'_> {
             .revision(revision(definition, self.graphs))
             .steps_max(definition.steps_max)
             .channel(INPUT, Reducer::Last);
+        if goes_by_settings(definition, self.graphs) {
+            builder = builder.config_into(CONFIG);
+        }
         for (name, channel) in &body.shape.keys {
             builder = match channel.initial.clone() {
                 Some(initial) => builder.channel_from(name, channel.reducer.clone(), initial),
@@ -354,18 +381,33 @@ fn edges(mut builder: GraphBuilder, body: &Arc<Body>, starts: &[String]) -> Grap
 /// Changes with everything that the graph does, inner graphs included.
 fn revision(definition: &Definition, graphs: &BTreeMap<String, Definition>) -> u32 {
     let mut digest = Sha256::new();
+    for definition in with_inner(definition, graphs) {
+        digest.update(definition.written.to_string());
+    }
+    digest.finalize().iter().take(4).fold(0, |sum, byte| sum << 8 | u32::from(*byte))
+}
+
+/// Whether it, or a graph inside of it, asks for what runs are given to go by.
+fn goes_by_settings(definition: &Definition, graphs: &BTreeMap<String, Definition>) -> bool {
+    with_inner(definition, graphs).iter().any(|definition| definition.config.is_some())
+}
+
+/// A graph and all that run inside of it, each once.
+fn with_inner<'a>(
+    definition: &'a Definition,
+    graphs: &'a BTreeMap<String, Definition>,
+) -> Vec<&'a Definition> {
     let mut open = vec![definition];
-    let mut seen = Vec::new();
+    let mut seen: Vec<&Definition> = Vec::new();
     while let Some(definition) = open.pop() {
         let name = &definition.name.value;
-        if seen.contains(&name) {
+        if seen.iter().any(|other| other.name.value == *name) {
             continue;
         }
-        seen.push(name);
-        digest.update(definition.written.to_string());
+        seen.push(definition);
         open.extend(
             inner_graphs(definition).iter().filter_map(|(_, name)| graphs.get(&name.value)),
         );
     }
-    digest.finalize().iter().take(4).fold(0, |sum, byte| sum << 8 | u32::from(*byte))
+    seen
 }

@@ -30,6 +30,8 @@ pub struct Definition {
     pub steps_max: u32,
     /// What a run is given. Without a declaration anything goes.
     pub input: Option<BTreeMap<String, Field>>,
+    /// What a run is given to go by, which is no part of what it works on.
+    pub config: Option<BTreeMap<String, Field>>,
     pub state: BTreeMap<String, Key>,
     pub nodes: BTreeMap<String, Node>,
     pub edges: Vec<Edge>,

@@ -11,7 +11,7 @@ use crate::definition::{Given, Spot};
 use crate::ending::{Ending, ITEMS, Puts, RESULTS, STARTED};
 use crate::expression::Expression;
 use crate::types::Type;
-use crate::view::{INPUT, Shape, View};
+use crate::view::{CONFIG, INPUT, Shape, View};
 use crate::work::fatal;
 
 /// What the engine sends for an item of a list.
@@ -70,7 +70,14 @@ impl Door for ToGraph {
             Some(given) => given.value.value(&|name: &str| view.get(name)).map_err(fatal)?,
             None => view.get(INPUT).unwrap_or_default(),
         };
-        self.inner.begin(input).map_err(fatal)
+        let mut values = self.inner.begin(input).map_err(fatal)?;
+        // What the run goes by is the same in all of it.
+        if let Some(config) = view.values.get(CONFIG) {
+            let given = config.as_object().cloned().unwrap_or_default();
+            self.inner.check_config(&given, true).map_err(fatal)?;
+            values.insert(CONFIG.to_owned(), config.clone());
+        }
+        Ok(values)
     }
 
     fn leave(&self, around: Around<'_>, inner: &Values) -> Result<Puts, NodeError> {

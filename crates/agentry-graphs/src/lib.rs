@@ -15,7 +15,7 @@ use agentry_core::{Code, Failure, Fault, Retry};
 use agentry_engine::Program;
 use agentry_notation::tree::{self, Table};
 use agentry_notation::{Notes, Problem, Problems, Reader};
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 pub mod argument;
 pub mod definition;
@@ -69,6 +69,8 @@ pub enum Error {
     Deep(String),
     #[error("the input is not good enough: {0}")]
     Input(String),
+    #[error("the settings are not good enough: {0}")]
+    Config(String),
     #[error(transparent)]
     Engine(#[from] agentry_engine::Error),
 }
@@ -78,21 +80,21 @@ impl Failure for Error {
         match self {
             Self::Unknown(_) => Code("graph_unknown"),
             Self::Deep(_) => Code("graph_invalid"),
-            Self::Input(_) => Code("graph_input_invalid"),
+            Self::Input(_) | Self::Config(_) => Code("graph_input_invalid"),
             Self::Engine(error) => error.code(),
         }
     }
 
     fn fault(&self) -> Fault {
         match self {
-            Self::Unknown(_) | Self::Deep(_) | Self::Input(_) => Fault::Caller,
+            Self::Unknown(_) | Self::Deep(_) | Self::Input(_) | Self::Config(_) => Fault::Caller,
             Self::Engine(error) => error.fault(),
         }
     }
 
     fn retry(&self) -> Retry {
         match self {
-            Self::Unknown(_) | Self::Deep(_) | Self::Input(_) => Retry::Never,
+            Self::Unknown(_) | Self::Deep(_) | Self::Input(_) | Self::Config(_) => Retry::Never,
             Self::Engine(error) => error.retry(),
         }
     }
@@ -163,6 +165,17 @@ impl Graphs {
     pub fn begin(&self, name: &str, input: Value) -> Result<Values, Error> {
         let definition = self.get(name).ok_or_else(|| Error::Unknown(name.to_owned()))?;
         compile::Body::new(definition).begin(input).map_err(Error::Input)
+    }
+
+    /// Whether a run can go by these settings. One that goes on (`is_whole` is false) need not say all of them again.
+    pub fn check_config(
+        &self,
+        name: &str,
+        config: &Map<String, Value>,
+        is_whole: bool,
+    ) -> Result<(), Error> {
+        let definition = self.get(name).ok_or_else(|| Error::Unknown(name.to_owned()))?;
+        compile::Body::new(definition).check_config(config, is_whole).map_err(Error::Config)
     }
 
     /// What a finished run has come to: its `output`, or else its whole state.

@@ -6,13 +6,15 @@ use agentry_core::run::Values;
 use agentry_engine::Reducer;
 use serde_json::{Map, Value};
 
-use crate::definition::{Definition, Kind, Spot};
+use crate::definition::{Definition, Field, Kind, Spot};
 use crate::expression::Expression;
 use crate::template::Template;
 use crate::types::{Fields, Type};
 
 /// What a run was given.
 pub(crate) const INPUT: &str = "input";
+/// What a run was given to go by.
+pub(crate) const CONFIG: &str = "config";
 /// Why nodes came to nothing, by their names.
 pub(crate) const ERRORS: &str = "errors";
 /// Where a human's answer goes, unless the node says otherwise.
@@ -25,6 +27,16 @@ pub(crate) struct Shape {
     input: Type,
     /// What of the input is there though nobody gave it.
     given: Map<String, Value>,
+    /// Nothing where runs are given nothing to go by.
+    config: Option<Settings>,
+}
+
+/// What runs are given to go by.
+#[derive(Debug, Clone)]
+struct Settings {
+    of: Type,
+    /// Without a word about it.
+    usual: Map<String, Value>,
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -62,21 +74,30 @@ impl Shape {
         }
         let (reducer, of) = (Reducer::Merge, Type::object());
         keys.insert(ERRORS.to_owned(), Channel { reducer, of, initial: None });
-        let fields = definition.input.iter().flatten();
-        let given = fields.filter_map(|(name, field)| Some((name.clone(), field.default.clone()?)));
-        let given = given.collect();
-        let input = definition.input.as_ref().map_or(Type::Any, |fields| {
-            let known = fields.iter().map(|(name, field)| (name.clone(), field.of.clone()));
-            Type::Object(Fields { known: known.collect(), open: false })
-        });
-        Self { keys, input, given }
+        let given = definition.input.as_ref().map(defaults).unwrap_or_default();
+        let input = definition.input.as_ref().map_or(Type::Any, type_of);
+        let config = definition.config.as_ref();
+        let config = config.map(|fields| Settings { of: type_of(fields), usual: defaults(fields) });
+        Self { keys, input, given, config }
     }
 
     /// Every name that there is, with its type.
     pub(crate) fn scope(&self) -> BTreeMap<String, Type> {
         let keys = self.keys.iter().map(|(name, channel)| (name.clone(), channel.of.clone()));
-        keys.chain([(INPUT.to_owned(), self.input.clone())]).collect()
+        let config = self.config.iter().map(|config| (CONFIG.to_owned(), config.of.clone()));
+        keys.chain([(INPUT.to_owned(), self.input.clone())]).chain(config).collect()
     }
+}
+
+fn type_of(fields: &BTreeMap<String, Field>) -> Type {
+    let known = fields.iter().map(|(name, field)| (name.clone(), field.of.clone()));
+    Type::Object(Fields { known: known.collect(), open: false })
+}
+
+fn defaults(fields: &BTreeMap<String, Field>) -> Map<String, Value> {
+    let defaults =
+        fields.iter().filter_map(|(name, field)| Some((name.clone(), field.default.clone()?)));
+    defaults.collect()
 }
 
 /// A state, and perhaps the item that a map is at.
@@ -102,6 +123,9 @@ impl<'a> View<'a> {
         if name == INPUT {
             return Some(self.input());
         }
+        if name == CONFIG {
+            return self.config();
+        }
         let channel = self.shape.keys.get(name)?;
         let value = self.values.get(name).or(channel.initial.as_ref()).cloned();
         value.or_else(|| match channel.reducer {
@@ -110,6 +134,15 @@ impl<'a> View<'a> {
             Reducer::Merge => Some(Value::Object(Map::new())),
             _ => None,
         })
+    }
+
+    /// What the run was given to go by, where the graph asks for that.
+    fn config(&self) -> Option<Value> {
+        let mut config = self.shape.config.as_ref()?.usual.clone();
+        let given = self.values.get(CONFIG).and_then(Value::as_object);
+        config
+            .extend(given.into_iter().flatten().map(|(name, value)| (name.clone(), value.clone())));
+        Some(Value::Object(config))
     }
 
     /// What the run was given: under `input`, or else as the state's first values.
@@ -121,7 +154,8 @@ impl<'a> View<'a> {
             }
             Some(other) => return other.clone(),
             None => {
-                let values = self.values.iter().filter(|(name, _)| name.as_str() != ERRORS);
+                let own = [ERRORS, CONFIG];
+                let values = self.values.iter().filter(|(name, _)| !own.contains(&name.as_str()));
                 input.extend(values.map(|(name, value)| (name.clone(), value.clone())));
             }
         }
@@ -133,6 +167,7 @@ impl<'a> View<'a> {
         let value = self.get(name).unwrap_or_default();
         let of = match name {
             INPUT => self.shape.input.clone(),
+            CONFIG => self.shape.config.as_ref().map(|it| it.of.clone()).unwrap_or_default(),
             _ => self.shape.keys.get(name).map(|channel| channel.of.clone()).unwrap_or_default(),
         };
         (value, of)

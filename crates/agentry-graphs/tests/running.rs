@@ -129,9 +129,20 @@ impl World {
 
     /// Runs the graph `main` to its end: its output, or why it failed.
     async fn run(&self, input: Value, says: Vec<Say>) -> Result<Value, String> {
+        self.configured(json!({}), input, says).await
+    }
+
+    /// The same with settings.
+    async fn configured(
+        &self,
+        config: Value,
+        input: Value,
+        says: Vec<Say>,
+    ) -> Result<Value, String> {
         let program = self.graphs.program("main", &self.ports).unwrap();
         let input = self.graphs.begin("main", input).map_err(|error| error.to_string())?;
-        let mut thread = Local::new(program, Arc::clone(&self.clock) as _);
+        let thread = Local::new(program, Arc::clone(&self.clock) as _);
+        let mut thread = thread.configured(config.as_object().unwrap().clone());
         let mut says = says.into_iter();
         let running = async {
             thread.run(engine::Request::Input(input.into_iter().collect())).await.unwrap();
@@ -433,4 +444,61 @@ async fn what_nobody_could_know_beforehand_fails_with_a_reason() {
     check(prompt, json!({}), "`x` has no value here").await;
     let loops = "start = \"a\"\nsteps_max = 7\n[nodes.a]\nkind = \"set\"\nvalues = {}\n[[edges]]\nfrom = \"a\"\nto = \"a\"\nwhen = \"true\"\n";
     check(loops, json!({}), "7").await;
+}
+
+#[tokio::test]
+async fn what_a_run_goes_by_is_read_everywhere() {
+    let outer = r#"
+name = "main"
+output = "seen"
+start = "begin"
+[config]
+tone = { type = "string", default = "dry" }
+times = { type = "list", default = [1] }
+[state]
+seen = "append"
+[nodes.begin]
+kind = "set"
+values = { seen = "config.tone" }
+[nodes.each]
+kind = "map"
+over = "config.times"
+into = "seen"
+node = { kind = "tool", tool = "read", arguments = { said = "${config.tone} {{ config.tone|upper }} ${item}" } }
+[nodes.inner]
+kind = "graph"
+graph = "inner"
+into = "seen"
+[nodes.wet]
+kind = "set"
+values = { seen = "'wet indeed'" }
+[[edges]]
+from = "begin"
+to = "each"
+[[edges]]
+from = "each"
+to = "inner"
+[[edges]]
+from = "inner"
+to = "wet"
+when = "config.tone == 'wet'"
+"#;
+    let inner = r#"
+name = "inner"
+output = "said"
+[config]
+tone = { type = "string", default = "calm" }
+[state]
+said = "last"
+[nodes.a]
+kind = "set"
+values = { said = "'inside: ' + config.tone" }
+"#;
+    let world = World::new(&[outer, inner]);
+    let seen = async |config: Value| world.configured(config, json!({}), Vec::new()).await.unwrap();
+    let got = |said: &str| json!({ "got": { "said": said } });
+    let dry = json!(["dry", got("dry DRY 1"), "inside: calm"]);
+    assert_eq!(seen(json!({})).await, dry, "each graph has usual settings of its own");
+    let wet = json!(["wet", got("wet WET 7"), "inside: wet", "wet indeed"]);
+    assert_eq!(seen(json!({ "tone": "wet", "times": [7] })).await, wet);
 }

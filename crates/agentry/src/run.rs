@@ -53,6 +53,9 @@ pub(crate) struct Options {
     /// What it is given, as one object
     #[arg(long, value_name = "JSON")]
     input: Option<String>,
+    /// What it goes by, as one object: the graph declares it under [config]
+    #[arg(long, value_name = "JSON")]
+    settings: Option<String>,
     /// Keep nothing: neither the run nor what it costs
     #[arg(long)]
     ephemeral: bool,
@@ -73,7 +76,10 @@ pub(crate) fn run(cx: &Context, options: &Options) -> Result<Exit, Ended> {
     let definitions = graphs::load(cx, &config)?;
     let graphs = &definitions.graphs;
     let input = input::read(graphs, options).map_err(usage)?;
+    let settings = input::settings(options).map_err(usage)?;
     if graphs.get(&options.graph).is_some() {
+        let fits = graphs.check_config(&options.graph, &settings, true);
+        fits.map_err(|problem| usage(anyhow::Error::from(problem)))?;
         let begun = graphs.begin(&options.graph, input.clone());
         begun.map_err(|problem| usage(anyhow::Error::from(problem)))?;
     }
@@ -85,9 +91,10 @@ pub(crate) fn run(cx: &Context, options: &Options) -> Result<Exit, Ended> {
         let mut signals = Signals::catch()?;
         let known = definitions.graphs.clone();
         let (desk, running) = match open(cx, &config, definitions, &options.graph).await {
-            Ok(opened) => opened,
+            Ok((desk, running)) => (Desk { settings, ..desk }, running),
             Err(taken) if elsewhere::is_taken(&taken) => {
-                let there = elsewhere::run(cx, (&known, &options.graph), input, taken);
+                let given = (input, settings);
+                let there = elsewhere::run(cx, (&known, &options.graph), given, taken);
                 return tokio::select! {
                     ended = there => ended,
                     () = signals.next() => Ok(Exit::Interrupted),
@@ -180,7 +187,8 @@ async fn open(
     let thread = ThreadId::derived(SystemClock.now(), &wiring::random_id());
     let (terminal, graph) = (cx.terminal, graph.to_owned());
     let kept = !matches!(config.storage, Storage::Memory);
-    let desk = Desk { terminal, durable, graphs, graph, thread, kept };
+    let settings = Map::new();
+    let desk = Desk { terminal, durable, graphs, graph, thread, kept, settings };
     Ok((desk, Running { tasks, worker, stop_worker, stop_background }))
 }
 
@@ -193,6 +201,8 @@ struct Desk {
     thread: ThreadId,
     /// Whether the thread is still there when this process has ended.
     kept: bool,
+    /// What it goes by.
+    settings: Map<String, Value>,
 }
 
 impl Desk {
@@ -263,6 +273,7 @@ impl Desk {
             not_before: None,
             deadline: None,
         };
+        let submission = submission.configured(self.settings.clone());
         match self.durable.submit(submission).await.map_err(failed)? {
             Submitted::Created(run) | Submitted::Existing(run) => Ok(run),
             Submitted::AlreadyAnswered { answer, .. } => {

@@ -244,7 +244,8 @@ impl Drive {
                 }
             }
         }
-        let submission = Submission { deadline: run.deadline, ..order.submission };
+        let config = Some(order.config.clone());
+        let submission = Submission { deadline: run.deadline, config, ..order.submission };
         Some(match machine.begin(submission, self.around.clock.now()) {
             Ok(decision) => {
                 self.desk.begun(run.id);

@@ -123,6 +123,7 @@ impl Wish {
             after: self.after,
             deadline: self.deadline,
             replay: self.from.is_some(),
+            config: None,
         };
         let order = Order { from: self.from, config: self.config, submission };
         let (actor, at) = (self.actor, self.created);

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use agentry_core::run::{Answer, Closing, Seq};
-use agentry_core::thread::{RunChange, RunStatus, Source};
+use agentry_core::run::{Answer, Closing, Delta, Seq};
+use agentry_core::thread::{RunChange, RunStatus, Source, Write};
 use agentry_core::{Code, Failure, Fault, Retry, RunId, Timestamp};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
@@ -70,6 +70,9 @@ pub struct Submission {
     /// The checkpoint that the thread stands at was asked for: what comes is a branch of its own.
     #[serde(default)]
     pub replay: bool,
+    /// What it is given to go by, for graphs that have it in their state. It is stored beside, with the order.
+    #[serde(skip)]
+    pub config: Option<Map<String, Value>>,
 }
 
 impl Submission {
@@ -83,6 +86,7 @@ impl Submission {
             after: Vec::new(),
             deadline: None,
             replay: false,
+            config: None,
         }
     }
 }
@@ -148,7 +152,8 @@ impl Machine {
     pub fn begin(&mut self, submission: Submission, now: Timestamp) -> Result<Decision, Refused> {
         self.check(&submission)?;
         self.now = now;
-        let Submission { run, request, steps_max, before, after, deadline, replay } = submission;
+        let Submission { run, request, steps_max, before, after, deadline, replay, config } =
+            submission;
         let goes_on = !matches!(request, Request::Input(_));
         let steps_max = steps_max.unwrap_or(self.scopes.root().plan.steps_max);
         let op = RunOp { id: run, steps_max, goes_on, before, after };
@@ -163,17 +168,19 @@ impl Machine {
         match request {
             Request::Input(input) => {
                 self.take_run(op, deadline);
-                self.begin_with(input);
+                self.begin_with(input, config);
             }
             Request::GoOn => {
                 self.take_run(op, deadline);
                 self.give_time_anew();
                 self.fork_if(replay);
+                self.settings_change(config);
                 self.go_on();
             }
             Request::Command(Command { update, goto, resume }) => {
                 self.take_run(op, deadline);
                 self.give_time_anew();
+                self.settings_change(config);
                 self.command(update, goto);
                 self.resume(resume, run);
                 self.go_on();
@@ -304,7 +311,7 @@ impl Machine {
         }
     }
 
-    fn begin_with(&mut self, input: Map<String, Value>) {
+    fn begin_with(&mut self, input: Map<String, Value>, config: Option<Map<String, Value>>) {
         self.keep_finished();
         self.withdraw_all();
         let root = self.scopes.root_mut();
@@ -322,8 +329,28 @@ impl Machine {
         self.turn(ROOT_IX, turn);
         self.mark(ROOT_IX, Source::Input);
         self.tell_scope("checkpoint", ROOT_IX, json!({}));
-        let puts = input.into_iter().map(|(name, value)| (name, Put::from_json(value))).collect();
-        self.input(ROOT_IX, puts);
+        let puts = input.into_iter().map(|(name, value)| (name, Put::from_json(value)));
+        let config = plan.config.clone().zip(config);
+        let config = config.map(|(channel, config)| (channel, Put::Set(config.into())));
+        self.input(ROOT_IX, puts.chain(config).collect());
+    }
+
+    /// A run that goes on says of what it goes by only what is to be different.
+    fn settings_change(&mut self, config: Option<Map<String, Value>>) {
+        let root = self.scopes.root_mut();
+        let Some((channel, config)) = root.plan.config.clone().zip(config) else { return };
+        let known = root.values.get(&channel).and_then(Value::as_object);
+        let mut settings = known.cloned().unwrap_or_default();
+        settings.extend(config);
+        if known.map_or(settings.is_empty(), |known| *known == settings) {
+            return;
+        }
+        let delta = Delta::Set(settings.into());
+        root.change(&channel, delta.clone());
+        if self.is_recorded() {
+            self.trace.ops.push(Op::Writes(1));
+            self.trace.writes.push(Write { ns: String::new(), channel, delta });
+        }
     }
 
     /// What tasks have done before the run stopped is not lost, though the others are dropped.
@@ -412,7 +439,7 @@ impl Machine {
         self.trace.ops.push(Op::Writes(written.deltas.len()));
         for (channel, delta) in written.deltas {
             let ns = String::new();
-            self.trace.writes.push(agentry_core::thread::Write { ns, channel, delta });
+            self.trace.writes.push(Write { ns, channel, delta });
         }
     }
 

@@ -459,3 +459,29 @@ fn a_conversation_takes_texts_and_messages() {
     check(&graph("[{'type': 'human', 'content': 'hello'}]"), &[]);
     check(&graph("7"), &["5:23 `messages` takes an object, and this is an integer"]);
 }
+
+#[test]
+fn what_runs_go_by_is_declared() {
+    let graph = |config: &str, value: &str| {
+        format!(
+            "[config]\n{config}\n[state]\nx = \"last\"\n[nodes.a]\nkind = \"set\"\nvalues = {{ x = \"{value}\" }}\n"
+        )
+    };
+    check(&graph("tone = \"string\"", "config.tone + '!'"), &[]);
+    check(&graph("tone = \"string\"", "config.tune"), &["7:23 there is no `tune` here; there are `tone`"]);
+    check(
+        &graph("n = { type = \"integer\", default = \"x\" }", "1"),
+        &["2:35 the default is a string, not an integer"],
+    );
+    let without = "[state]\nx = \"last\"\n[nodes.a]\nkind = \"prompt\"\nprompt = \"{{ config.tone }}\"\ninto = \"x\"\n";
+    check(
+        without,
+        &[
+            "5:14 this graph declares nothing that runs go by (declare it: [config] with NAME = \"TYPE\")",
+        ],
+    );
+    check(
+        "[state]\nconfig = \"last\"\n[nodes.a]\nkind = \"set\"\nvalues = {}\n",
+        &["2:1 `config` means something else already (choose another name)"],
+    );
+}

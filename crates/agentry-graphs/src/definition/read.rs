@@ -17,8 +17,9 @@ use crate::template::{Bad, Template};
 use crate::types::Type;
 
 /// Names that a key of the state cannot have: they mean something else, or nothing can refer to them.
-const TAKEN: [&str; 34] = [
+const TAKEN: [&str; 35] = [
     "input",
+    "config",
     "errors",
     "true",
     "false",
@@ -130,13 +131,8 @@ pub(crate) fn read(
     let name = root.read("name", value::text);
     let name = name.unwrap_or_else(|| At { place: Place::Nowhere, value: stem.to_owned() });
     check_name(notes, &name, "a graph");
-    let input = root.table("input").map(|table| {
-        let fields = table.all_or_tables(|written| named_type(written).map(plain), field);
-        fields
-            .into_iter()
-            .map(|(name, at)| (name.value, Field { place: name.place, ..at.value }))
-            .collect()
-    });
+    let input = root.table("input").map(fields);
+    let config = root.table("config").map(fields);
     let state = root.table("state").map(keys).unwrap_or_default();
     let (mut nodes, mut unread) = (BTreeMap::new(), Vec::new());
     for table in root.table("nodes").map(Reader::tables).unwrap_or_default() {
@@ -174,6 +170,7 @@ pub(crate) fn read(
         start: names(&mut root, "start"),
         steps_max: root.or("steps_max", STEPS_MAX, value::at_least_one),
         input,
+        config,
         state,
         nodes,
         edges,
@@ -316,6 +313,14 @@ fn named_type(written: &Written) -> Result<Type, Unreadable> {
         };
         Unreadable::new(format!("is \"{name}\", which is no type")).help(help)
     })
+}
+
+fn fields(table: Reader<'_>) -> BTreeMap<String, Field> {
+    let fields = table.all_or_tables(|written| named_type(written).map(plain), field);
+    fields
+        .into_iter()
+        .map(|(name, at)| (name.value, Field { place: name.place, ..at.value }))
+        .collect()
 }
 
 fn plain(of: Type) -> Field {

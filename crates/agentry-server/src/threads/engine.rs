@@ -10,7 +10,7 @@ use agentry_core::threads::{At, Signalled, Submitted};
 use agentry_core::{CheckpointId, RunId, ThreadId, Timestamp};
 use async_trait::async_trait;
 use futures_util::Stream;
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use super::show::REQUEST;
 use super::who::Who;
@@ -121,6 +121,14 @@ impl Submission {
         let parts = ["context", "configurable"].into_iter();
         let members = parts.filter_map(|part| config?.get(part)?.as_object()).flatten();
         members.map(|(name, value)| (name.clone(), value.clone())).collect()
+    }
+
+    /// The same for a run that did not come over HTTP.
+    #[must_use]
+    pub fn configured(mut self, config: Map<String, Value>) -> Self {
+        let request = json!({ "config": { "configurable": config } });
+        self.metadata.insert(REQUEST.to_owned(), request);
+        self
     }
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use agentry_backends::sqlite::OpenError;
 use agentry_graphs::Graphs;
 use anyhow::{Context as _, anyhow};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::question;
 use super::report::Report;
@@ -26,7 +26,7 @@ pub(super) fn is_taken(ended: &Ended) -> bool {
 pub(super) async fn run(
     cx: &Context,
     (graphs, graph): (&Graphs, &str),
-    input: Value,
+    (input, settings): (Value, Map<String, Value>),
     taken: Ended,
 ) -> Result<Exit, Ended> {
     let agent = operate::agent(cx, &Target { url: None })?;
@@ -43,7 +43,7 @@ pub(super) async fn run(
     };
     cx.terminal.note("an instance has the database: it runs there");
     let thread = text(&thread, "thread_id").context("read the thread")?;
-    let there = There { terminal: cx.terminal, agent, graphs, graph, thread };
+    let there = There { terminal: cx.terminal, agent, graphs, graph, thread, settings };
     there.run(input).await.map_err(operate::ended)
 }
 
@@ -53,6 +53,7 @@ struct There<'a> {
     graphs: &'a Graphs,
     graph: &'a str,
     thread: String,
+    settings: Map<String, Value>,
 }
 
 impl There<'_> {
@@ -60,6 +61,7 @@ impl There<'_> {
         let (thread, graph) = (&self.thread, self.graph);
         let mut body = json!({ "assistant_id": graph, "input": input });
         loop {
+            body["config"] = json!({ "configurable": self.settings });
             let begun = self.agent.post(&format!("/threads/{thread}/runs"), &body).await?;
             let run = text(&begun, "run_id").context("read the run")?;
             let status = self.over(&run).await?;

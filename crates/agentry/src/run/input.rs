@@ -42,6 +42,15 @@ pub(super) fn read(graphs: &Graphs, options: &Options) -> anyhow::Result<Value> 
     Ok(Value::Object(given))
 }
 
+/// `--settings`.
+pub(super) fn settings(options: &Options) -> anyhow::Result<Map<String, Value>> {
+    let Some(text) = &options.settings else { return Ok(Map::new()) };
+    match serde_json::from_str(text).context("--settings is no JSON")? {
+        Value::Object(settings) => Ok(settings),
+        _ => bail!("--settings is no object: write it as --settings '{{\"NAME\": VALUE}}'"),
+    }
+}
+
 /// What the agent is asked: the words as they stand, or messages.
 fn question(whole: Option<Value>, words: &[String]) -> anyhow::Result<Value> {
     match (whole, words) {
@@ -80,6 +89,7 @@ mod tests {
                     graph: graph.to_owned(),
                     fields: fields.iter().map(|field| (*field).to_owned()).collect(),
                     input: input.map(str::to_owned),
+                    settings: None,
                     ephemeral: false,
                 };
                 match (read(&graphs, &options), expected) {

@@ -141,6 +141,11 @@ impl Durable {
         let (run, config) = (submission.run, submission.config());
         let known = self.known.now();
         let definitions = &known.definitions;
+        if definitions.get(&submission.graph).is_some() {
+            let begins = matches!(submission.work, Work::Input(_));
+            let fits = definitions.check_config(&submission.graph, &config, begins);
+            fits.map_err(|problem| unfit("config", &problem.to_string()))?;
+        }
         let request = match submission.work {
             Work::Continue => Request::GoOn,
             Work::Input(input) if definitions.get(&submission.graph).is_some() => {

@@ -193,6 +193,72 @@ fn a_graph_is_an_assistant() {
     assert_eq!(values["published"], true);
 }
 
+const TONED: &str = r#"
+output = "said"
+[config]
+tone = "string"
+[state]
+said = "last"
+[nodes.write]
+kind = "set"
+values = { said = "'in a ' + config.tone + ' tone'" }
+[nodes.ask]
+kind = "human"
+question = "Was that {{ config.tone }}?"
+[nodes.wet]
+kind = "set"
+values = { said = "said + ', and wet: ' + config.tone" }
+[[edges]]
+from = "write"
+to = "ask"
+when = "config.tone != 'dry'"
+[[edges]]
+from = "ask"
+to = "wet"
+"#;
+
+#[test]
+fn a_run_goes_by_what_it_was_configured_with() {
+    let folder = project("memory:");
+    graph(&folder, "toned.toml", TONED);
+    let (code, told, said) =
+        run(folder.path(), &["run", "toned", "--settings", r#"{"tone":"dry"}"#]);
+    assert_eq!((code, told.as_str()), (Some(0), "in a dry tone\n"), "{said}");
+    for (settings, expected) in [
+        ("{}", "the setting `tone` is missing"),
+        ("[]", "--settings is no object"),
+        ("{", "--settings is no JSON"),
+    ] {
+        let (code, _, said) = run(folder.path(), &["run", "toned", "--settings", settings]);
+        assert_eq!(code, Some(2), "{said}");
+        assert!(said.contains(expected), "{said}");
+    }
+
+    let serving = Running::again(folder);
+    let (_, thread) = serving.json(&post("/threads", "{}"));
+    let path = format!("/threads/{}/runs", thread["thread_id"].as_str().unwrap());
+    let begin = |body: Value| serving.json(&post(&path, body.to_string()));
+    let over = |run: &Value| {
+        let path = format!("{path}/{}/join", run["run_id"].as_str().unwrap());
+        serving.exchange(&get(&path))
+    };
+    let config = |tone: Value| json!({ "configurable": { "tone": tone, "more": 1 } });
+    let (status, refused) =
+        begin(json!({ "assistant_id": "toned", "input": {}, "config": config(json!(7)) }));
+    assert_eq!(status, 422, "{refused}");
+    assert!(refused.to_string().contains("the setting `tone` is an integer"), "{refused}");
+    let (status, run) =
+        begin(json!({ "assistant_id": "toned", "input": {}, "config": config(json!("warm")) }));
+    assert_eq!(status, 200, "{run}");
+    let asked = over(&run);
+    assert!(asked.contains("in a warm tone"), "{asked}");
+    // Who answers need not say again what the run goes by.
+    let (status, run) = begin(json!({ "assistant_id": "toned", "command": { "resume": "yes" } }));
+    assert_eq!(status, 200, "{run}");
+    let ended = over(&run);
+    assert!(ended.contains("in a warm tone, and wet: warm"), "{ended}");
+}
+
 #[test]
 fn a_graph_calls_the_services_that_it_may() {
     let service = Running::start();
