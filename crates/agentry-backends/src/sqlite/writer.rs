@@ -14,6 +14,9 @@ use super::read::Readers;
 use super::schema::BUSY;
 use super::threads::{Desk, clear_up};
 use super::write::{Chain, Transaction};
+use pace::Pace;
+
+mod pace;
 
 const QUEUE: usize = 4096;
 const OPS_MAX: usize = 512;
@@ -59,7 +62,7 @@ fn stopped() -> Error {
 
 pub(super) fn queue() -> (Queue, Writer) {
     let (commands, incoming) = mpsc::channel(QUEUE);
-    (Queue { commands }, Writer { incoming, poison: None, desk: Desk::new(), log: None })
+    (Queue { commands }, Writer::new(incoming))
 }
 
 pub(super) struct Writer {
@@ -67,6 +70,7 @@ pub(super) struct Writer {
     /// Why nothing is acknowledged any more.
     poison: Option<Error>,
     desk: Desk,
+    pace: Pace,
     log: Option<Overflow>,
 }
 
@@ -111,6 +115,10 @@ impl Overflow {
 }
 
 impl Writer {
+    fn new(incoming: mpsc::Receiver<(Command, Acknowledgement)>) -> Self {
+        Self { incoming, poison: None, desk: Desk::new(), pace: Pace::new(), log: None }
+    }
+
     /// Keeps the write-ahead log of the file that `readers` read from growing without a bound.
     pub(super) fn bounding(mut self, readers: Readers) -> Self {
         let mut path = readers.path().as_os_str().to_owned();
@@ -123,9 +131,12 @@ impl Writer {
     /// Until every [`Queue`] is dropped.
     pub(super) fn run(mut self, connection: &Connection, mut chain: Chain) {
         while let Some(first) = self.next(connection) {
+            self.pace.came();
             let batch = self.collect(first);
+            let commands = batch.len();
             let bytes = batch.iter().map(|(command, _)| command.bytes() + COMMAND_BYTES).sum();
             self.store(connection, &mut chain, batch);
+            self.pace.answered(commands);
             self.clear_up(connection);
             if let (Some(log), None) = (&mut self.log, &self.poison) {
                 log.grown(connection, bytes);
@@ -146,7 +157,25 @@ impl Writer {
                 Err(mpsc::error::TryRecvError::Empty) => self.clear_up(connection),
             }
         }
-        self.incoming.blocking_recv()
+        self.expect(connection).or_else(|| self.incoming.blocking_recv())
+    }
+
+    /// What comes soon, if something is likely to. Its transaction is begun before it comes.
+    fn expect(&mut self, connection: &Connection) -> Option<(Command, Acknowledgement)> {
+        if !self.pace.is_quick() || self.poison.is_some() {
+            return None;
+        }
+        // Else the command begins it, and says why it cannot be begun.
+        let _ = begin(connection);
+        while self.pace.is_soon() {
+            if let Ok(next) = self.incoming.try_recv() {
+                return Some(next);
+            }
+            std::thread::yield_now();
+        }
+        // Nothing was written in it.
+        let _ = execute(connection, "ROLLBACK");
+        None
     }
 
     /// Bit by bit, so that nobody waits for it long. What is left is left for the next time.
@@ -230,8 +259,7 @@ fn transact(
     (chain, desk): (&mut Chain, &mut Desk),
     commands: &[&Command],
 ) -> Result<Vec<Outcome>, Failed> {
-    let execute = |sql: &str| connection.prepare_cached(sql)?.execute([]).map(drop);
-    execute("BEGIN IMMEDIATE").map_err(Failed::Before)?;
+    begin(connection).map_err(Failed::Before)?;
     let mut grown = *chain;
     let mut transaction = Transaction { connection, chain: &mut grown, desk };
     let outcomes: Result<Vec<_>, _> =
@@ -239,7 +267,7 @@ fn transact(
     let roll_back = |problem: rusqlite::Error| {
         // SQLite has rolled back by itself after some errors.
         if !connection.is_autocommit()
-            && let Err(worse) = execute("ROLLBACK")
+            && let Err(worse) = execute(connection, "ROLLBACK")
         {
             return Failed::Commit(worse);
         }
@@ -252,7 +280,7 @@ fn transact(
             return Err(roll_back(problem));
         }
     };
-    match execute("COMMIT") {
+    match execute(connection, "COMMIT") {
         Ok(()) => {
             *chain = grown;
             Ok(outcomes)
@@ -264,6 +292,15 @@ fn transact(
         }
         Err(problem) => Err(Failed::Commit(problem)),
     }
+}
+
+fn execute(connection: &Connection, sql: &str) -> rusqlite::Result<()> {
+    connection.prepare_cached(sql)?.execute([]).map(drop)
+}
+
+/// Unless it is begun already.
+fn begin(connection: &Connection) -> rusqlite::Result<()> {
+    if connection.is_autocommit() { execute(connection, "BEGIN IMMEDIATE") } else { Ok(()) }
 }
 
 fn is_transient(problem: &rusqlite::Error) -> bool {
