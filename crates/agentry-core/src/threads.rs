@@ -298,7 +298,8 @@ pub trait Threads: Send + Sync {
     async fn copy(&self, from: ThreadId, to: NewThread) -> Result<bool, Error>;
     /// With all that belongs to it; whoever works on it finds out at its next commit. False when there was none.
     async fn delete(&self, thread: ThreadId) -> Result<bool, Error>;
-    /// Answers how many entries were removed. A thread that is ready, waiting or a worker's is left alone.
+    /// Answers how many entries were removed. A thread that is ready, waiting or a worker's is left alone, and so is one with a
+    /// run that is still to begin, now or later: it may begin at any of the thread's checkpoints, which the store does not know.
     async fn prune(&self, thread: ThreadId, keep: Keep) -> Result<u64, Error>;
     /// Removes threads that were kept for long enough since they were last updated, at most `max`; answers how many. Those that
     /// are ready, waiting, a worker's or have a run that is not over are left alone.

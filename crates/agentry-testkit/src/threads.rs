@@ -44,8 +44,8 @@ pub use committing::{
 pub use managing::{
     a_copy_has_the_history_and_no_runs, a_deleted_run_leaves_what_others_build_on,
     a_deleted_thread_leaves_nothing, a_thread_is_made_once_and_described,
-    pruning_leaves_the_latest, runs_are_found, threads_are_found,
-    threads_are_retired_when_nothing_has_happened_for_long_enough,
+    pruning_leaves_the_latest, pruning_leaves_what_a_run_to_come_may_begin_at, runs_are_found,
+    threads_are_found, threads_are_retired_when_nothing_has_happened_for_long_enough,
     threads_are_swept_when_they_were_kept_for_long_enough,
 };
 pub use modelled::agrees_with;
@@ -102,6 +102,7 @@ macro_rules! for_each_thread_test {
             one_key_is_one_run
             progress_is_what_was_done_since_a_checkpoint
             pruning_leaves_the_latest
+            pruning_leaves_what_a_run_to_come_may_begin_at
             questions_are_found_until_answered
             runs_are_found
             runs_that_are_over_are_left_alone

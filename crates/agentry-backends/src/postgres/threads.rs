@@ -51,6 +51,7 @@ pub(super) const MIGRATIONS: migrate::List = migrate::List {
         include_str!("threads/3.sql"),
         include_str!("threads/4.sql"),
         include_str!("threads/5.sql"),
+        include_str!("threads/6.sql"),
     ],
 };
 

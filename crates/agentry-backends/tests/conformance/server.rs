@@ -46,7 +46,7 @@ async fn many_processes_may_open_a_new_schema_at_once_and_a_newer_one_is_left_al
     let newer = format!("UPDATE {schema}.versions SET version = 99 WHERE list = 'ledger'");
     client(&kind).await.batch_execute(&newer).await.unwrap();
     let problem = PostgresStore::open(&kind.url()).await.err().unwrap().to_string();
-    assert!(problem.contains("newer Agentry (ledger 99, this one knows 1)"), "{problem}");
+    assert!(problem.contains("newer Agentry (ledger 99, this one knows"), "{problem}");
 }
 
 fn run(number: u8, now: Timestamp) -> NewRun {

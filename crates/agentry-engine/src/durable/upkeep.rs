@@ -1,7 +1,8 @@
 //! Keeping the archive small: threads that were kept for long enough go, histories that nobody looks at are cut.
 
 use agentry_core::ThreadId;
-use agentry_core::threads::Keep;
+use agentry_core::thread::RunStatus;
+use agentry_core::threads::{Keep, RunQuery};
 
 use super::handle::Handle;
 use crate::Error;
@@ -23,8 +24,13 @@ impl Handle {
     }
 
     /// Leaves nothing of a thread's history but where it stands; answers how many entries went. A thread that has something
-    /// to do is left alone.
+    /// to do, or will have, is left alone: a run that begins later may begin at an older checkpoint.
     pub async fn compact(&self, thread: ThreadId) -> Result<u64, Error> {
+        let (thread_only, status) = (Some(thread), Some(RunStatus::Pending));
+        let to_come = RunQuery { thread: thread_only, status, max: 1, ..RunQuery::default() };
+        if !self.shared.archive.runs(to_come).await?.is_empty() {
+            return Ok(0);
+        }
         if !self.snapshot_head(thread).await? {
             return Ok(0);
         }

@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use agentry_core::threads::{At, CheckpointQuery};
 use agentry_core::{Clock as _, RunId, Timestamp};
-use agentry_engine::durable::{Place, Retention, Tidied};
+use agentry_engine::durable::{Place, Retention, Tidied, Wish};
 use agentry_engine::node::from_fn;
-use agentry_engine::{Ask, END, Graph, NodeOutput, Program, Reducer, START};
+use agentry_engine::{Ask, END, Graph, NodeOutput, Program, Reducer, Request, START};
 use serde_json::json;
 
 use crate::world::{Backend, Process, World, over_both_stores};
@@ -14,6 +14,7 @@ use crate::world::{Backend, Process, World, over_both_stores};
 over_both_stores! {
     what_was_not_used_for_long_enough_goes
     one_process_tidies_up_at_a_time
+    a_run_to_come_finds_the_checkpoint_that_it_begins_at
 }
 
 const DAY: Duration = Duration::from_secs(86_400);
@@ -102,5 +103,39 @@ async fn one_process_tidies_up_at_a_time(backend: Backend) {
     assert_eq!(process.handle.tidy(retention, &mut place).await.unwrap(), Tidied::default());
     process.advance(Duration::from_secs(11));
     assert_eq!(process.handle.tidy(retention, &mut place).await.unwrap().threads, 1);
+    process.stop().await;
+}
+
+async fn a_run_to_come_finds_the_checkpoint_that_it_begins_at(backend: Backend) {
+    let world = World::new(backend);
+    let process = world.start(&program(false));
+    let run = process.submit("k").await;
+    process.values(run).await;
+    let thread = run.own_thread();
+    let query = CheckpointQuery { max: 99, ..CheckpointQuery::default() };
+    let all = world.archive.checkpoints(thread, query).await.unwrap();
+    // The state before `a` has said anything.
+    let first = all.last().map(|found| found.checkpoint.id);
+    let now = world.clock.now();
+    let later = RunId::derived(now, "later");
+    let wish = Wish {
+        from: first,
+        not_before: Some(now.plus(3 * DAY)),
+        ..Wish::new(later, thread, "g", Request::GoOn, now)
+    };
+    process.handle.submit(wish).await.unwrap();
+    let retention = Retention { threads: Some(DAY), history: Some(DAY) };
+    let mut place = Place::default();
+    process.advance(2 * DAY);
+    let tidied = process.handle.tidy(retention, &mut place).await.unwrap();
+    assert_eq!(tidied, Tidied::default(), "the run to come needs it");
+    assert_eq!(process.handle.compact(thread).await.unwrap(), 0);
+    process.advance(2 * DAY);
+    process.values(later).await;
+    let after = world
+        .archive
+        .checkpoints(thread, CheckpointQuery { max: 99, ..CheckpointQuery::default() });
+    assert!(after.await.unwrap().len() > all.len(), "it has gone on from there");
+    assert!(process.handle.compact(thread).await.unwrap() > 0, "nothing is to come any more");
     process.stop().await;
 }

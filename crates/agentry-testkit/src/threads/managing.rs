@@ -269,6 +269,39 @@ pub async fn pruning_leaves_the_latest(kind: &impl Kind<Store: Store>) {
     assert_eq!(store.commit(next).await, Ok(applied(false, false)));
 }
 
+pub async fn pruning_leaves_what_a_run_to_come_may_begin_at(kind: &impl Kind<Store: Store>) {
+    let store = kind.fresh().await;
+    with_history(&store).await;
+    let all = CheckpointQuery { max: 9, ..CheckpointQuery::default() };
+    let before = store.checkpoints(thread_id(1), all.clone()).await.unwrap();
+    assert!(before.len() > 1, "there is an older one");
+    // Which one it begins at its input says, and that is nobody's business here.
+    let later = NewRun {
+        not_before: Some(at(9_000)),
+        input: json!({ "from": before.last().map(|found| found.checkpoint.id) }),
+        ..run_on(1, 40)
+    };
+    submit(&store, later).await;
+    for keep in [Keep::Latest, Keep::Nothing] {
+        assert_eq!(store.prune(thread_id(1), keep).await, Ok(0), "{keep:?}");
+    }
+    assert_eq!(store.checkpoints(thread_id(1), all.clone()).await.unwrap(), before);
+    for found in &before {
+        let at_it = At::Checkpoint(found.checkpoint.id);
+        assert!(store.line(thread_id(1), at_it, From::Root).await.unwrap().is_some());
+    }
+    // It begins, and nothing is to come any more.
+    let claimed = store.claim(claim("w1", 9_001)).await.unwrap();
+    let [claimed] = claimed.as_slice() else { panic!("{claimed:?}") };
+    let done = Commit {
+        runs: vec![super::begins(40, 3), ends(40, RunStatus::Success)],
+        next: rest(Rest::Idle, None),
+        ..commit(claimed, 4)
+    };
+    assert_eq!(store.commit(done).await, Ok(applied(false, false)));
+    assert_eq!(store.prune(thread_id(1), Keep::Latest).await, Ok(2));
+}
+
 pub async fn threads_are_retired_when_nothing_has_happened_for_long_enough(
     kind: &impl Kind<Store: Store>,
 ) {

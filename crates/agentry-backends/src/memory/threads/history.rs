@@ -102,7 +102,8 @@ impl Held {
             Status::Idle | Status::Interrupted | Status::Failed => true,
             Status::Ready | Status::Waiting => false,
         };
-        if !resting || self.worker.is_some() {
+        let to_come = self.runs.iter().any(|run| run.status == RunStatus::Pending);
+        if !resting || self.worker.is_some() || to_come {
             return 0;
         }
         match keep {

@@ -23,6 +23,10 @@ impl PostgresStore {
         let mut session = self.pool.session().await?;
         let locked = session.query(sql::AT_REST, &[&Id::from(thread)]).await?;
         let Some(number) = locked.first().map(|row| row.get::<_, i64>(0)) else { return Ok(0) };
+        // Asked once the thread is locked: who submits a run locks it too.
+        if !session.query(sql::TO_COME, &[&number]).await?.is_empty() {
+            return Ok(0);
+        }
         let tree = self.tree(number).await?;
         let seqs: Vec<Seq> = tree.keys().copied().collect();
         let entries = self.entries(number, &seqs).await?;

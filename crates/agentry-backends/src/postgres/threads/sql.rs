@@ -177,6 +177,9 @@ pub(super) const AT_REST: &str = "
 SELECT thread FROM threads
 WHERE id = $1 AND worker IS NULL AND status IN ('idle', 'interrupted', 'failed') FOR NO KEY UPDATE";
 
+pub(super) const TO_COME: &str =
+    "SELECT 1 FROM runs WHERE thread = $1 AND status = 'pending' LIMIT 1";
+
 pub(super) const CUT: &str = "
 INSERT INTO snapshots (thread, seq, needed, holes, body, states) VALUES ($1, $2, true, $3, $4, $5)
 ON CONFLICT (thread, seq) DO UPDATE SET needed = true";

@@ -51,6 +51,13 @@ impl Work<'_> {
         if row.worker.is_some() || [READY, WAITING].contains(&row.status) {
             return Ok(0);
         }
+        let to_come = self.exists(
+            "SELECT EXISTS (SELECT 1 FROM thread_runs WHERE thread = ?1 AND status < 2 AND status = 0)",
+            [row.thread],
+        )?;
+        if to_come {
+            return Ok(0);
+        }
         self.fix_floor(row.thread)?;
         self.desk.drop_head(thread);
         match keep {
