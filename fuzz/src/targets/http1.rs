@@ -33,6 +33,8 @@ pub(crate) fn http1(data: &[u8]) -> u64 {
     let (whole, answers) = talk(&[data]);
     let (cut, _) = talk(&pieces(data));
     assert_eq!(whole, cut, "a split changes the requests");
+    let (after, _) = talk(&[&large(), data]);
+    assert_eq!(after.get(1..), Some(whole.as_slice()), "a large request changes those after it");
     let refused = whole.iter().position(|heard| *heard == Heard::Refused);
     assert!(refused.is_none_or(|at| at + 1 == whole.len()), "something follows what was refused");
     assert!(answers <= whole.len(), "more is answered than was asked");
@@ -46,6 +48,14 @@ pub(crate) fn http1(data: &[u8]) -> u64 {
         Heard::Refused => (0, 0),
     });
     Shape::new().with(kinds.take(5).collect::<Vec<_>>()).with(answers.min(5)).done()
+}
+
+/// What comes after such a request is read in another way.
+fn large() -> Vec<u8> {
+    const LENGTH: usize = 9000;
+    let mut large = format!("POST / HTTP/1.1\r\ncontent-length: {LENGTH}\r\n\r\n").into_bytes();
+    large.resize(large.len() + LENGTH, b'x');
+    large
 }
 
 /// What is heard of bytes that come in `parts`, and how many answers come back.
