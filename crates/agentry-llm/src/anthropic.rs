@@ -45,6 +45,27 @@ impl Settings {
             max_tokens: 4_096,
         }
     }
+
+    /// Up to and without `/v1`.
+    pub(crate) fn root(&self) -> &str {
+        let root = self.base_url.trim_end_matches('/');
+        root.strip_suffix("/v1").unwrap_or(root)
+    }
+
+    /// Sent with every request.
+    pub(crate) fn headers(&self) -> Result<HeaderMap, Misconfigured> {
+        let mut headers = drive::headers("application/json, text/event-stream");
+        headers.insert("anthropic-version", HeaderValue::from_static(VERSION));
+        if let Some(beta) = &self.beta {
+            let value = HeaderValue::try_from(beta.trim())
+                .map_err(|_| Misconfigured::Header { name: "beta" })?;
+            headers.insert("anthropic-beta", value);
+        }
+        if let Some(key) = &self.api_key {
+            headers.insert("x-api-key", drive::credential("", key)?);
+        }
+        Ok(headers)
+    }
 }
 
 /// An upstream that speaks Messages.
@@ -59,19 +80,9 @@ pub struct Anthropic {
 
 impl Anthropic {
     pub fn new(client: Client, settings: Settings) -> Result<Self, Misconfigured> {
-        let Settings { base_url, api_key, capabilities, beta, max_tokens } = settings;
-        let root = base_url.trim_end_matches('/');
-        let url = drive::url(root.strip_suffix("/v1").unwrap_or(root), "/v1/messages")?;
-        let mut headers = drive::headers("application/json, text/event-stream");
-        headers.insert("anthropic-version", HeaderValue::from_static(VERSION));
-        if let Some(beta) = beta {
-            let value = HeaderValue::try_from(beta.trim())
-                .map_err(|_| Misconfigured::Header { name: "beta" })?;
-            headers.insert("anthropic-beta", value);
-        }
-        if let Some(key) = api_key {
-            headers.insert("x-api-key", drive::credential("", &key)?);
-        }
+        let url = drive::url(settings.root(), "/v1/messages")?;
+        let headers = settings.headers()?;
+        let Settings { base_url: _, api_key: _, capabilities, beta: _, max_tokens } = settings;
         Ok(Self { client, url, headers, capabilities, max_tokens })
     }
 

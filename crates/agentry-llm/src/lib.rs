@@ -5,6 +5,7 @@
 pub mod anthropic;
 pub mod azure;
 pub mod bedrock;
+pub mod check;
 mod drive;
 pub mod gemini;
 pub mod ollama;

@@ -6,15 +6,17 @@ use std::sync::Arc;
 use agentry_llm::openai::Api;
 use agentry_llm::scripted::Script;
 use agentry_llm::{anthropic, azure, bedrock, gemini, ollama, openai};
-use secrecy::SecretString;
+use secrecy::{ExposeSecret, SecretString};
 use url::Url;
 
 use super::reader::{Reader, nearest};
 use super::tree::Value;
 use super::value::{self, Unreadable};
 
+mod check;
 mod usual;
 
+pub(crate) use check::{Check, MODEL};
 pub(super) use usual::usual;
 
 #[derive(Debug, Clone)]
@@ -22,6 +24,8 @@ pub(crate) struct Provider {
     /// As targets name it: `openai` in `openai/gpt-4o-mini`.
     pub(crate) name: String,
     pub(crate) kind: Kind,
+    /// How it is looked at while nobody calls it, if it is.
+    pub(crate) check: Option<Check>,
     /// The variable that made it appear without a configuration.
     pub(crate) variable: Option<&'static str>,
 }
@@ -35,6 +39,35 @@ pub(crate) enum Kind {
     Azure(azure::Settings),
     Bedrock(bedrock::Settings),
     Scripted { script: Arc<Script> },
+}
+
+impl Kind {
+    /// Whether it is asked at the same place in the same way with the same credentials.
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        // `Debug` shows all but the secrets.
+        format!("{self:?}") == format!("{other:?}") && self.secrets() == other.secrets()
+    }
+
+    fn secrets(&self) -> Vec<Option<&str>> {
+        match self {
+            Self::OpenAi(settings) => vec![exposed(settings.api_key.as_ref())],
+            Self::Anthropic(settings) => vec![exposed(settings.api_key.as_ref())],
+            Self::Gemini(settings) => vec![exposed(settings.api_key.as_ref())],
+            Self::Ollama(settings) => vec![exposed(settings.api_key.as_ref())],
+            Self::Azure(settings) => vec![exposed(settings.api_key.as_ref())],
+            Self::Bedrock(settings) => match &settings.access {
+                bedrock::Access::Bearer(key) => vec![exposed(Some(key))],
+                bedrock::Access::Keys { access_key_id: _, secret_access_key, session_token } => {
+                    vec![exposed(Some(secret_access_key)), exposed(session_token.as_ref())]
+                }
+            },
+            Self::Scripted { .. } => Vec::new(),
+        }
+    }
+}
+
+fn exposed(secret: Option<&SecretString>) -> Option<&str> {
+    secret.map(ExposeSecret::expose_secret)
 }
 
 impl Provider {
@@ -104,8 +137,9 @@ fn provider(mut table: Reader<'_>) -> Option<Provider> {
         "scripted" => scripted(&mut table),
         _ => openai(&mut table),
     };
+    let check = table.table("check").and_then(|table| check::read(table, kind.as_ref()));
     table.finish();
-    Some(Provider { name, kind: kind?, variable: None })
+    Some(Provider { name, kind: kind?, check, variable: None })
 }
 
 fn openai(table: &mut Reader<'_>) -> Option<Kind> {

@@ -10,7 +10,8 @@ pub(in crate::config) fn usual(environment: &BTreeMap<String, String>) -> Vec<Pr
     let set = |variable: &'static str, name: &str, kind: fn(&str) -> Kind| {
         let value = environment.get(variable).map(|value| value.trim());
         let value = value.filter(|value| !value.is_empty())?;
-        Some(Provider { name: name.to_owned(), kind: kind(value), variable: Some(variable) })
+        let (name, kind) = (name.to_owned(), kind(value));
+        Some(Provider { name, kind, check: None, variable: Some(variable) })
     };
     let all = [
         set("OPENAI_API_KEY", "openai", |key| {

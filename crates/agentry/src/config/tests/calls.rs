@@ -22,6 +22,17 @@ fn a_wrong_policy_is_told_what_is_wrong() {
     check("[shared]\nprefix = \"a:b\"", &["a character that is not"]);
     check("[breaker]\nfailures = 0", &["must be at least 1"]);
     check("[breaker]\nfailure = 3", &["did you mean `failures`?"]);
+    let local = "[providers.local]\nkind = \"openai\"\nbase_url = \"http://a/v1\"\n";
+    let looked = |more: &str| format!("{local}[providers.local.check]\n{more}");
+    check(&looked("path = \"models\""), &["is no path: \"models\"", "\"/models\""]);
+    check(&looked("path = \"/a b\""), &["is no path"]);
+    check(&looked("timeout = \"11s\""), &["no longer than `interval`"]);
+    check(&looked("failures = 0"), &["must be at least 1"]);
+    check(&looked("every = \"1s\""), &["`every`"]);
+    let signed =
+        "[providers.b]\nkind = \"bedrock\"\nregion = \"r\"\napi_key = \"env:K\"\ncheck = {}";
+    let message = "a provider of this kind cannot be checked";
+    check_with(signed, &[("K", "k")], &[message]);
     check("[health]\noutlier = { failed_percent = 101 }", &["between 1 and 100"]);
     check("[health]\noutlier = { eject_for = \"10m\" }", &["longer than `eject_for_max`"]);
     check("[guards]\npii = \"hide\"", &["no action: \"hide\"", "redact"]);
