@@ -316,6 +316,22 @@ impl Watchdog {
         Self { rules, ..Self::default() }
     }
 
+    /// Goes by other rules from now on. What is known under a rule of the same name about the same thing stays: who was told of
+    /// an alert is told of its end.
+    pub fn replace(&mut self, rules: Vec<Rule>) {
+        let before = std::mem::replace(&mut self.rules, rules);
+        let now_at = |at: usize| {
+            let Rule { name, signal, of, .. } = before.get(at)?;
+            self.rules
+                .iter()
+                .position(|rule| (&rule.name, rule.signal, &rule.of) == (name, *signal, of))
+        };
+        let watched = std::mem::take(&mut self.watched).into_iter();
+        self.watched = watched
+            .filter_map(|((at, subject), state)| Some(((now_at(at)?, subject), state)))
+            .collect();
+    }
+
     /// After a measurement of everything. What was not measured is well.
     pub fn step(&mut self, readings: &[Reading], now: Timestamp) -> Vec<Notice> {
         let mut notices = Vec::new();

@@ -32,7 +32,8 @@ pub const CONFIGURED: &str = "config:";
 
 pub struct KeyRing {
     store: Arc<dyn KeyStore>,
-    configured: Vec<Key>,
+    /// Those of the configuration.
+    configured: RwLock<Vec<Key>>,
     pseudonyms: Option<Arc<Pseudonyms>>,
     shared: Option<Arc<dyn Shared>>,
     snapshot: RwLock<Arc<Snapshot>>,
@@ -62,7 +63,7 @@ impl KeyRing {
     pub async fn open(store: Arc<dyn KeyStore>, configured: Vec<Key>) -> Result<Self, Error> {
         let ring = Self {
             store,
-            configured,
+            configured: RwLock::new(configured),
             pseudonyms: None,
             shared: None,
             snapshot: RwLock::default(),
@@ -86,6 +87,20 @@ impl KeyRing {
     pub fn with_shared(mut self, shared: Arc<dyn Shared>) -> Self {
         self.shared = Some(shared);
         self
+    }
+
+    /// Takes these keys of the configuration instead of those of before. Those that are no longer there end at once.
+    pub async fn configure(&self, configured: Vec<Key>) {
+        let _turn = self.turn.lock().await;
+        let stored = self.stored();
+        *self.configured.write().unwrap_or_else(PoisonError::into_inner) = configured;
+        self.install(stored);
+    }
+
+    /// How many keys there are beside those of the configuration, those that are over included.
+    #[must_use]
+    pub fn stored_count(&self) -> usize {
+        self.stored().keys.len()
     }
 
     /// Whether there is no key, and never was one.
@@ -284,7 +299,8 @@ impl KeyRing {
 
     fn stored(&self) -> Keys {
         let snapshot = self.snapshot();
-        let keys = snapshot.keys.iter().skip(self.configured.len()).cloned().collect();
+        let configured = self.configured.read().unwrap_or_else(PoisonError::into_inner).len();
+        let keys = snapshot.keys.iter().skip(configured).cloned().collect();
         Keys { version: snapshot.version, keys }
     }
 
@@ -295,7 +311,8 @@ impl KeyRing {
     fn install(&self, stored: Keys) {
         let before = self.snapshot();
         let Keys { version, keys } = stored;
-        let keys: Vec<Key> = self.configured.iter().cloned().chain(keys).collect();
+        let configured = self.configured.read().unwrap_or_else(PoisonError::into_inner).clone();
+        let keys: Vec<Key> = configured.into_iter().chain(keys).collect();
         let mut by_digest: HashMap<[u8; 8], Vec<Arc<Held>>> = HashMap::with_capacity(keys.len());
         for key in &keys {
             let user = key.user.as_deref().map(|user| match &self.pseudonyms {

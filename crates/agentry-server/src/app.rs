@@ -9,7 +9,7 @@ use agentry_core::ledger::Ledger;
 use agentry_core::trace::{Sampling, Trace};
 use agentry_core::{Clock, Timestamp};
 use agentry_gateway::Gateway;
-use agentry_gateway::money::catalogue::Catalogue;
+use agentry_gateway::money::catalogue::{Catalogue, Current};
 use agentry_gateway::watchdog;
 use async_trait::async_trait;
 use tokio::sync::Notify;
@@ -20,7 +20,7 @@ use crate::body::Reading;
 use crate::idempotent::Once;
 use crate::metrics::Metrics;
 use crate::question::Answers;
-use crate::{Approvals, Batching, Identity, IncidentDesk, Settings, Threading, assistants};
+use crate::{Approvals, Batching, Identity, IncidentDesk, Reload, Settings, Threading, assistants};
 
 /// Everything that requests need. Build it, let faces add theirs, hand it to [`crate::serve`].
 pub struct App {
@@ -48,7 +48,9 @@ pub struct App {
     pub(crate) watchdog: watchdog::Handle,
     /// What was used; without it nobody can ask.
     pub(crate) ledger: Option<Arc<dyn Ledger>>,
-    pub(crate) catalogue: Arc<Catalogue>,
+    pub(crate) catalogue: Current,
+    /// Reads the configuration again; without it nobody can ask for that.
+    pub(crate) reload: Option<Arc<dyn Reload>>,
     /// Nothing when calls are not traced.
     pub(crate) spans: Option<Spans>,
     pub(crate) threading: Option<Threading>,
@@ -92,7 +94,8 @@ impl App {
             companions: Vec::new(),
             watchdog: watchdog::Handle::default(),
             ledger: None,
-            catalogue: Arc::new(Catalogue::embedded().unwrap_or_default()),
+            catalogue: Current::new(Catalogue::embedded().unwrap_or_default()),
+            reload: None,
             spans: None,
             threading: None,
             known_assistants: assistants::Known::default(),
@@ -172,8 +175,15 @@ impl App {
 
     /// What is known of models, where it is not what comes with this version.
     #[must_use]
-    pub fn catalogue(mut self, catalogue: Catalogue) -> Self {
-        self.catalogue = Arc::new(catalogue);
+    pub fn catalogue(mut self, catalogue: Current) -> Self {
+        self.catalogue = catalogue;
+        self
+    }
+
+    /// Lets operators have the configuration read again.
+    #[must_use]
+    pub fn reload(mut self, reload: Arc<dyn Reload>) -> Self {
+        self.reload = Some(reload);
         self
     }
 

@@ -171,6 +171,8 @@ fn need(method: &Method, route: &str) -> Need {
         | ("assistants" | "agents" | "threads" | "runs" | "store" | "mcp" | "a2a", _) => {
             Need::Any(RUN)
         }
+        // What all tenants share.
+        ("v1", "config" | "threads") => Need::Any(Scope::Operator.alone()),
         _ => Need::Any(ADMIN),
     }
 }

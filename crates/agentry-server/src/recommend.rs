@@ -48,9 +48,10 @@ async fn recommended(
 ) -> Result<Json<Value>, Refusal> {
     let among = asked.among.clone().unwrap_or_else(|| "configured".to_owned());
     let query = asked.read()?;
+    let catalogue = app.catalogue.get();
     let known = match among.as_str() {
-        "configured" => Known::configured(&app, &caller),
-        "catalogue" => Known::catalogued(&app.catalogue),
+        "configured" => Known::configured(&app, &caller, &catalogue),
+        "catalogue" => Known::catalogued(&catalogue),
         other => {
             return Err(wrong("among", format!("`{other}` is not `configured` or `catalogue`")));
         }
@@ -74,7 +75,7 @@ async fn recommended(
     Ok(Json(json!({
         "object": "recommendation",
         "for": { "input_tokens": input_tokens, "output_tokens": output_tokens, "strengths": strengths },
-        "prices_as_of": app.catalogue.as_of,
+        "prices_as_of": catalogue.as_of,
         "data": ranked,
         "unfit": unfit,
     })))
@@ -98,7 +99,7 @@ struct One {
 
 impl Known {
     /// Those that the caller may use.
-    fn configured(app: &App, caller: &Caller) -> Self {
+    fn configured(app: &App, caller: &Caller, catalogue: &Catalogue) -> Self {
         let measured: BTreeMap<String, Measured> = app
             .gateway
             .targets()
@@ -114,7 +115,7 @@ impl Known {
                     one.aliases.push(alias.name.clone());
                     continue;
                 }
-                let Some(model) = model(&app.catalogue, target) else {
+                let Some(model) = model(catalogue, target) else {
                     known.unknown.insert(name);
                     continue;
                 };

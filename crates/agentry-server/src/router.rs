@@ -8,7 +8,7 @@ use http::StatusCode;
 
 use crate::{
     App, Refusal, approvals, assistants, batches, calls, crons, edge, embeddings, files, identity,
-    incidents, info, models, operate, recommend, status, store_items, threads, usage,
+    incidents, info, models, operate, recommend, reload, status, store_items, threads, usage,
 };
 
 /// All faces behind what every request goes through. A new face is one line here and one in `faces`.
@@ -24,6 +24,7 @@ pub fn router(app: Arc<App>) -> Router {
         .merge(approvals::routes())
         .merge(operate::routes())
         .merge(recommend::routes())
+        .merge(reload::routes())
         .merge(status::routes())
         .merge(usage::routes())
         .merge(identity::routes())
@@ -50,12 +51,14 @@ fn paths() -> impl Iterator<Item = &'static str> {
         approvals::PATHS,
         operate::PATHS,
         recommend::PATHS,
+        reload::PATHS,
         status::PATHS,
         usage::PATHS,
         identity::PATHS,
         info::PATHS,
         assistants::PATHS,
         threads::PATHS,
+        threads::upkeep::PATHS,
         crons::PATHS,
         store_items::PATHS,
     ]

@@ -174,7 +174,27 @@ impl Context {
     }
 
     pub(crate) fn config(&self) -> Result<Config, config::Error> {
-        config::load(self.config.as_deref(), &self.folder, &self.environment)
+        self.configuration().read()
+    }
+
+    /// Where the configuration comes from, for whoever reads it again.
+    pub(crate) fn configuration(&self) -> Configuration {
+        let Self { terminal: _, environment, folder, config } = self;
+        let (path, folder) = (config.clone(), folder.clone());
+        Configuration { path, folder, environment: environment.clone() }
+    }
+}
+
+/// What the configuration is made of.
+pub(crate) struct Configuration {
+    path: Option<PathBuf>,
+    folder: PathBuf,
+    environment: BTreeMap<String, String>,
+}
+
+impl Configuration {
+    pub(crate) fn read(&self) -> Result<Config, config::Error> {
+        config::load(self.path.as_deref(), &self.folder, &self.environment)
     }
 }
 

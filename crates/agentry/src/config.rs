@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -48,7 +49,7 @@ pub(crate) use incident::{Incident, Jira, Source};
 pub(crate) use keys::{Access, JwksAt, TokenIssuer};
 pub(crate) use models::{Model, Target};
 pub(crate) use otel::Otel;
-pub(crate) use providers::{Kind, Provider};
+pub(crate) use providers::{Check, Kind, MODEL, Provider};
 pub(crate) use storage::{Database, Ledger, Storage};
 
 use problem::{Place, Problem};
@@ -93,6 +94,8 @@ pub(crate) struct Config {
     pub(crate) tools: Vec<Declared>,
     pub(crate) incident: Incident,
     pub(crate) access: Access,
+    /// What each table says, wherever it stands: equal numbers for equal tables.
+    pub(crate) tables: BTreeMap<String, u64>,
 }
 
 #[derive(Debug, Clone)]
@@ -188,6 +191,7 @@ fn resolve(sources: Sources<'_>) -> Result<Config, Error> {
         return Err(Problems::new(SUBJECT, &name, text.unwrap_or_default(), problems).into());
     }
     tree::overlay(&mut table, environment, &mut problems);
+    let tables = said(&table);
     let folder = path.as_deref().and_then(Path::parent).unwrap_or(folder);
     let notes = Notes { problems: problems.into(), environment, folder };
     let mut root = Reader::root(table, &notes);
@@ -248,9 +252,41 @@ fn resolve(sources: Sources<'_>) -> Result<Config, Error> {
                 tools,
                 incident,
                 access,
+                tables,
             })
         }
         _ => Err(Problems::new(SUBJECT, &name, text.unwrap_or_default(), problems).into()),
+    }
+}
+
+fn said(table: &tree::Table) -> BTreeMap<String, u64> {
+    let entry = |(name, entry): (&String, &tree::Entry)| {
+        let mut hasher = DefaultHasher::new();
+        hash(&entry.node.value, &mut hasher);
+        (name.clone(), hasher.finish())
+    };
+    table.entries.iter().map(entry).collect()
+}
+
+fn hash(value: &tree::Value, hasher: &mut DefaultHasher) {
+    std::mem::discriminant(value).hash(hasher);
+    match value {
+        tree::Value::Text(text) => text.hash(hasher),
+        tree::Value::Integer(number) => number.hash(hasher),
+        tree::Value::Float(number) => number.to_bits().hash(hasher),
+        tree::Value::Bool(flag) => flag.hash(hasher),
+        tree::Value::List(nodes) => {
+            nodes.len().hash(hasher);
+            nodes.iter().for_each(|node| hash(&node.value, hasher));
+        }
+        tree::Value::Table(table) => {
+            table.entries.len().hash(hasher);
+            for (name, entry) in &table.entries {
+                name.hash(hasher);
+                hash(&entry.node.value, hasher);
+            }
+        }
+        tree::Value::Other => {}
     }
 }
 

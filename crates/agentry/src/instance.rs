@@ -12,7 +12,7 @@ use agentry_core::threads::{ThreadStore, Threads};
 use agentry_engine::Registry;
 use agentry_engine::durable::{self, Worker};
 use agentry_gateway::Gateway;
-use agentry_gateway::money::catalogue::Catalogue;
+use agentry_gateway::money::catalogue::{Catalogue, Current};
 use agentry_incident::desk::Desk;
 use agentry_incident::intake::{Handling, Intake};
 use agentry_incident::{correlate, handling, intake};
@@ -25,6 +25,7 @@ use tokio_util::task::TaskTracker;
 use crate::clock::SystemClock;
 use crate::wiring::identity::Access;
 use crate::wiring::policies::Background;
+use crate::wiring::reload::{self, Reloading};
 use crate::wiring::{batches, counting, threads, watching};
 use gauges::Gauges;
 
@@ -54,6 +55,8 @@ pub(crate) struct Parts {
     pub(crate) threads: threads::Parts,
     /// What sees that all is well.
     pub(crate) watching: Option<watching::Parts>,
+    /// How the configuration is read again; nothing when it is not.
+    pub(crate) reload: Option<reload::Parts>,
     pub(crate) ports: handling::Ports,
     pub(crate) handling: handling::Settings,
 }
@@ -69,6 +72,7 @@ pub(crate) struct Instance {
     batches: batches::Running,
     threads: threads::Running,
     watching: Option<watching::Running>,
+    reloading: Option<Reloading>,
 }
 
 impl Instance {
@@ -87,9 +91,12 @@ impl Instance {
             batches,
             threads,
             watching,
+            reload,
             ports,
             handling,
         } = parts;
+        let catalogue = Current::new(catalogue);
+        let audited = Arc::clone(&store);
         let deadline = INCIDENT_DEADLINE.saturating_add(handling.deciding());
         let programs = handling::programs(ports, Arc::clone(&store), handling)?;
         let stores = (Arc::clone(&store), Arc::clone(&archive));
@@ -119,7 +126,7 @@ impl Instance {
         let gauges = Gauges { archive: Arc::clone(&archive), metrics: Arc::clone(&metrics) };
         let mut app = App::new(Arc::clone(&gateway), metrics, Arc::clone(&clock))
             .settings(server)
-            .catalogue(catalogue)
+            .catalogue(catalogue.clone())
             .incidents(Arc::new(desk::Face(desk)))
             .dependency(Arc::new(storage::Storage(Arc::clone(&archive))))
             .approvals(Approvals { store: Arc::clone(&store), archive, log, clock, nudge });
@@ -130,13 +137,33 @@ impl Instance {
         let keys = identity.as_ref().map(Access::keys);
         let (app, batches) = batches.open(app, Arc::clone(&gateway), keys.clone());
         let (mut app, threads) = threads.open(app, (Arc::clone(&gateway), keys), observer)?;
+        let mut reloading = None;
+        if let (Some(reload), Some(watching), Some(access)) = (reload, &watching, &identity) {
+            let (alarms, keys) = (watching.alarms(), access.keys());
+            let gateway = Arc::clone(&gateway);
+            let around = reload::Around { gateway, catalogue, alarms, keys, store: audited };
+            let again = Reloading::new(reload, around);
+            app = app.companion(again.standing()).reload(Arc::new(again.clone()));
+            reloading = Some(again);
+        }
         let mut running = None;
         if let Some(watching) = watching {
             let (watched, watching) = watching.open(app, gateway);
             (app, running) = (watched, Some(watching));
         }
         let watching = running;
-        Ok(Self { app, intake, worker, gauges, identity, background, batches, threads, watching })
+        Ok(Self {
+            app,
+            intake,
+            worker,
+            gauges,
+            identity,
+            background,
+            batches,
+            threads,
+            watching,
+            reloading,
+        })
     }
 
     /// Serves until `shutdown`, or until the store has failed for good. What was used is stored before it returns.
@@ -173,7 +200,8 @@ impl Instance {
         listener: TcpListener,
         shutdown: CancellationToken,
     ) -> anyhow::Result<Drained> {
-        let Self { app, intake, worker, gauges, identity, batches, threads, watching, .. } = self;
+        let Self { app, intake, worker, gauges, identity, batches, threads, .. } = self;
+        let Self { watching, reloading, .. } = self;
         let tasks = TaskTracker::new();
         let (stop_intake, stop_worker) = (CancellationToken::new(), CancellationToken::new());
         // It ends with whatever ends the instance, and nothing waits for it.
@@ -181,6 +209,7 @@ impl Instance {
         tasks.spawn(gauges.run(stop_worker.clone()));
         let following = identity.map(|access| tasks.spawn(access.follow(stop_worker.clone())));
         let watching = watching.map(|watching| tasks.spawn(watching.run(stop_worker.clone())));
+        let reloading = reloading.map(|again| tasks.spawn(again.run(stop_worker.clone())));
         let stop_batches = shutdown.child_token();
         let _batching = stop_batches.clone().drop_guard();
         let batches = tasks.spawn(batches.run(stop_batches));
@@ -218,6 +247,9 @@ impl Instance {
         }
         if let Some(watching) = watching {
             watching.await.context("stop watching")?;
+        }
+        if let Some(reloading) = reloading {
+            reloading.await.context("stop reading the configuration")?;
         }
         Ok(drained)
     }

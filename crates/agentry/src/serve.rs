@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use agentry_gateway::checks;
 use agentry_server::{Drained, Metrics};
 use anyhow::{Context as _, anyhow};
 use serde_json::json;
@@ -21,9 +22,10 @@ use crate::signals::Signals;
 use crate::terminal::Terminal;
 use crate::wiring::graphs::{Outside, Project};
 use crate::wiring::identity::{self, Access};
+use crate::wiring::models::Upstreams;
 use crate::wiring::policies::{self, Company};
 use crate::wiring::storage::Stores;
-use crate::wiring::{self, incident, watching};
+use crate::wiring::{self, incident, reload, watching};
 
 pub(crate) fn run(cx: &Context) -> Result<Exit, Ended> {
     let config = cx.config()?;
@@ -71,9 +73,19 @@ pub(crate) fn run(cx: &Context) -> Result<Exit, Ended> {
         let (policies, background) =
             policies::open(&config, ledger, company, Arc::clone(&metrics)).await?;
         let heard = watching::heard(Arc::clone(&metrics), tracer);
-        let gateway = wiring::gateway(&config, heard, policies, background.tasks());
-        let gateway = Arc::new(gateway.map_err(usage)?);
-        let background = background.relieving(config.server.memory_max, &gateway);
+        let upstreams = Upstreams::open(&config, background.tasks()).map_err(usage)?;
+        let gateway = upstreams.gateway(&config, heard, policies).map_err(usage)?;
+        let gateway = Arc::new(gateway);
+        let plans = upstreams.plans(&config).map_err(usage)?;
+        let (checks, looking) = checks::Service::new(Arc::clone(&gateway), plans);
+        let background = background.relieving(config.server.memory_max, &gateway).looking(looking);
+        let reload = reload::Parts {
+            source: cx.configuration(),
+            tables: config.tables.clone(),
+            upstreams,
+            checks,
+            has_issuers: !config.access.issuers.is_empty(),
+        };
         let ports = incident::ports(&config, &gateway).map_err(usage)?;
         let parts = Parts {
             server: config.server.settings.clone(),
@@ -88,6 +100,7 @@ pub(crate) fn run(cx: &Context) -> Result<Exit, Ended> {
             batches,
             threads,
             watching: Some(watching),
+            reload: Some(reload),
             ports,
             handling: incident::settings(&config),
         };

@@ -1,6 +1,7 @@
 //! What models cost and can do, as data: what we know of the common ones, and over it what the operator says.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, PoisonError, RwLock};
 
 use agentry_core::MicroUsd;
 use serde::Deserialize;
@@ -25,6 +26,26 @@ pub const STRENGTHS: [&str; 9] = [
 /// Providers that serve other providers' models under the same names, at the same prices.
 const SAME_AS: [(&str, &str); 4] =
     [("azure", "openai"), ("vertex", "gemini"), ("google", "gemini"), ("grok", "xai")];
+
+/// The catalogue that holds now. Cheap to clone.
+#[derive(Debug, Clone, Default)]
+pub struct Current(Arc<RwLock<Arc<Catalogue>>>);
+
+impl Current {
+    #[must_use]
+    pub fn new(catalogue: Catalogue) -> Self {
+        Self(Arc::new(RwLock::new(Arc::new(catalogue))))
+    }
+
+    #[must_use]
+    pub fn get(&self) -> Arc<Catalogue> {
+        Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    pub fn set(&self, catalogue: Catalogue) {
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(catalogue);
+    }
+}
 
 /// One model of one provider.
 #[derive(Debug, Clone, PartialEq, Eq)]

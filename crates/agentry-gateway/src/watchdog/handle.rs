@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use agentry_core::Timestamp;
 
-use super::{Alert, Notice, Reading, Watchdog};
+use super::{Alert, Notice, Reading, Rule, Watchdog};
 
 /// Cheap to clone. Nothing is done under its lock but to look and to decide.
 #[derive(Debug, Clone, Default)]
@@ -14,6 +14,11 @@ impl Handle {
     #[must_use]
     pub fn new(watchdog: Watchdog) -> Self {
         Self(Arc::new(Mutex::new(watchdog)))
+    }
+
+    /// See [`Watchdog::replace`].
+    pub fn replace(&self, rules: Vec<Rule>) {
+        self.lock().replace(rules);
     }
 
     /// See [`Watchdog::step`].

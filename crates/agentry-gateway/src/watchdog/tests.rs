@@ -218,3 +218,25 @@ mod readings {
         assert_eq!(of(&readings, Signal::ErrorRate), None, "nobody has called");
     }
 }
+
+#[test]
+fn other_rules_take_over_what_is_firing() {
+    let reading = |value| Reading { signal: Signal::ErrorRate, subject: "one/small".into(), value };
+    let now = Rule { holds_for: Duration::ZERO, ..rule() };
+    let check = |rules: Vec<Rule>, value: f64, expected: &[(&str, &str)]| {
+        let mut watchdog = Watchdog::new(vec![now.clone()]);
+        assert_eq!(watchdog.step(&[reading(60.0)], at(0)).len(), 1);
+        watchdog.replace(rules);
+        let notices = watchdog.step(&[reading(value)], at(5));
+        let told: Vec<_> =
+            notices.iter().map(|notice| (notice.why.as_str(), &*notice.alert.rule)).collect();
+        assert_eq!(told, expected);
+    };
+    let other = || Rule { name: "other".into(), ..now.clone() };
+    check(vec![other(), now.clone()], 60.0, &[("fired", "other")]);
+    check(vec![other(), now.clone()], 0.0, &[("resolved", "errors")]);
+    let higher = Rule { threshold: 90.0, clear: 80.0, ..now.clone() };
+    check(vec![higher], 60.0, &[("resolved", "errors")]);
+    check(vec![Rule { signal: Signal::ShedRate, ..now.clone() }], 60.0, &[]);
+    check(Vec::new(), 60.0, &[]);
+}

@@ -48,6 +48,9 @@ fn every_route_needs_what_it_should() {
     check(get.clone(), "/v1/audit", "admin or operator");
     check(get.clone(), "/v1/keys", "admin or operator");
     check(delete.clone(), "/v1/users/{id}/data", "admin or operator");
+    check(post.clone(), "/v1/config/reload", "operator");
+    check(post.clone(), "/v1/threads/migrate", "operator");
+    check(post.clone(), "/v1/threads/compact", "operator");
     check(get.clone(), "unmatched", "a caller");
     check(get.clone(), "/v1/of/tomorrow", "admin or operator");
     check(get, "/healthy", "admin or operator");

@@ -18,6 +18,7 @@ pub(super) fn of(code: Code, fault: Fault) -> StatusCode {
         | "thread_queue_full" => StatusCode::TOO_MANY_REQUESTS,
         // Clients repeat a 429 by themselves, which would not bring more money.
         "budget_exceeded" => StatusCode::PAYMENT_REQUIRED,
+        "config_invalid" => StatusCode::UNPROCESSABLE_ENTITY,
         "key_missing" | "key_invalid" | "key_expired" | "key_revoked" => StatusCode::UNAUTHORIZED,
         "key_attempts_exceeded" => StatusCode::TOO_MANY_REQUESTS,
         "key_not_found" | "graph_unknown" | "thread_unknown" | "checkpoint_unknown" => {

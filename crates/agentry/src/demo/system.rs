@@ -125,6 +125,7 @@ fn parts(plan: &Plan, config: &Config, deployer: Deployer) -> anyhow::Result<Par
         batches,
         threads,
         watching: None,
+        reload: None,
         ports: handling::Ports {
             telemetry: Arc::new(incident::telemetry_of_folder(&plan.folder)?),
             tickets: Arc::new(FileTickets::new(folder("tickets"))),

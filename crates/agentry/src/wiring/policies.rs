@@ -9,7 +9,7 @@ use agentry_core::shared::Shared;
 use agentry_gateway::cache::{Cache, FarSettings, Levels, Upkeep};
 use agentry_gateway::limit::{Exchange, ExchangeSettings, Limits};
 use agentry_gateway::money::{self, Bookkeeper, Event, Watcher};
-use agentry_gateway::{Books, Caching, Gateway, Policies};
+use agentry_gateway::{Books, Caching, Gateway, Policies, checks};
 use agentry_server::Metrics;
 use anyhow::Context as _;
 use secrecy::ExposeSecret as _;
@@ -29,6 +29,7 @@ pub(crate) struct Background {
     upkeep: Option<Upkeep>,
     link: Option<redis::Keeper>,
     relief: Option<Pressed>,
+    checks: Option<checks::Service>,
     /// Calls that several callers share.
     tasks: TaskTracker,
 }
@@ -44,9 +45,14 @@ impl Background {
         Self { relief, ..self }
     }
 
+    /// With a look at targets while nobody calls them.
+    pub(crate) fn looking(self, checks: checks::Service) -> Self {
+        Self { checks: Some(checks), ..self }
+    }
+
     /// Until told to stop, and then until all usage is stored.
     pub(crate) async fn run(self, shutdown: CancellationToken) {
-        let Self { books, exchange, upkeep, link, relief, tasks } = self;
+        let Self { books, exchange, upkeep, link, relief, checks, tasks } = self;
         let stop_link = CancellationToken::new();
         let users = async {
             tokio::join!(
@@ -69,6 +75,11 @@ impl Background {
                 async {
                     if let Some(relief) = relief {
                         relief.run(shutdown.clone()).await;
+                    }
+                },
+                async {
+                    if let Some(checks) = checks {
+                        checks.run(shutdown.clone()).await;
                     }
                 },
             );
@@ -163,6 +174,7 @@ pub(crate) async fn open(
             upkeep,
             link,
             relief: None,
+            checks: None,
             tasks: TaskTracker::new(),
         },
     ))

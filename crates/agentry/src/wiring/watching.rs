@@ -1,7 +1,7 @@
 //! What sees that all is well: alerts on what is measured, and spans for whoever collects them.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use agentry_backends::slack::SlackMessages;
@@ -12,7 +12,7 @@ use agentry_core::outbound::Messages;
 use agentry_core::shared::Shared;
 use agentry_core::trace::Sampling;
 use agentry_core::{Clock as _, Failure as _, Retry};
-use agentry_gateway::watchdog::{Alert, Handle, Notice, Sampler, Surroundings, Watchdog, Why};
+use agentry_gateway::watchdog::{Alert, Handle, Notice, Rule, Sampler, Surroundings, Why};
 use agentry_gateway::{Call, Gateway, Observer, Settled};
 use agentry_guards::{Blocked, Report};
 use agentry_http::Client;
@@ -48,14 +48,56 @@ pub(crate) struct Parts {
     pub(crate) ledger: Arc<dyn Ledger>,
     pub(crate) shared: Option<Arc<dyn Shared>>,
     pub(crate) instance: String,
-    watchdog: Watchdog,
-    channels: Channels,
+    alarms: Alarms,
     exporter: Option<(Sampling, Exporter)>,
     tracer: Option<Arc<Tracer>>,
 }
 
 /// By name.
 type Channels = BTreeMap<Arc<str>, Arc<dyn Messages>>;
+
+/// What people are told of, and where: what can change while it runs. Cheap to clone.
+#[derive(Clone)]
+pub(crate) struct Alarms {
+    watchdog: Handle,
+    channels: Arc<RwLock<Arc<Channels>>>,
+    client: Client,
+}
+
+/// Alarms that were found to be good, and are not in force yet.
+pub(crate) struct PreparedAlarms {
+    rules: Vec<Rule>,
+    channels: Channels,
+}
+
+impl Alarms {
+    fn open(config: &Config, client: Client) -> anyhow::Result<Self> {
+        let none = Arc::new(RwLock::new(Arc::new(Channels::new())));
+        let alarms = Self { watchdog: Handle::default(), channels: none, client };
+        alarms.replace(alarms.prepare(config)?);
+        Ok(alarms)
+    }
+
+    pub(crate) fn prepare(&self, config: &Config) -> anyhow::Result<PreparedAlarms> {
+        let mut channels = Channels::new();
+        for (name, channel) in &config.alerts.channels {
+            let sender = messages(&self.client, name, channel);
+            let sender = sender.with_context(|| format!("set up [channels.{name}]"))?;
+            channels.insert(Arc::clone(name), sender);
+        }
+        Ok(PreparedAlarms { rules: config.alerts.rules.clone(), channels })
+    }
+
+    pub(crate) fn replace(&self, prepared: PreparedAlarms) {
+        let PreparedAlarms { rules, channels } = prepared;
+        *self.channels.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(channels);
+        self.watchdog.replace(rules);
+    }
+
+    fn channels(&self) -> Arc<Channels> {
+        Arc::clone(&self.channels.read().unwrap_or_else(PoisonError::into_inner))
+    }
+}
 
 /// What must run for it.
 pub(crate) struct Running {
@@ -72,16 +114,10 @@ impl Parts {
         (shared, instance): (Option<Arc<dyn Shared>>, String),
     ) -> anyhow::Result<(Self, Option<Arc<dyn Observer>>)> {
         let client = Client::new(&agentry_http::Settings::default());
-        let mut channels = Channels::new();
-        for (name, channel) in &config.alerts.channels {
-            let sender = messages(&client, name, channel);
-            let sender = sender.with_context(|| format!("set up [channels.{name}]"))?;
-            channels.insert(Arc::clone(name), sender);
-        }
+        let alarms = Alarms::open(config, client.clone())?;
         let (tracer, exporter) = tracing(config, client, &instance)?.unzip();
-        let watchdog = Watchdog::new(config.alerts.rules.clone());
         let heard = tracer.clone().map(|tracer| tracer as Arc<dyn Observer>);
-        Ok((Self { ledger, shared, instance, watchdog, channels, exporter, tracer }, heard))
+        Ok((Self { ledger, shared, instance, alarms, exporter, tracer }, heard))
     }
 
     /// Hears of executions, when they are traced.
@@ -89,11 +125,15 @@ impl Parts {
         self.tracer.clone()
     }
 
+    pub(crate) fn alarms(&self) -> Alarms {
+        self.alarms.clone()
+    }
+
     /// Opens the faces.
     pub(crate) fn open(self, app: App, gateway: Arc<Gateway>) -> (App, Running) {
-        let Self { ledger, shared, instance, watchdog, channels, exporter, tracer: _ } = self;
+        let Self { ledger, shared, instance, alarms, exporter, tracer: _ } = self;
         let (notices, waiting) = mpsc::channel(NOTICES_MAX);
-        let watchdog = Handle::new(watchdog);
+        let watchdog = alarms.watchdog.clone();
         let mut app = app.watchdog(watchdog.clone()).ledger(ledger);
         if let Some(shared) = &shared {
             app = app.companion(Arc::new(Answers(Arc::clone(shared))));
@@ -106,7 +146,7 @@ impl Parts {
             }
         };
         let watching = Watching { gateway, shared, watchdog, notices };
-        (app, Running { watching, telling: Telling { instance, channels, waiting }, exporter })
+        (app, Running { watching, telling: Telling { instance, alarms, waiting }, exporter })
     }
 }
 
@@ -204,7 +244,7 @@ async fn answers(shared: &dyn Shared) -> Result<(), String> {
 /// Sends what people are to be told, one after the other.
 struct Telling {
     instance: String,
-    channels: Channels,
+    alarms: Alarms,
     waiting: mpsc::Receiver<Notice>,
 }
 
@@ -230,8 +270,9 @@ impl Telling {
         let Notice { why, alert, channels } = notice;
         let body = body(*why, alert, &self.instance);
         let key = format!("{}-{}", alert.id, why.as_str());
+        let known = self.alarms.channels();
         for name in channels {
-            if let Some(channel) = self.channels.get(name) {
+            if let Some(channel) = known.get(name) {
                 send(name, channel.as_ref(), (&key, &body)).await;
             }
         }

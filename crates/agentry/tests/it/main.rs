@@ -7,7 +7,11 @@ mod bad_input;
 #[cfg(test)]
 mod batches;
 #[cfg(test)]
+mod checks;
+#[cfg(test)]
 mod clients;
+#[cfg(test)]
+mod configuring;
 #[cfg(test)]
 mod demo;
 #[cfg(test)]
@@ -42,6 +46,8 @@ mod streams;
 mod summaries;
 #[cfg(test)]
 mod support;
+#[cfg(test)]
+mod targets;
 #[cfg(test)]
 mod telemetry;
 #[cfg(test)]

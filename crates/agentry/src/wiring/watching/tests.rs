@@ -47,7 +47,12 @@ fn telling(channels: &[(&str, &Arc<Book>)]) -> (mpsc::Sender<Notice>, Telling) {
         let book = Arc::clone(book) as Arc<dyn Messages>;
         (Arc::from(*name), book)
     });
-    (notices, Telling { instance: "one".to_owned(), channels: channels.collect(), waiting })
+    let alarms = Alarms {
+        watchdog: Handle::default(),
+        channels: Arc::new(RwLock::new(Arc::new(channels.collect()))),
+        client: Client::new(&agentry_http::Settings::default()),
+    };
+    (notices, Telling { instance: "one".to_owned(), alarms, waiting })
 }
 
 #[tokio::test(start_paused = true)]
