@@ -4,7 +4,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::ops::Range;
 use std::sync::{Arc, LazyLock};
 
-use cel::common::ast::{EntryExpr, Expr, IdedEntryExpr, IdedExpr};
+use cel::common::ast::{EntryExpr, Expr, IdedEntryExpr, IdedExpr, MapExpr, StructExpr};
 use cel::objects::{Key, Map};
 use cel::{Context, Env, Program};
 use serde_json::{Number, Value};
@@ -13,15 +13,22 @@ use crate::template::Bad;
 use crate::types::Type;
 
 mod infer;
+mod meter;
+
+use meter::Meter;
 
 /// A longer expression is refused.
 pub const EXPRESSION_BYTES_MAX: usize = 4 << 10;
 /// How deep brackets may be nested.
 const BRACKETS_MAX: usize = 32;
+/// What is deeper is evaluated on a stack of its own, and so is what is longer read.
+const DEPTH_USUAL: usize = 12;
+const BYTES_USUAL: usize = 256;
+const STACK_BYTES: usize = 32 << 20;
 /// How deep `all`, `exists`, `map` and `filter` may be nested.
 const LOOPS_MAX: usize = 2;
-/// How often the inside of such a loop may be evaluated.
-const ROUNDS_MAX: usize = 1_000_000;
+/// How deep its parts may be inside of each other, as the sums are in `a + b + c`.
+const DEPTH_MAX: usize = 100;
 /// What a value may come to, in bytes of text and a few more for each part.
 const RESULT_BYTES_MAX: usize = 4 << 20;
 
@@ -37,8 +44,10 @@ static ENVIRONMENT: LazyLock<Arc<Env>> = LazyLock::new(|| {
 pub struct Expression {
     text: String,
     program: Arc<Program>,
+    /// The same, with a meter in it.
+    metered: Arc<IdedExpr>,
+    is_deep: bool,
     names: BTreeSet<String>,
-    loops: usize,
 }
 
 impl Expression {
@@ -51,27 +60,20 @@ impl Expression {
         if brackets(text) > BRACKETS_MAX {
             return bad("the brackets are nested too deeply".to_owned(), None);
         }
-        let program = match ENVIRONMENT.compile(text) {
-            Ok(program) => program,
-            Err(errors) => {
-                let first = errors.errors.first();
-                let message = first.map_or("this is no expression", |error| error.msg.as_str());
-                let message = message.trim_start_matches("Syntax error: ");
-                // The list of all that could stand there helps nobody.
-                let message = message.split(" expecting {").next().unwrap_or(message);
-                let range = first.and_then(|error| place(text, error.pos));
-                let ends = message.contains("'<EOF>'");
-                let message = if ends { "the expression ends too soon" } else { message };
-                return bad(message.to_owned(), range);
-            }
-        };
+        let program = match text.len() > BYTES_USUAL {
+            false => compile(text),
+            true => on_a_large_stack(|| compile(text))
+                .unwrap_or_else(|message| Err(Bad { message, range: None })),
+        }?;
+        let metered = Arc::new(meter::metered(program.expression()));
+        let is_deep = is_deeper_than(DEPTH_USUAL, program.expression());
         let mut walk = Walk::default();
         walk.visit(program.expression(), 0);
         let Walk { names, loops, .. } = walk;
         if loops > LOOPS_MAX {
             return bad(format!("more than {LOOPS_MAX} loops are nested"), None);
         }
-        Ok(Self { text: text.to_owned(), program: Arc::new(program), names, loops })
+        Ok(Self { text: text.to_owned(), program: Arc::new(program), metered, is_deep, names })
     }
 
     #[must_use]
@@ -86,22 +88,30 @@ impl Expression {
 
     /// The value; `given` tells what a name stands for. What it does not know is null.
     pub fn evaluate(&self, given: impl Fn(&str) -> (Value, Type)) -> Result<Value, String> {
-        let mut context = Context::with_env(Arc::clone(&ENVIRONMENT));
-        let mut parts = 0_usize;
-        for name in &self.names {
+        let given = self.names.iter().map(|name| {
             let (value, of) = given(name);
-            let value = into_cel(value, &of, &mut parts);
-            context.add_variable_from_value(name.as_str(), value);
-        }
-        let rounds = parts.saturating_add(1).checked_pow(u32::try_from(self.loops).unwrap_or(1));
-        if self.loops > 1 && rounds.is_none_or(|rounds| rounds > ROUNDS_MAX) {
-            let reason = "the state is too large for loops inside of loops";
-            return Err(format!("`{}`: {reason}", self.text));
-        }
-        let value = self.program.execute(&context);
-        let value = value.map_err(|error| format!("`{}`: {}", self.text, explain(&error)))?;
+            (name.as_str(), into_cel(value, &of))
+        });
+        let given: Vec<(&str, cel::Value)> = given.collect();
+        let value = match self.is_deep {
+            false => self.resolve(given),
+            true => on_a_large_stack(|| self.resolve(given)).and_then(|value| value),
+        }?;
         let mut left = RESULT_BYTES_MAX;
         into_json(&value, &mut left).map_err(|error| format!("`{}` {error}", self.text))
+    }
+
+    fn resolve(&self, given: Vec<(&str, cel::Value)>) -> Result<cel::Value, String> {
+        let mut context = Context::with_env(Arc::clone(&ENVIRONMENT));
+        for (name, value) in given {
+            context.add_variable_from_value(name, value);
+        }
+        let meter = Meter::in_context(&mut context);
+        let value = cel::Value::resolve(&self.metered, &context);
+        if meter.is_spent() {
+            return Err(format!("`{}`: it takes too long: give it less to go through", self.text));
+        }
+        value.map_err(|error| format!("`{}`: {}", self.text, explain(&error)))
     }
 
     /// Whether a condition holds.
@@ -123,6 +133,38 @@ impl std::fmt::Debug for Expression {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_tuple("Expression").field(&self.text).finish()
     }
+}
+
+/// Refused here, and gone, when its parts are too deep inside of each other.
+fn compile(text: &str) -> Result<Program, Bad> {
+    let bad = |message: String, range| Err(Bad { message, range });
+    let program = match ENVIRONMENT.compile(text) {
+        Ok(program) => program,
+        Err(errors) => {
+            let first = errors.errors.first();
+            let message = first.map_or("this is no expression", |error| error.msg.as_str());
+            let message = message.trim_start_matches("Syntax error: ");
+            // The list of all that could stand there helps nobody.
+            let message = message.split(" expecting {").next().unwrap_or(message);
+            let range = first.and_then(|error| place(text, error.pos));
+            let ends = message.contains("'<EOF>'");
+            let message = if ends { "the expression ends too soon" } else { message };
+            return bad(message.to_owned(), range);
+        }
+    };
+    if is_deeper_than(DEPTH_MAX, program.expression()) {
+        let message = format!("more than {DEPTH_MAX} parts are inside of each other");
+        return bad(message, None);
+    }
+    Ok(program)
+}
+
+fn on_a_large_stack<T: Send>(work: impl FnOnce() -> T + Send) -> Result<T, String> {
+    std::thread::scope(|scope| {
+        let thread = std::thread::Builder::new().stack_size(STACK_BYTES);
+        let thread = thread.spawn_scoped(scope, work).map_err(|error| error.to_string())?;
+        thread.join().map_err(|_| "the evaluation broke off".to_owned())
+    })
 }
 
 fn brackets(text: &str) -> usize {
@@ -151,6 +193,9 @@ fn place(text: &str, (line, column): (isize, isize)) -> Option<Range<usize>> {
 fn explain(error: &cel::ExecutionError) -> String {
     match error {
         cel::ExecutionError::NoSuchKey(key) => format!("there is no `{key}`"),
+        cel::ExecutionError::FunctionError { function, message } if function == "text" => {
+            message.clone()
+        }
         other => {
             let mut text = other.to_string();
             if let Some((end, _)) = text.char_indices().nth(300) {
@@ -158,6 +203,37 @@ fn explain(error: &cel::ExecutionError) -> String {
             }
             text
         }
+    }
+}
+
+/// Without calls inside of each other, of which there may be too many.
+fn is_deeper_than(most: usize, expression: &IdedExpr) -> bool {
+    let mut open = vec![(expression, 0)];
+    while let Some((at, depth)) = open.pop() {
+        if depth > most {
+            return true;
+        }
+        let inner: Vec<&IdedExpr> = match &at.expr {
+            Expr::Unspecified | Expr::Literal(_) | Expr::Ident(_) => Vec::new(),
+            Expr::Call(call) => call.target.as_deref().into_iter().chain(&call.args).collect(),
+            Expr::Select(select) => vec![&select.operand],
+            Expr::List(list) => list.elements.iter().collect(),
+            Expr::Map(MapExpr { entries }) | Expr::Struct(StructExpr { entries, .. }) => {
+                entries.iter().flat_map(parts_of).collect()
+            }
+            Expr::Comprehension(it) => {
+                vec![&it.iter_range, &it.accu_init, &it.loop_cond, &it.loop_step, &it.result]
+            }
+        };
+        open.extend(inner.into_iter().map(|inner| (inner, depth + 1)));
+    }
+    false
+}
+
+fn parts_of(entry: &IdedEntryExpr) -> Vec<&IdedExpr> {
+    match &entry.expr {
+        EntryExpr::StructField(field) => vec![&field.value],
+        EntryExpr::MapEntry(entry) => vec![&entry.key, &entry.value],
     }
 }
 
@@ -217,8 +293,7 @@ impl Walk {
 }
 
 /// A whole number is an `int`, but where it is declared as a number it counts as one with a fraction.
-fn into_cel(value: Value, of: &Type, parts: &mut usize) -> cel::Value {
-    *parts += 1;
+fn into_cel(value: Value, of: &Type) -> cel::Value {
     match value {
         Value::Null => cel::Value::Null,
         Value::Bool(flag) => cel::Value::Bool(flag),
@@ -233,7 +308,7 @@ fn into_cel(value: Value, of: &Type, parts: &mut usize) -> cel::Value {
                 Type::List(inner) => inner.as_ref(),
                 _ => &Type::Any,
             };
-            let items = items.into_iter().map(|item| into_cel(item, inner, parts));
+            let items = items.into_iter().map(|item| into_cel(item, inner));
             cel::Value::List(Arc::new(items.collect()))
         }
         Value::Object(fields) => {
@@ -242,7 +317,7 @@ fn into_cel(value: Value, of: &Type, parts: &mut usize) -> cel::Value {
                 _ => &Type::Any,
             };
             let fields = fields.into_iter().map(|(name, value)| {
-                let value = into_cel(value, known(&name), parts);
+                let value = into_cel(value, known(&name));
                 (Key::String(Arc::new(name)), value)
             });
             cel::Value::Map(Map { map: Arc::new(fields.collect::<HashMap<_, _>>()) })

@@ -16,19 +16,25 @@ use cel::{Context, ExecutionError, FunctionContext};
 use regex::{Regex, RegexBuilder};
 
 /// What one evaluation may cost: a part of a list or an object is 1, and so are eight bytes of text.
-const FUEL: u64 = 4 << 20;
+const FUEL: u64 = 1 << 20;
 /// What is made of such a text is so much larger than it, or takes so much longer.
-const WIDE: u64 = 32;
-/// A longer text is not looked for, and not put between others.
+const WIDE: u64 = 4;
+/// The same of a list that is put together to one text.
+const JOINED: u64 = 4;
+/// A longer text is not looked for.
 const NEEDLE_BYTES_MAX: usize = 1 << 10;
+/// A longer text is not put between others.
+const SEPARATOR_BYTES_MAX: usize = 64;
 /// How large a compiled pattern may be, and what making it costs.
 const PATTERN_BYTES_MAX: usize = 256 << 10;
-const PATTERN_COST: u64 = 32 << 10;
+const PATTERN_COST: u64 = 8 << 10;
 
 const WHOLE: &str = "@whole";
 const FLAT: &str = "@flat";
 const TEXT: &str = "@text";
 const NEEDLE: &str = "@needle";
+const LIST: &str = "@list";
+const SEPARATOR: &str = "@separator";
 const MATCHES: &str = "@matches";
 
 /// What is left to one evaluation.
@@ -49,16 +55,19 @@ impl Meter {
     pub(super) fn in_context(context: &mut Context<'_, '_>) -> Arc<Self> {
         let (left, patterns) = (AtomicU64::new(FUEL), Mutex::default());
         let meter = Arc::new(Self { left, patterns });
-        let prices: [(&str, Price); 4] = [
+        let prices: [(&str, Price); 6] = [
             (WHOLE, |value| Ok(whole(value, FUEL))),
             (FLAT, |value| Ok(flat(value))),
             (TEXT, |value| Ok(flat(value).saturating_mul(WIDE))),
-            (NEEDLE, needle),
+            (NEEDLE, |value| short(value, NEEDLE_BYTES_MAX)),
+            (LIST, |value| Ok(whole(value, FUEL).saturating_mul(JOINED))),
+            (SEPARATOR, |value| short(value, SEPARATOR_BYTES_MAX)),
         ];
         for (name, price) in prices {
             let meter = Arc::clone(&meter);
             let function: Function = Box::new(move |call| {
-                let value = call.args.pop().ok_or_else(ExecutionError::missing_argument_or_target)?;
+                let value =
+                    call.args.pop().ok_or_else(ExecutionError::missing_argument_or_target)?;
                 meter.pay(price(value.as_ref())?)?;
                 Ok(value)
             });
@@ -93,9 +102,11 @@ impl Meter {
         text: &dyn Val,
         pattern: &dyn Val,
     ) -> Result<CowVal<'b, 'v>, ExecutionError> {
-        let both = text.downcast_ref::<CelString<'_>>().zip(pattern.downcast_ref::<CelString<'_>>());
+        let both =
+            text.downcast_ref::<CelString<'_>>().zip(pattern.downcast_ref::<CelString<'_>>());
         let Some((text, pattern)) = both else {
-            let kinds = vec![text.get_type().name().to_owned(), pattern.get_type().name().to_owned()];
+            let kinds =
+                vec![text.get_type().name().to_owned(), pattern.get_type().name().to_owned()];
             return Err(ExecutionError::no_such_member_overload("matches", kinds));
         };
         self.pay(flat(text).saturating_mul(WIDE))?;
@@ -120,7 +131,8 @@ impl Meter {
 
 /// What a value is without what is inside of it.
 fn flat(value: &dyn Val) -> u64 {
-    let bytes = match (value.downcast_ref::<CelString<'_>>(), value.downcast_ref::<CelBytes<'_>>()) {
+    let bytes = match (value.downcast_ref::<CelString<'_>>(), value.downcast_ref::<CelBytes<'_>>())
+    {
         (Some(text), _) => text.inner().len(),
         (None, Some(bytes)) => bytes.inner().len(),
         (None, None) => 0,
@@ -150,14 +162,13 @@ fn whole(value: &dyn Val, most: u64) -> u64 {
     sum
 }
 
-fn needle(value: &dyn Val) -> Result<u64, ExecutionError> {
-    let long = value.downcast_ref::<CelString<'_>>().filter(|it| it.inner().len() > NEEDLE_BYTES_MAX);
-    match long {
-        None => Ok(1),
-        Some(_) => {
-            let message = format!("a text of more than {NEEDLE_BYTES_MAX} bytes is too long here");
-            Err(ExecutionError::function_error("fuel", message))
+fn short(value: &dyn Val, most: usize) -> Result<u64, ExecutionError> {
+    match value.downcast_ref::<CelString<'_>>() {
+        Some(text) if text.inner().len() > most => {
+            let message = format!("a text of more than {most} bytes is too long here");
+            Err(ExecutionError::function_error("text", message))
         }
+        _ => Ok(1),
     }
 }
 
@@ -175,7 +186,9 @@ struct Metering {
 impl Metering {
     fn of(&mut self, at: &IdedExpr) -> IdedExpr {
         let expr = match &at.expr {
-            Expr::Unspecified | Expr::Literal(_) | Expr::Ident(_) | Expr::Struct(_) => at.expr.clone(),
+            Expr::Unspecified | Expr::Literal(_) | Expr::Ident(_) | Expr::Struct(_) => {
+                at.expr.clone()
+            }
             Expr::Select(SelectExpr { operand, field, test }) => Expr::Select(SelectExpr {
                 operand: Box::new(self.of(operand)),
                 field: field.clone(),
@@ -196,10 +209,12 @@ impl Metering {
     fn paid(&mut self, price: &str, at: &IdedExpr) -> IdedExpr {
         let inner = self.of(at);
         match &inner.expr {
-            Expr::Literal(_) => inner,
+            // What is in them is paid for, and the evaluator knows loops that collect by the lists that they add.
+            Expr::Literal(_) | Expr::List(_) | Expr::Map(_) => inner,
             Expr::Ident(name) if self.collected.contains(name) => inner,
             _ => {
-                let call = CallExpr { func_name: price.to_owned(), target: None, args: vec![inner] };
+                let call =
+                    CallExpr { func_name: price.to_owned(), target: None, args: vec![inner] };
                 IdedExpr { id: at.id, expr: Expr::Call(call) }
             }
         }
@@ -239,7 +254,7 @@ impl Metering {
             "size" | "type" | "contains" | "startsWith" | "endsWith" => (Some(FLAT), Some(FLAT)),
             "indexOf" | "lastIndexOf" => (Some(TEXT), Some(NEEDLE)),
             "split" => (Some(TEXT), Some(FLAT)),
-            "join" => (Some(WHOLE), Some(NEEDLE)),
+            "join" => (Some(LIST), Some(SEPARATOR)),
             _ => (Some(WHOLE), Some(WHOLE)),
         };
         let mut priced = |price: Option<&str>, inner: &IdedExpr| match price {
@@ -260,6 +275,15 @@ impl Metering {
         self.collected.pop();
         let (iter_var, iter_var2) = (inner.iter_var.clone(), inner.iter_var2.clone());
         let accu_var = inner.accu_var.clone();
-        ComprehensionExpr { iter_range, iter_var, iter_var2, accu_var, accu_init, loop_cond, loop_step, result }
+        ComprehensionExpr {
+            iter_range,
+            iter_var,
+            iter_var2,
+            accu_var,
+            accu_init,
+            loop_cond,
+            loop_step,
+            result,
+        }
     }
 }

@@ -7,7 +7,7 @@ use super::*;
 fn state() -> Value {
     json!({
         "draft": "Rain.", "score": 7, "ratio": 3, "notes": ["a", "bb"], "answer": { "decision": "approve" },
-        "big": vec![1; 2000], "umlaut": "ä",
+        "big": vec![1; 2000], "umlaut": "ä", "long": "x".repeat(1 << 20), "many": (0..10_000).map(|i| i.to_string()).collect::<Vec<_>>(),
     })
 }
 
@@ -23,6 +23,8 @@ fn scope() -> BTreeMap<String, Type> {
         ("any", Type::Any),
         ("big", Type::list(Type::Integer)),
         ("umlaut", Type::Text),
+        ("long", Type::Text),
+        ("many", Type::list(Type::Text)),
     ];
     names.map(|(name, of)| (name.to_owned(), of)).into()
 }
@@ -59,12 +61,54 @@ fn what_cannot_be_evaluated_says_why() {
         assert!(error.contains(expected), "{text}: {error}");
     };
     check("answer.reason == 'x'", "there is no `reason`");
-    check("big.all(a, big.all(b, a == b))", "too large for loops inside of loops");
+    check("big.all(a, big.all(b, a == b))", "it takes too long: give it less to go through");
+    check("'a'.matches('(')", "not a valid regex");
+    check("draft.indexOf(long)", "a text of more than 1024 bytes is too long here");
+    check("notes.join(long)", "a text of more than 64 bytes is too long here");
     check("notes.map(a, notes.map(b, notes.map(c, c)))", "more than 2 loops");
     check(&"(".repeat(40), "nested too deeply");
     check(&format!("'{}'", "x".repeat(5000)), "more than 4096 bytes");
     check("score ==", "the expression ends too soon");
     check("score / 0", "ivision by zero");
+}
+
+/// Whatever is written and however much it is given: an answer or an error, in little time, memory and stack.
+#[test]
+fn what_it_may_cost_is_bounded() {
+    let bombs = [
+        format!("['aaaaaaaa']{}", ".map(x, x + x)".repeat(40)),
+        format!("[1]{}", ".map(x, [x, x])".repeat(40)),
+        format!("[1]{}", ".map(x, {'a': x, 'b': x})".repeat(40)),
+        format!("[['a']]{}", ".map(x, x + x)".repeat(40)),
+        format!("[long]{}", ".map(x, [x, x].join())".repeat(40)),
+        format!("long{} == ''", " + long".repeat(90)),
+        "many.all(m, !long.matches('(a|b)*a(a|b){9}'))".to_owned(),
+        "many.map(m, 'a'.matches('((a{30}){30}){3}' + m + string(size(m))))".to_owned(),
+        "many.map(m, many)".to_owned(),
+        "many.all(m, many.exists(n, n == 'x') || true)".to_owned(),
+        "many.all(m, long.contains('y') || true)".to_owned(),
+        "many.map(m, long.split(''))".to_owned(),
+        "many.map(m, long.indexOf('xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxy'))".to_owned(),
+        "many.map(m, many.map(n, n).join(', '))".to_owned(),
+    ];
+    for bomb in bombs {
+        let short: String = bomb.chars().take(60).collect();
+        let error = evaluate(&bomb).map(drop).expect_err(&short);
+        assert!(error.contains("it takes too long"), "{short}: {error}");
+    }
+    let check = |text: String, expected: Value| assert_eq!(evaluate(&text), Ok(expected), "{text}");
+    check(format!("1{}", "+1".repeat(99)), json!(100));
+    check(format!("true{}", " && true".repeat(300)), json!(true));
+    check(format!("{}true", "!".repeat(4000)), json!(true));
+    check("size(many.filter(m, m in notes))".to_owned(), json!(0));
+    check("long.contains('y') ? 1 : size(long)".to_owned(), json!(1 << 20));
+    check("many.join(', ').size()".to_owned(), json!(58_888));
+    check("many.exists_one(m, m == 'x')".to_owned(), json!(false));
+    check("'a,b'.split(',').map(x, x.matches('[a-b]') ? x : '-')".to_owned(), json!(["a", "b"]));
+    for deep in [format!("1{}", "+1".repeat(2000)), format!("any{}", ".b".repeat(2000))] {
+        let error = evaluate(&deep).unwrap_err();
+        assert!(error.contains("inside of each other"), "{error}");
+    }
 }
 
 #[test]
