@@ -83,14 +83,23 @@ impl Handle {
         };
         // What answers a question goes before those who wait, however many they are.
         let waits = wish.multitask != Multitask::Reject && answers.is_empty();
-        if thread.is_some() && waits {
-            self.has_room(wish.thread).await?;
+        if thread.is_none() || !waits || self.has_room(wish.thread).await? {
+            return self.submit_run(wish.into_run(program, answers)).await;
         }
-        self.submit_run(wish.into_run(program, answers)).await
+        let full = Error::QueueFull(wish.thread);
+        if wish.key.is_none() {
+            return Err(full);
+        }
+        // What was submitted before under this key has its answer; a run that does not want to wait is no other one's next.
+        let wish = Wish { multitask: Multitask::Reject, ..wish };
+        match self.submit_run(wish.into_run(program, answers)).await? {
+            Submitted::Busy { .. } => Err(full),
+            submitted => Ok(submitted),
+        }
     }
 
     /// Whether another run may wait for its turn on the thread.
-    async fn has_room(&self, thread: ThreadId) -> Result<(), Error> {
+    async fn has_room(&self, thread: ThreadId) -> Result<bool, Error> {
         let last = RunQuery {
             thread: Some(thread),
             status: Some(RunStatus::Pending),
@@ -98,8 +107,7 @@ impl Handle {
             max: 1,
             ..RunQuery::default()
         };
-        let has_room = self.shared.archive.runs(last).await?.is_empty();
-        if has_room { Ok(()) } else { Err(Error::QueueFull(thread)) }
+        Ok(self.shared.archive.runs(last).await?.is_empty())
     }
 
     pub async fn submit_run(&self, run: NewRun) -> Result<Submitted, Error> {

@@ -117,11 +117,19 @@ async fn no_more_runs_wait_on_a_thread_than_may(backend: Backend) {
         let wish = Wish::new(RunId::new(now, random), thread(), &process.graph, request, now);
         Wish { not_before: Some(now.plus(Duration::from_secs(3600))), ..wish }
     };
-    for number in 0..WAITING_MAX {
+    let keyed = |number| Wish { key: Some("once".to_owned()), ..later(number) };
+    let kept = process.handle.submit(keyed(0)).await.unwrap();
+    let Submitted::Created(kept) = kept else { panic!("{kept:?}") };
+    for number in 1..WAITING_MAX {
         let submitted = process.handle.submit(later(number)).await.unwrap();
         assert!(matches!(submitted, Submitted::Created(_)), "{number}: {submitted:?}");
     }
     let refused = process.handle.submit(later(WAITING_MAX)).await.unwrap_err();
+    assert_eq!(refused.code().0, "thread_queue_full");
+    let again = process.handle.submit(keyed(WAITING_MAX)).await.unwrap();
+    assert_eq!(again, Submitted::Existing(kept), "what was taken before needs no room");
+    let new = Wish { key: Some("new".to_owned()), ..later(WAITING_MAX) };
+    let refused = process.handle.submit(new).await.unwrap_err();
     assert_eq!(refused.code().0, "thread_queue_full");
     let other = Wish { thread: ThreadId::from_bytes([8; 16]), ..later(WAITING_MAX + 1) };
     assert!(process.handle.submit(other).await.is_ok(), "others do not notice");
