@@ -124,6 +124,7 @@ impl Wish {
             deadline: self.deadline,
             replay: self.from.is_some(),
             config: None,
+            actor: (!answers.is_empty()).then(|| self.actor.clone()),
         };
         let order = Order { from: self.from, config: self.config, submission };
         let (actor, at) = (self.actor, self.created);

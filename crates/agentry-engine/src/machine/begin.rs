@@ -73,6 +73,9 @@ pub struct Submission {
     /// What it is given to go by, for graphs that have it in their state. It is stored beside, with the order.
     #[serde(skip)]
     pub config: Option<Map<String, Value>>,
+    /// Who answers, where it brings answers; the run itself when nobody is named.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub actor: Option<String>,
 }
 
 impl Submission {
@@ -87,6 +90,7 @@ impl Submission {
             deadline: None,
             replay: false,
             config: None,
+            actor: None,
         }
     }
 }
@@ -152,7 +156,7 @@ impl Machine {
     pub fn begin(&mut self, submission: Submission, now: Timestamp) -> Result<Decision, Refused> {
         self.check(&submission)?;
         self.now = now;
-        let Submission { run, request, steps_max, before, after, deadline, replay, config } =
+        let Submission { run, request, steps_max, before, after, deadline, replay, config, actor } =
             submission;
         let goes_on = !matches!(request, Request::Input(_));
         let steps_max = steps_max.unwrap_or(self.scopes.root().plan.steps_max);
@@ -182,7 +186,7 @@ impl Machine {
                 self.give_time_anew();
                 self.settings_change(config);
                 self.command(update, goto);
-                self.resume(resume, run);
+                self.resume(resume, actor.unwrap_or_else(|| run.to_string()));
                 self.go_on();
             }
         }
@@ -443,7 +447,7 @@ impl Machine {
         }
     }
 
-    fn resume(&mut self, resume: Option<Resume>, run: RunId) {
+    fn resume(&mut self, resume: Option<Resume>, actor: String) {
         let answers = match resume {
             None => Vec::new(),
             Some(Resume::One(value)) => {
@@ -452,7 +456,7 @@ impl Machine {
             Some(Resume::Each(each)) => each.into_iter().collect::<Vec<_>>(),
         };
         for (interrupt, value) in answers {
-            let answer = Answer { value, actor: run.to_string(), at: self.now };
+            let answer = Answer { value, actor: actor.clone(), at: self.now };
             self.answer(&interrupt, answer);
         }
     }

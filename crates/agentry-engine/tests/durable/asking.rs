@@ -16,6 +16,7 @@ use crate::world::{Backend, Loaded, Process, Status, World, over_both_stores};
 
 over_both_stores! {
     an_answer_goes_to_the_node_that_asked
+    a_node_hears_who_brought_the_answer
     who_answers_late_without_naming_the_question_hears_what_counts
     a_question_expires
     an_answer_beats_an_expiry_that_is_not_stored_yet
@@ -78,6 +79,19 @@ async fn an_answer_goes_to_the_node_that_asked(backend: Backend) {
     assert_eq!(process.values(run).await, expected);
     let again = answer(&process, run, &question.id, json!("reject")).await;
     assert!(matches!(again, Signalled::AlreadyAnswered(first) if first.value == "approve"));
+    process.stop().await;
+}
+
+async fn a_node_hears_who_brought_the_answer(backend: Backend) {
+    let process = World::new(backend).start(&single(approve()).build().unwrap());
+    let run = process.submit("k").await;
+    let thread = process.until_parked(run).await.run.thread;
+    let (now, resume) = (process.world.clock.now(), Some(Resume::One(json!("approve"))));
+    let request = Request::Command(Command { resume, ..Command::default() });
+    let wish = Wish::new(RunId::new(now, [1; 10]), thread, "g", request, now);
+    let wish = Wish { actor: "key:ann".to_owned(), ..wish };
+    let Submitted::Created(run) = process.handle.submit(wish).await.unwrap() else { panic!() };
+    assert_eq!(process.values(run).await, json!({ "result": ["approve", "key:ann", false] }));
     process.stop().await;
 }
 
