@@ -26,6 +26,7 @@ mod manage;
 mod messages;
 mod modes;
 mod outcome;
+mod room;
 pub(crate) mod runs;
 mod search;
 mod show;
@@ -34,6 +35,7 @@ pub(crate) mod states;
 mod streams;
 pub(crate) mod submit;
 mod summary;
+pub(crate) mod upkeep;
 mod webhook;
 pub(crate) mod who;
 pub(crate) mod wish;
@@ -89,7 +91,8 @@ pub(crate) fn routes() -> Router<Arc<App>> {
         .route("/runs/cancel", post(stateless::cancel))
         .route("/runs/{run}", get(runs::show_alone))
         .route("/runs/{run}/stream", get(streams::run_alone));
-    thread.merge(run).merge(alone).layer(middleware::map_response(dialect::translate))
+    let all = thread.merge(run).merge(alone);
+    all.layer(middleware::map_response(dialect::translate)).merge(upkeep::routes())
 }
 
 pub(crate) const PATHS: &[&str] =

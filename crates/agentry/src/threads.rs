@@ -19,6 +19,7 @@ mod known;
 mod messages;
 mod states;
 pub(crate) mod telling;
+mod upkeep;
 mod webhooks;
 
 pub(crate) use agent::{NAME, Speaking, chat};

@@ -82,14 +82,14 @@ pub(crate) fn migrate(cx: &Context, options: &Options) -> Result<Exit, Ended> {
             let found = found.filter(|found| found.from.graph == *graph);
             let found =
                 found.ok_or_else(|| usage(anyhow!("there is no thread {thread} of `{graph}`")))?;
-            told.tell(done(&handle, found, *dry_run).await?);
+            told.tell(done(&handle, found, *dry_run).await.context("move a thread")?);
         } else {
             let mut offset = 0;
             loop {
                 let page = handle.outlooks(graph, offset, PAGE).await.context("look at threads")?;
                 let count = page.len();
                 for outlook in page {
-                    told.tell(done(&handle, outlook, *dry_run).await?);
+                    told.tell(done(&handle, outlook, *dry_run).await.context("move a thread")?);
                 }
                 // Moving one does not change its place among them.
                 offset += PAGE;
@@ -110,24 +110,37 @@ pub(crate) struct Compact {
     /// Threads that were not used for so many days
     #[arg(long, value_name = "DAYS", default_value_t = 7)]
     unused_days: u64,
+    /// Say how many histories would be cut, and change nothing
+    #[arg(long)]
+    dry_run: bool,
 }
 
 /// Cuts histories, and changes nothing else.
 pub(crate) fn compact(cx: &Context, options: &Compact) -> Result<Exit, Ended> {
     let config = cx.config()?;
     let definitions = graphs::load(cx, &config)?;
-    let Compact { thread, unused_days } = options;
+    let Compact { thread, unused_days, dry_run } = options;
     runtime()?.block_on(async {
         let handle = open(cx, &config, &definitions).await?;
         let mut told = Tidied::default();
-        if let Some(thread) = thread {
+        if let (Some(thread), true) = (thread, *dry_run) {
+            let found = handle.archive().thread(*thread).await.context("find the thread")?;
+            if let Some(found) = found {
+                let would = handle.would_compact(&found).await.context("look at the thread")?;
+                told.cut = u64::from(would);
+            }
+        } else if let Some(thread) = thread {
             told.entries = handle.compact(*thread).await.context("cut the history")?;
             told.cut = u64::from(told.entries > 0);
         } else {
             let history = Some(Duration::from_secs(unused_days.saturating_mul(86_400)));
             let (retention, mut place) = (Retention { threads: None, history }, Place::default());
             loop {
-                let part = handle.tidy(retention, &mut place).await.context("cut histories")?;
+                let part = match dry_run {
+                    true => handle.would_cut(history.unwrap_or_default(), &mut place).await,
+                    false => handle.tidy(retention, &mut place).await,
+                };
+                let part = part.context("cut histories")?;
                 told.cut += part.cut;
                 told.entries += part.entries;
                 if !part.more {
@@ -136,9 +149,13 @@ pub(crate) fn compact(cx: &Context, options: &Compact) -> Result<Exit, Ended> {
             }
         }
         let Tidied { cut, entries, .. } = told;
-        match cx.terminal.json {
-            true => cx.terminal.object(&json!({ "threads": cut, "entries": entries })),
-            false => cx
+        match (cx.terminal.json, dry_run) {
+            (true, true) => cx.terminal.object(&json!({ "threads": cut, "dry_run": true })),
+            (true, false) => cx.terminal.object(&json!({ "threads": cut, "entries": entries })),
+            (false, true) => cx.terminal.data(format_args!(
+                "the history of {cut} threads would be cut; nothing was changed"
+            )),
+            (false, false) => cx
                 .terminal
                 .data(format_args!("cut the history of {cut} threads: {entries} entries")),
         }
@@ -146,7 +163,12 @@ pub(crate) fn compact(cx: &Context, options: &Compact) -> Result<Exit, Ended> {
     })
 }
 
-async fn done(handle: &Handle, outlook: Outlook, dry_run: bool) -> anyhow::Result<Outlook> {
+/// What became of a thread, or would.
+pub(crate) async fn done(
+    handle: &Handle,
+    outlook: Outlook,
+    dry_run: bool,
+) -> Result<Outlook, agentry_engine::Error> {
     let moves = match outlook.verdict {
         Verdict::Fits | Verdict::Migrates { .. } => !dry_run,
         Verdict::Current | Verdict::Refused { .. } | Verdict::Busy => false,
@@ -154,8 +176,7 @@ async fn done(handle: &Handle, outlook: Outlook, dry_run: bool) -> anyhow::Resul
     if !moves {
         return Ok(outlook);
     }
-    let moved = handle.migrate(outlook.thread).await.context("move a thread")?;
-    Ok(moved.unwrap_or(outlook))
+    Ok(handle.migrate(outlook.thread).await?.unwrap_or(outlook))
 }
 
 async fn open(cx: &Context, config: &Config, definitions: &Definitions) -> Result<Handle, Ended> {
@@ -229,7 +250,7 @@ impl Told<'_> {
     }
 }
 
-fn word(verdict: &Verdict) -> &'static str {
+pub(crate) fn word(verdict: &Verdict) -> &'static str {
     match verdict {
         Verdict::Current => "current",
         Verdict::Fits => "fits",

@@ -32,6 +32,19 @@ pub struct Place {
     looked_at: usize,
 }
 
+impl Place {
+    /// After so many threads that were looked at and are old enough.
+    #[must_use]
+    pub fn after(looked_at: usize) -> Self {
+        Self { looked_at }
+    }
+
+    #[must_use]
+    pub fn looked_at(self) -> usize {
+        self.looked_at
+    }
+}
+
 /// What one part has done.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Tidied {
@@ -47,19 +60,47 @@ impl Handle {
     /// Does one part of what is to be done. Of several processes one does it at a time; the others answer that nothing was
     /// done.
     pub async fn tidy(&self, retention: Retention, place: &mut Place) -> Result<Tidied, Error> {
+        match self.tidy_now(retention, place).await {
+            Err(Error::Busy(_)) => Ok(Tidied::default()),
+            other => other,
+        }
+    }
+
+    /// The same, where whoever asks is to know that somebody else does it: [`Error::Busy`].
+    pub async fn tidy_now(&self, retention: Retention, place: &mut Place) -> Result<Tidied, Error> {
         let Retention { threads, history } = retention;
         if threads.is_none() && history.is_none() {
             return Ok(Tidied::default());
         }
         let token = self.token().await?;
-        match self.take(token).await {
-            Ok(_) => {}
-            Err(Error::Busy(_)) => return Ok(Tidied::default()),
-            Err(other) => return Err(other),
-        }
+        self.take(token).await?;
         let tidied = self.tidy_part((threads, history), place).await;
         self.store().release(&self.door(token)).await?;
         tidied
+    }
+
+    /// How many histories one part would cut. Nothing is changed.
+    pub async fn would_cut(&self, history: Duration, place: &mut Place) -> Result<Tidied, Error> {
+        let before = self.clock().now().minus(history);
+        let mut tidied = Tidied::default();
+        for thread in self.old(before, place, &mut tidied).await? {
+            let cut = self.has_history(&thread).await? && self.would_compact(&thread).await?;
+            tidied.cut += u64::from(cut);
+        }
+        Ok(tidied)
+    }
+
+    /// Whether there is anything that cutting the thread's history would remove, and nothing that speaks against it.
+    pub async fn would_compact(&self, thread: &Thread) -> Result<bool, Error> {
+        let rests = match thread.status {
+            Status::Idle | Status::Interrupted | Status::Failed => true,
+            Status::Ready | Status::Waiting => false,
+        };
+        let has_graph = thread
+            .program
+            .as_ref()
+            .is_some_and(|program| self.registry().get(&program.graph, &program.version).is_some());
+        Ok(rests && has_graph && thread.seq.0 > 1 && !self.has_run_to_come(thread.id).await?)
     }
 
     async fn tidy_part(
@@ -85,6 +126,22 @@ impl Handle {
         place: &mut Place,
         tidied: &mut Tidied,
     ) -> Result<(), Error> {
+        for thread in self.old(before, place, tidied).await? {
+            let entries =
+                if self.has_history(&thread).await? { self.cut_one(thread.id).await? } else { 0 };
+            tidied.entries += entries;
+            tidied.cut += u64::from(entries > 0);
+        }
+        Ok(())
+    }
+
+    /// The next part of the threads that are old enough.
+    async fn old(
+        &self,
+        before: Timestamp,
+        place: &mut Place,
+        tidied: &mut Tidied,
+    ) -> Result<Vec<Thread>, Error> {
         let query = ThreadQuery {
             status: Some(Status::Idle),
             order: Order::UpdatedOldest,
@@ -92,19 +149,13 @@ impl Handle {
             max: PART,
             ..ThreadQuery::default()
         };
-        let found = self.archive().threads(query).await?;
-        let old: Vec<_> = found.iter().filter(|thread| thread.updated < before).collect();
-        for thread in &old {
-            let entries =
-                if self.has_history(thread).await? { self.cut_one(thread.id).await? } else { 0 };
-            tidied.entries += entries;
-            tidied.cut += u64::from(entries > 0);
-        }
+        let mut old = self.archive().threads(query).await?;
+        old.retain(|thread| thread.updated < before);
         // Cutting a history changes nothing of when the thread was last used, and so nothing of the order.
         let whole = old.len() == PART;
         place.looked_at = if whole { place.looked_at + PART } else { 0 };
         tidied.more |= whole;
-        Ok(())
+        Ok(old)
     }
 
     async fn has_history(&self, thread: &Thread) -> Result<bool, Error> {

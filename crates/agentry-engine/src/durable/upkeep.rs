@@ -26,14 +26,18 @@ impl Handle {
     /// Leaves nothing of a thread's history but where it stands; answers how many entries went. A thread that has something
     /// to do, or will have, is left alone: a run that begins later may begin at an older checkpoint.
     pub async fn compact(&self, thread: ThreadId) -> Result<u64, Error> {
-        let (thread_only, status) = (Some(thread), Some(RunStatus::Pending));
-        let to_come = RunQuery { thread: thread_only, status, max: 1, ..RunQuery::default() };
-        if !self.shared.archive.runs(to_come).await?.is_empty() {
+        if self.has_run_to_come(thread).await? {
             return Ok(0);
         }
         if !self.snapshot_head(thread).await? {
             return Ok(0);
         }
         Ok(self.shared.archive.prune(thread, Keep::Latest).await?)
+    }
+
+    pub(super) async fn has_run_to_come(&self, thread: ThreadId) -> Result<bool, Error> {
+        let (thread, status) = (Some(thread), Some(RunStatus::Pending));
+        let to_come = RunQuery { thread, status, max: 1, ..RunQuery::default() };
+        Ok(!self.shared.archive.runs(to_come).await?.is_empty())
     }
 }

@@ -1,7 +1,9 @@
 //! What the faces for threads ask of whoever moves threads on, in words of their own: the server names no engine.
 
+use std::collections::BTreeMap;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use agentry_core::batches::Owner;
 use agentry_core::run::Values;
@@ -49,8 +51,63 @@ pub trait Engine: Send + Sync {
     async fn summary(&self, run: RunId) -> Result<Option<Value>, Refusal>;
     /// Leaves nothing of a thread's history but where it stands; says how many entries went.
     async fn compact(&self, thread: ThreadId) -> Result<u64, Refusal>;
+    /// Moves threads to the version of their graph that is here, or says what would become of them. Written into the audit log
+    /// before anything is done.
+    async fn migrate(&self, migrate: Migrate) -> Result<Migrated, Refusal>;
+    /// Cuts the histories of threads that nobody has used for long, or says of how many it would. Written into the audit log
+    /// before anything is done.
+    async fn cut(&self, cut: Cut) -> Result<Cutting, Refusal>;
     /// What happened after `after`, then what happens: of one run to its end, of a thread until nobody listens.
     async fn follow(&self, follow: Follow) -> Result<Parts, Refusal>;
+}
+
+/// Whose wish it is, and how much of it is to be done.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Upkeep {
+    /// As the audit log names it.
+    pub actor: String,
+    pub dry_run: bool,
+    /// So many threads were looked at before.
+    pub offset: usize,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Migrate {
+    pub upkeep: Upkeep,
+    pub graph: String,
+    /// Only this one.
+    pub thread: Option<ThreadId>,
+    /// So many are looked at.
+    pub max: usize,
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Migrated {
+    /// The one that is here.
+    pub version: String,
+    /// By what became of them, or would.
+    pub counts: BTreeMap<&'static str, usize>,
+    /// Those of other versions, one by one.
+    pub threads: Vec<Value>,
+    /// Where to go on.
+    pub next: Option<usize>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Cut {
+    pub upkeep: Upkeep,
+    /// Only this one, whenever it was used.
+    pub thread: Option<ThreadId>,
+    pub unused: Duration,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Cutting {
+    pub threads: u64,
+    /// What has gone; nothing is known of it before.
+    pub entries: Option<u64>,
+    /// Where to go on.
+    pub next: Option<usize>,
 }
 
 /// What happens, as it happens. It ends early only with an error.

@@ -12,8 +12,8 @@ use agentry_engine::machine::Update as Change;
 use agentry_engine::{Command, Goto as Way, Request, Resume as Answers};
 use agentry_server::Refusal;
 use agentry_server::engine::{
-    Breakpoints, CheckpointRef, Engine, Follow, Goto, GraphInfo, HistoryQuery, Parts, Place,
-    Resume, StateView, Subgraphs, Submission, Update, Work,
+    Breakpoints, CheckpointRef, Cut, Cutting, Engine, Follow, Goto, GraphInfo, HistoryQuery,
+    Migrate, Migrated, Parts, Place, Resume, StateView, Subgraphs, Submission, Update, Work,
 };
 use async_trait::async_trait;
 use http::StatusCode;
@@ -96,6 +96,14 @@ impl Engine for Durable {
 
     async fn compact(&self, thread: ThreadId) -> Result<u64, Refusal> {
         Ok(self.handle.compact(thread).await?)
+    }
+
+    async fn migrate(&self, migrate: Migrate) -> Result<Migrated, Refusal> {
+        self.move_threads(migrate).await
+    }
+
+    async fn cut(&self, cut: Cut) -> Result<Cutting, Refusal> {
+        self.cut_histories(cut).await
     }
 
     async fn follow(&self, follow: Follow) -> Result<Parts, Refusal> {

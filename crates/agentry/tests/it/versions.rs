@@ -4,7 +4,7 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
-use crate::support::{ANSWERS, CONFIG, Running, agentry, finish, get, kill, wait_for};
+use crate::support::{ANSWERS, CONFIG, Running, agentry, finish, get, kill, post, wait_for};
 
 const BEFORE: &str = r#"
 name = "memo"
@@ -162,4 +162,73 @@ fn a_thread_stays_with_a_version_that_is_kept_beside() {
     });
     assert_eq!((&values["draft"], values.get("words")), (&json!("Dear all"), None), "{values}");
     drop(serving);
+}
+
+#[test]
+fn an_operator_moves_threads_and_cuts_histories_over_http() {
+    let folder = tempfile::tempdir().unwrap();
+    write(folder.path(), "agentry.toml", &CONFIG.replace("memory:", "sqlite:agentry.db"));
+    write(folder.path(), "answers.toml", ANSWERS);
+    write(folder.path(), "graphs/memo.toml", BEFORE);
+    for _ in 0..2 {
+        let (code, told, said) = run(folder.path(), &["run", "memo", "--json"]);
+        assert_eq!(code, Some(0), "{told}{said}");
+    }
+    write(folder.path(), "graphs/memo.toml", &format!("{}{MIGRATION}", after()));
+    let serving = Running::again(folder);
+    let ask = |path: &str, body: Value| serving.json(&post(path, body.to_string()));
+    let migrate = |body: Value| ask("/v1/threads/migrate", body);
+
+    let (status, told) = migrate(json!({ "graph": "memo", "dry_run": true }));
+    assert_eq!((status, &told["counts"]), (200, &json!({ "migrates": 2 })), "{told}");
+    let first = told["threads"][0]["thread"].clone();
+    let (_, part) = migrate(json!({ "graph": "memo", "dry_run": true, "limit": 1 }));
+    assert_eq!((&part["counts"], &part["next_offset"]), (&json!({ "migrates": 1 }), &json!(1)));
+    let (_, one) = migrate(json!({ "graph": "memo", "thread_id": first }));
+    assert_eq!(one["counts"], json!({ "migrates": 1 }), "{one}");
+    let (_, rest) = migrate(json!({ "graph": "memo" }));
+    assert_eq!(rest["counts"], json!({ "current": 1, "migrates": 1 }), "{rest}");
+    for (body, expected) in [
+        (json!({ "graph": "nemo" }), 400),
+        (json!({ "graph": "memo", "limit": 0 }), 400),
+        (json!({ "graph": "memo", "thread": first }), 400),
+        (json!({ "graph": "memo", "thread_id": "018f0000-0000-7000-8000-000000000000" }), 404),
+    ] {
+        let (status, refused) = migrate(body.clone());
+        assert_eq!(status, expected, "{body}: {refused}");
+    }
+
+    let compact = |body: Value| ask("/v1/threads/compact", body).1;
+    let history = |thread: &Value| {
+        let path = format!("/threads/{}/history", thread.as_str().unwrap());
+        serving.json(&get(&path)).1.as_array().unwrap().len()
+    };
+    let before = history(&first);
+    assert!(before > 1, "{before}");
+    let would = compact(json!({ "thread_id": first, "dry_run": true }));
+    assert_eq!((&would["threads"], &would["entries"]), (&json!(1), &Value::Null), "{would}");
+    assert_eq!(history(&first), before, "nothing was changed");
+    let did = compact(json!({ "thread_id": first }));
+    assert!(did["threads"] == 1 && did["entries"].as_u64() > Some(0), "{did}");
+    assert_eq!(history(&first), 1);
+    let (_, fresh) = ask("/threads", json!({}));
+    let path = format!("/threads/{}/runs/wait", fresh["thread_id"].as_str().unwrap());
+    let input = json!({ "messages": "hello" });
+    let wish = json!({ "assistant_id": "agent", "input": input, "config": { "configurable": { "model": "fast" } } });
+    serving.exchange(&post(&path, wish.to_string()));
+    assert_eq!(compact(json!({ "dry_run": true }))["threads"], 0, "it was used just now");
+    assert_eq!(compact(json!({ "dry_run": true, "unused_days": 0 }))["threads"], 1);
+    assert_eq!(compact(json!({ "unused_days": 0 }))["threads"], 1);
+
+    let (_, audit) = serving.json(&get("/v1/audit"));
+    let acts: Vec<String> = audit["data"]
+        .as_array()
+        .unwrap_or_else(|| panic!("{audit}"))
+        .iter()
+        .map(|record| serde_json::from_str::<Value>(record["entry"].as_str().unwrap()).unwrap())
+        .filter_map(|entry| entry["action"].as_str().map(str::to_owned))
+        .filter(|action| action.starts_with("threads."))
+        .collect();
+    let expected = ["threads.migrated"; 3].into_iter().chain(["threads.compacted"; 2]);
+    assert_eq!(acts, expected.collect::<Vec<_>>(), "what was only looked at is no act: {audit}");
 }

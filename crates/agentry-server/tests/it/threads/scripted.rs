@@ -15,8 +15,9 @@ use agentry_core::threads::{
 use agentry_core::{CheckpointId, RunId, ThreadId, Timestamp};
 use agentry_server::Refusal;
 use agentry_server::engine::{
-    CheckpointRef, Engine, Follow, GraphInfo, HistoryQuery, InterruptView, Part, Parts, Place,
-    Resume, StateView, Subgraphs, Subject, Submission, TaskView, Update, What, Work,
+    CheckpointRef, Cut, Cutting, Engine, Follow, GraphInfo, HistoryQuery, InterruptView, Migrate,
+    Migrated, Part, Parts, Place, Resume, StateView, Subgraphs, Subject, Submission, TaskView,
+    Update, What, Work,
 };
 use async_trait::async_trait;
 use futures_util::{StreamExt as _, stream};
@@ -288,6 +289,15 @@ impl Engine for Scripted {
 
     async fn compact(&self, thread: ThreadId) -> Result<u64, Refusal> {
         Ok(self.store.prune(thread, Keep::Latest).await?)
+    }
+
+    async fn migrate(&self, migrate: Migrate) -> Result<Migrated, Refusal> {
+        let threads = vec![json!({ "actor": migrate.upkeep.actor, "thread": migrate.thread })];
+        Ok(Migrated { version: "2".to_owned(), threads, ..Migrated::default() })
+    }
+
+    async fn cut(&self, cut: Cut) -> Result<Cutting, Refusal> {
+        Ok(Cutting { threads: cut.unused.as_secs() / 86_400, ..Cutting::default() })
     }
 
     async fn follow(&self, follow: Follow) -> Result<Parts, Refusal> {
