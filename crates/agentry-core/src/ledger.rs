@@ -20,8 +20,8 @@ mod usage;
 
 pub use period::{Per, Period};
 pub use usage::{
-    By, Cache, Charge, Entry, Report, ReportQuery, ReportRow, Spent, Sums, Tokens, UnknownGrouping,
-    UsageId, UsageRecord,
+    By, Cache, Charge, Entry, Report, ReportQuery, ReportRow, Reused, Spent, Sums, Tally, Tokens,
+    UnknownGrouping, UsageId, UsageRecord,
 };
 
 /// Whose budget it is. Written as the name of its account: `key:main/ci`.
@@ -166,6 +166,8 @@ pub trait Ledger: Send + Sync {
 
     /// Stores records and what they charge. A record whose id is there already is left as it is, and charges nothing.
     async fn append_usage(&self, entries: Vec<Entry>) -> Result<(), Error>;
+    /// Counts calls that asked no target. A tally that was heard before is left as it is.
+    async fn append_reused(&self, tally: Tally) -> Result<(), Error>;
     async fn report(&self, query: ReportQuery) -> Result<Report, Error>;
     /// The same usage in groups, those that cost most first; at most `query.rows_max` of them.
     async fn spending(&self, query: ReportQuery, by: By) -> Result<Vec<Spent>, Error>;

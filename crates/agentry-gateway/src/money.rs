@@ -18,6 +18,7 @@ mod budgets;
 mod estimate;
 mod keeper;
 mod pot;
+mod reuse;
 mod sink;
 
 pub mod catalogue;
@@ -30,6 +31,7 @@ pub use sink::{Full, Lost, Place, UsageSink};
 
 use budgets::Shared;
 use keeper::Keeper;
+use reuse::{Reuse, Teller};
 use sink::Writer;
 
 /// Who hears of budgets. It is called on the path of calls, and must not block.
@@ -87,14 +89,20 @@ impl Settings {
 pub struct Bookkeeper {
     writer: Writer,
     keeper: Keeper,
+    teller: Teller,
+    drain: Duration,
 }
 
 impl Bookkeeper {
     /// Until `shutdown`, and then until every call has recorded what it cost and slices are given back, or the drain time is
     /// over.
     pub async fn run(self, shutdown: CancellationToken) {
-        let Self { writer, keeper } = self;
-        let (keeper, ()) = tokio::join!(keeper.run(shutdown.clone()), writer.run(shutdown));
+        let Self { writer, keeper, mut teller, drain } = self;
+        let (stop, telling) = (shutdown.clone(), shutdown.clone());
+        let (keeper, (), ()) =
+            tokio::join!(keeper.run(stop), writer.run(shutdown), teller.run(telling));
+        // By now every call is over.
+        teller.finish(drain).await;
         keeper.close().await;
     }
 }
@@ -107,15 +115,18 @@ pub async fn open(
     settings: Settings,
 ) -> Result<(Budgets, UsageSink, Bookkeeper), Error> {
     ledger.reclaim(Reclaim::Former(settings.holder.clone())).await?;
+    let (reuse, drain) = (Reuse::default(), settings.drain);
     let (sink, writer) = sink::open(
         Arc::clone(&ledger),
         Arc::clone(&watcher),
-        (settings.records_max, settings.drain),
+        (settings.records_max, drain),
+        reuse.clone(),
     );
+    let teller = Teller::new(reuse, Arc::clone(&ledger), settings.holder.clone());
     let (hungry, asking) = tokio::sync::mpsc::channel(keeper::HUNGRY_MAX);
     let shared = Arc::new(Shared::new(ledger, clock, watcher, (settings, hungry)));
     let keeper = Keeper::new(Arc::clone(&shared), asking);
-    Ok((Budgets::new(shared), sink, Bookkeeper { writer, keeper }))
+    Ok((Budgets::new(shared), sink, Bookkeeper { writer, keeper, teller, drain }))
 }
 
 /// A budget that does not admit a call.

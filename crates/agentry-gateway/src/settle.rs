@@ -351,6 +351,14 @@ impl Settlement {
             }
         }
         let (cost, estimated) = self.record(status, latency);
+        if status == Status::Answered
+            && self.source != ledger::Cache::Miss
+            && let Some(books) = &self.inner.policies.books
+        {
+            let caller = &self.cx.caller;
+            let names = (&caller.tenant, &caller.name, &self.route.name);
+            books.usage.reuse.count(self.inner.clock.now(), names, self.saved);
+        }
         if let Some(meter) = &self.cx.meter {
             let tokens = self.usage.as_ref();
             meter.add(Metered {

@@ -138,7 +138,7 @@ pub(crate) fn of_group(group: &Spent) -> Value {
 }
 
 fn of_sums(sums: &Sums) -> Value {
-    let Sums { calls, failed, from_cache, tokens, cost, estimated } = sums;
+    let Sums { calls, failed, from_cache, tokens, cost, estimated, saved } = sums;
     json!({
         "calls": calls,
         "failed": failed,
@@ -146,5 +146,6 @@ fn of_sums(sums: &Sums) -> Value {
         "tokens": tokens,
         "cost_usd": cost.0 as f64 / 1e6,
         "estimated_usd": estimated.0 as f64 / 1e6,
+        "saved_usd": saved.0 as f64 / 1e6,
     })
 }

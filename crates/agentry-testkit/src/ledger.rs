@@ -18,8 +18,8 @@ pub use modelled::{
     parallel_commands_lose_no_micro_dollar,
 };
 pub use reporting::{
-    a_forgotten_user_is_in_no_record, spending_is_grouped_by_what_is_asked,
-    usage_is_summed_by_day_key_and_model,
+    a_forgotten_user_is_in_no_record, reused_answers_are_counted_once_and_shown_with_the_rest,
+    spending_is_grouped_by_what_is_asked, usage_is_summed_by_day_key_and_model,
 };
 pub use slicing::{
     a_cap_holds_for_all_who_ask, a_slice_whose_holder_is_gone_is_worth_its_records,
@@ -42,6 +42,7 @@ macro_rules! for_each_ledger_test {
             more_than_was_foreseen_is_taken_from_everybody
             parallel_askers_never_exceed_the_cap
             parallel_commands_lose_no_micro_dollar
+            reused_answers_are_counted_once_and_shown_with_the_rest
             spending_survives_reopening
             usage_is_charged_once
             usage_is_summed_by_day_key_and_model

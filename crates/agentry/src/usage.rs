@@ -90,8 +90,8 @@ fn table(terminal: Terminal, usage: &Value) -> anyhow::Result<()> {
     let name = |row: &Value| row.get("name").and_then(Value::as_str).unwrap_or("-").to_owned();
     let width = rows.iter().map(|row| name(row).chars().count()).max().unwrap_or(0).max(by.len());
     terminal.data(format_args!(
-        "{by:<width$} {:>9} {:>7} {:>7} {:>12} {:>12} {:>12}",
-        "calls", "failed", "cached", "tokens in", "tokens out", "USD"
+        "{by:<width$} {:>9} {:>7} {:>7} {:>12} {:>12} {:>12} {:>12}",
+        "calls", "failed", "cached", "tokens in", "tokens out", "USD", "USD saved"
     ));
     for row in rows {
         terminal.data(line(&name(row), width, row));
@@ -104,9 +104,10 @@ fn table(terminal: Terminal, usage: &Value) -> anyhow::Result<()> {
 
 fn line(name: &str, width: usize, sums: &Value) -> String {
     let count = |pointer: &str| sums.pointer(pointer).and_then(Value::as_u64).unwrap_or(0);
-    let cost = sums.get("cost_usd").and_then(Value::as_f64).unwrap_or(0.0);
+    let dollars = |name: &str| sums.get(name).and_then(Value::as_f64).unwrap_or(0.0);
+    let (cost, saved) = (dollars("cost_usd"), dollars("saved_usd"));
     format!(
-        "{name:<width$} {:>9} {:>7} {:>7} {:>12} {:>12} {cost:>12.6}",
+        "{name:<width$} {:>9} {:>7} {:>7} {:>12} {:>12} {cost:>12.6} {saved:>12.6}",
         count("/calls"),
         count("/failed"),
         count("/from_cache"),

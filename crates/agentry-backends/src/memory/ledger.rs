@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use agentry_core::ledger::{
     Ask, Balance, By, Entry, Grant, Holder, Ledger, Period, Reclaim, Report, ReportQuery,
-    ReportRow, Scope, SliceId, Spent, Sums, UsageId, UsageRecord,
+    ReportRow, Reused, Scope, SliceId, Spent, Sums, Tally, UsageId, UsageRecord,
 };
 use agentry_core::store::Error;
 use agentry_core::{MicroUsd, Timestamp};
@@ -19,6 +19,10 @@ pub(super) struct Books {
     settled: BTreeMap<(Arc<str>, Period), i64>,
     slices: BTreeMap<SliceId, Slice>,
     usage: BTreeMap<UsageId, Arc<UsageRecord>>,
+    /// By day, tenant, key and model.
+    reused: BTreeMap<(i64, String, String, String), Reused>,
+    /// The last tally of each.
+    heard: BTreeMap<Holder, i64>,
     /// Of so many records the oldest go. What was spent is known without them.
     usage_max: Option<usize>,
 }
@@ -126,6 +130,22 @@ impl Books {
         }
     }
 
+    fn count(&mut self, tally: Tally) {
+        let Tally { holder, number, reused } = tally;
+        let heard = self.heard.entry(holder).or_default();
+        if number <= *heard {
+            return;
+        }
+        *heard = number;
+        for one in reused {
+            let name = (one.day, one.tenant.clone(), one.key.clone(), one.model.clone());
+            let none = || Reused { calls: 0, saved: MicroUsd(0), ..one.clone() };
+            let sum = self.reused.entry(name).or_insert_with(none);
+            sum.calls += one.calls;
+            sum.saved = sum.saved + one.saved;
+        }
+    }
+
     fn report(&self, query: &ReportQuery) -> Report {
         let mut report = Report::default();
         let mut rows: BTreeMap<_, ReportRow> = BTreeMap::new();
@@ -142,6 +162,18 @@ impl Books {
             });
             row.sums.add(record);
         }
+        for reused in self.reused.values().filter(|reused| query.covers_reused(reused)) {
+            report.totals.add_reused(reused);
+            let Reused { day, tenant, key, model, .. } = reused;
+            let row = rows.entry((*day, tenant, key, model)).or_insert_with(|| ReportRow {
+                day: ReportRow::day_name(*day),
+                tenant: tenant.clone(),
+                key: key.clone(),
+                model: model.clone(),
+                sums: Default::default(),
+            });
+            row.sums.add_reused(reused);
+        }
         report.rows = rows.into_values().take(query.rows_max).collect();
         report
     }
@@ -150,6 +182,9 @@ impl Books {
         let mut groups: BTreeMap<Option<String>, Sums> = BTreeMap::new();
         for record in self.usage.values().filter(|record| query.covers(record)) {
             groups.entry(by.of(record)).or_default().add(record);
+        }
+        for reused in self.reused.values().filter(|reused| query.covers_reused(reused)) {
+            groups.entry(by.of_reused(reused)).or_default().add_reused(reused);
         }
         let mut spent: Vec<Spent> =
             groups.into_iter().map(|(name, sums)| Spent { name, sums }).collect();
@@ -227,6 +262,11 @@ impl Ledger for MemoryStore {
 
     async fn append_usage(&self, entries: Vec<Entry>) -> Result<(), Error> {
         self.books().append(entries);
+        Ok(())
+    }
+
+    async fn append_reused(&self, tally: Tally) -> Result<(), Error> {
+        self.books().count(tally);
         Ok(())
     }
 

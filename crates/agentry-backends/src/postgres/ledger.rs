@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use agentry_core::ledger::{
     Ask, Balance, By, Entry, Grant, Holder, Ledger, Period, Reclaim, Report, ReportQuery,
-    ReportRow, Scope, SliceId, Spent, Sums, Tokens,
+    ReportRow, Reused, Scope, SliceId, Spent, Sums, Tally, Tokens,
 };
 use agentry_core::store::Error;
 use agentry_core::{MicroUsd, Timestamp};
@@ -20,7 +20,11 @@ mod sql;
 
 pub(super) const MIGRATIONS: migrate::List = migrate::List {
     name: "ledger",
-    steps: &[include_str!("ledger/1.sql"), include_str!("ledger/2.sql")],
+    steps: &[
+        include_str!("ledger/1.sql"),
+        include_str!("ledger/2.sql"),
+        include_str!("ledger/3.sql"),
+    ],
 };
 
 /// Rows of one statement; the protocol takes more, but a batch is to be quick.
@@ -116,6 +120,29 @@ impl Ledger for PostgresStore {
         Ok(())
     }
 
+    async fn append_reused(&self, tally: Tally) -> Result<(), Error> {
+        let Tally { holder, number, reused } = tally;
+        // In the order of the key: none waits for one that waits for it.
+        let mut reused: Vec<_> = reused.iter().collect();
+        reused.sort_by_key(|one| (one.day, &one.tenant, &one.key, &one.model));
+        for reused in reused.chunks(ENTRIES_MAX) {
+            let column = |text: fn(&Reused) -> &str| -> Vec<&str> {
+                reused.iter().map(|one| text(one)).collect()
+            };
+            let days: Vec<i64> = reused.iter().map(|one| one.day).collect();
+            let (tenants, keys) = (column(|one| &one.tenant), column(|one| &one.key));
+            let models = column(|one| &one.model);
+            let calls = reused.iter().map(|one| i64::try_from(one.calls).unwrap_or(i64::MAX));
+            let calls: Vec<i64> = calls.collect();
+            let saved: Vec<i64> = reused.iter().map(|one| one.saved.0).collect();
+            let (instance, life) = (holder.instance.as_ref(), holder.life.as_ref());
+            let values: Values<'_> =
+                &[&days, &tenants, &keys, &models, &calls, &saved, &instance, &life, &number];
+            self.pool.query(sql::COUNT, values).await?;
+        }
+        Ok(())
+    }
+
     async fn report(&self, query: ReportQuery) -> Result<Report, Error> {
         let ReportQuery { tenant, key, user, team, session, run, model, from, to, rows_max } =
             &query;
@@ -128,13 +155,13 @@ impl Ledger for PostgresStore {
         let mut report = Report::default();
         for row in &rows {
             // The row of the totals belongs to no day.
-            match row.get::<_, Option<i64>>(9) {
+            match row.get::<_, Option<i64>>(10) {
                 None => report.totals = sums(row),
                 Some(day) => report.rows.push(ReportRow {
                     day: ReportRow::day_name(day),
-                    tenant: row.get(10),
-                    key: row.get(11),
-                    model: row.get(12),
+                    tenant: row.get(11),
+                    key: row.get(12),
+                    model: row.get(13),
                     sums: sums(row),
                 }),
             }
@@ -155,7 +182,7 @@ impl Ledger for PostgresStore {
             )
             .await?;
         let group = |row: &Row| {
-            let name: Option<String> = row.get(9);
+            let name: Option<String> = row.get(10);
             let name = match by {
                 By::Day => name.and_then(|day| day.parse().ok()).map(ReportRow::day_name),
                 _ => name,
@@ -185,5 +212,6 @@ fn sums(row: &Row) -> Sums {
         },
         cost: MicroUsd(row.get(7)),
         estimated: MicroUsd(row.get(8)),
+        saved: MicroUsd(row.get(9)),
     }
 }

@@ -1,8 +1,8 @@
 //! Accounts, slices and usage, written by the same thread and in the same transactions as runs.
 
 use agentry_core::ledger::{
-    Ask, Balance, By, Entry, Grant, Holder, Ledger, Period, Reclaim, Report, ReportQuery, Scope,
-    SliceId, Spent, UsageRecord,
+    Ask, Balance, By, Entry, Grant, Holder, Ledger, Period, Reclaim, Report, ReportQuery, Reused,
+    Scope, SliceId, Spent, Tally, UsageRecord,
 };
 use agentry_core::store::Error;
 use agentry_core::{MicroUsd, Timestamp};
@@ -22,6 +22,7 @@ pub(super) enum Bookkeeping {
     Renew { holder: Holder, expires: Timestamp },
     Reclaim(Reclaim),
     Append(Vec<Entry>),
+    Count(Tally),
     Forget { tenant: String, user: String },
 }
 
@@ -42,6 +43,7 @@ impl Bookkeeping {
             Self::Append(entries) => {
                 entries.iter().map(|entry| (4 + entry.charges.len()) * ROW).sum()
             }
+            Self::Count(tally) => tally.reused.len() * ROW,
             Self::Reserve(_)
             | Self::GiveBack { .. }
             | Self::Settle { .. }
@@ -62,6 +64,7 @@ impl Bookkeeping {
             Self::Renew { holder, expires } => books.renew(holder, *expires).map(Booked::Changed),
             Self::Reclaim(whose) => books.reclaim(whose).map(Booked::Changed),
             Self::Append(entries) => books.append(entries),
+            Self::Count(tally) => books.count(tally),
             Self::Forget { tenant, user } => books.forget(tenant, user).map(Booked::Changed),
         }
     }
@@ -194,6 +197,32 @@ impl Books<'_> {
             for charge in charges {
                 self.charge(&charge.slice, charge.amount.0)?;
             }
+        }
+        Ok(Booked::Stored)
+    }
+
+    fn count(&self, tally: &Tally) -> Result<Booked> {
+        let Tally { holder, number, reused } = tally;
+        for Reused { day, tenant, key, model, calls, saved } in reused {
+            self.execute(
+                "INSERT INTO reused (day, tenant, key, model, instance, life, number, calls, saved)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)
+                 ON CONFLICT (day, tenant, key, model, instance, life) DO UPDATE
+                   SET number = excluded.number, calls = calls + excluded.calls,
+                       saved = saved + excluded.saved
+                   WHERE number < excluded.number",
+                params![
+                    day,
+                    tenant,
+                    key,
+                    model,
+                    holder.instance,
+                    holder.life,
+                    number,
+                    signed(*calls),
+                    saved.0
+                ],
+            )?;
         }
         Ok(Booked::Stored)
     }
@@ -345,6 +374,10 @@ impl Ledger for SqliteStore {
 
     async fn append_usage(&self, entries: Vec<Entry>) -> std::result::Result<(), Error> {
         self.book(Bookkeeping::Append(entries)).await.map(drop)
+    }
+
+    async fn append_reused(&self, tally: Tally) -> std::result::Result<(), Error> {
+        self.book(Bookkeeping::Count(tally)).await.map(drop)
     }
 
     async fn report(&self, query: ReportQuery) -> std::result::Result<Report, Error> {

@@ -8,8 +8,8 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::SliceId;
 use super::period::date;
+use super::{Holder, SliceId};
 use crate::{MicroUsd, Timestamp};
 
 /// Names one record for ever. Later ones sort later.
@@ -158,6 +158,20 @@ impl ReportQuery {
         }
     }
 
+    /// What was counted without saying more than tenant, key and model is not found by anything else.
+    #[must_use]
+    pub fn covers_reused(&self, reused: &Reused) -> bool {
+        let Self { tenant, key, user, team, session, run, model, from, to, rows_max: _ } = self;
+        let is = |wanted: &Option<String>, found: &str| {
+            wanted.as_deref().is_none_or(|wanted| found == wanted)
+        };
+        (*from..*to).contains(&reused.at())
+            && [user, team, session, run].into_iter().all(Option::is_none)
+            && is(tenant, &reused.tenant)
+            && is(key, &reused.key)
+            && is(model, &reused.model)
+    }
+
     #[must_use]
     pub fn covers(&self, record: &UsageRecord) -> bool {
         let Self { tenant, key, user, team, session, run, model, from, to, rows_max: _ } = self;
@@ -175,6 +189,36 @@ impl ReportQuery {
     }
 }
 
+/// Calls that asked no target, of one key and model on one day.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reused {
+    /// As [`ReportRow::day_number`] has it.
+    pub day: i64,
+    pub tenant: String,
+    pub key: String,
+    pub model: String,
+    pub calls: u64,
+    /// What the answers did cost when they were made, as far as that is known.
+    pub saved: MicroUsd,
+}
+
+/// What one life of an instance has counted since it last told.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tally {
+    pub holder: Holder,
+    /// Grows with each of this holder. Told again because nobody knows whether it was heard, it counts once.
+    pub number: i64,
+    pub reused: Vec<Reused>,
+}
+
+impl Reused {
+    /// It counts at the beginning of its day.
+    #[must_use]
+    pub fn at(&self) -> Timestamp {
+        Timestamp::from_micros(self.day.saturating_mul(DAY_MICROS))
+    }
+}
+
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Sums {
     pub calls: u64,
@@ -187,9 +231,18 @@ pub struct Sums {
     /// The part of `cost` that no upstream has told.
     #[serde(default)]
     pub estimated: MicroUsd,
+    /// What answers that were there already did cost when they were made.
+    #[serde(default)]
+    pub saved: MicroUsd,
 }
 
 impl Sums {
+    pub fn add_reused(&mut self, reused: &Reused) {
+        self.calls += reused.calls;
+        self.from_cache += reused.calls;
+        self.saved = self.saved + reused.saved;
+    }
+
     pub fn add(&mut self, record: &UsageRecord) {
         self.calls += 1;
         self.failed += u64::from(record.status != SUCCESS);
@@ -279,6 +332,18 @@ impl By {
             Self::User => "user",
             Self::Session => "session",
             Self::Run => "run",
+        }
+    }
+
+    /// To which group it belongs; of many things nothing is known.
+    #[must_use]
+    pub fn of_reused(self, reused: &Reused) -> Option<String> {
+        match self {
+            Self::Model => Some(reused.model.clone()),
+            Self::Key => Some(reused.key.clone()),
+            Self::Day => Some(ReportRow::day_name(reused.day)),
+            Self::Tenant => Some(reused.tenant.clone()),
+            Self::Target | Self::Team | Self::User | Self::Session | Self::Run => None,
         }
     }
 

@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{error, warn};
 
 use super::budgets::Charges;
+use super::reuse::Reuse;
 use super::{Event, Watcher};
 
 /// Records of one command to the ledger.
@@ -27,6 +28,8 @@ const RETRY_LAST: Duration = Duration::from_secs(5);
 #[derive(Clone)]
 pub struct UsageSink {
     records: mpsc::Sender<Job>,
+    /// Counts what asks no target.
+    pub(crate) reuse: Reuse,
 }
 
 struct Job {
@@ -69,9 +72,10 @@ pub(super) fn open(
     ledger: Arc<dyn Ledger>,
     watcher: Arc<dyn Watcher>,
     (records_max, drain): (usize, Duration),
+    reuse: Reuse,
 ) -> (UsageSink, Writer) {
     let (records, incoming) = mpsc::channel(records_max.max(1));
-    (UsageSink { records }, Writer { incoming, ledger, watcher, drain })
+    (UsageSink { records, reuse }, Writer { incoming, ledger, watcher, drain })
 }
 
 impl UsageSink {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use agentry_backends::memory::MemoryStore;
 use agentry_core::ledger::{
     Ask, Balance, By, Entry, Grant, Holder, Ledger, Per, Period, Reclaim, Report, ReportQuery,
-    Scope, SliceId, Spent,
+    Scope, SliceId, Spent, Tally,
 };
 use agentry_core::store::Error;
 use agentry_core::{Failure as _, Fault, MicroUsd, Timestamp};
@@ -73,6 +73,10 @@ impl Ledger for Unreliable {
             return Err(Error::Refused("a bad record".to_owned()));
         }
         self.there()?.append_usage(entries).await
+    }
+
+    async fn append_reused(&self, tally: Tally) -> Result<(), Error> {
+        self.there()?.append_reused(tally).await
     }
 
     async fn report(&self, query: ReportQuery) -> Result<Report, Error> {

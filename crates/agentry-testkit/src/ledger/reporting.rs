@@ -4,10 +4,11 @@ use std::sync::Arc;
 
 use agentry_core::MicroUsd;
 use agentry_core::ledger::{
-    By, Cache, Entry, Ledger, ReportQuery, ReportRow, Scope, Sums, Tokens, UsageRecord,
+    By, Cache, Entry, Ledger, ReportQuery, ReportRow, Reused, Scope, Sums, Tally, Tokens,
+    UsageRecord,
 };
 
-use super::{assert_balance, at, record, slice, spends};
+use super::{assert_balance, at, holder, record, slice, spends};
 use crate::kind::Kind;
 
 fn entries(records: Vec<UsageRecord>) -> Vec<Entry> {
@@ -24,7 +25,7 @@ fn times(calls: u64) -> Sums {
     let tokens =
         Tokens { input: 100 * calls, cached: 40 * calls, output: 20 * calls, reasoning: 5 * calls };
     let (cost, estimated) = (MicroUsd(7 * calls as i64), MicroUsd(2 * calls as i64));
-    Sums { calls, failed: 0, from_cache: 0, tokens, cost, estimated }
+    Sums { calls, failed: 0, from_cache: 0, tokens, cost, estimated, saved: MicroUsd(0) }
 }
 
 pub async fn usage_is_summed_by_day_key_and_model<K: Kind<Store: Ledger>>(kind: &K) {
@@ -111,6 +112,80 @@ pub async fn spending_is_grouped_by_what_is_asked<K: Kind<Store: Ledger>>(kind: 
         let spent = store.spending(all.clone(), by).await.unwrap();
         assert_eq!(spent.iter().map(|group| group.sums.cost.0).sum::<i64>(), 35, "{by:?}");
     }
+}
+
+pub async fn reused_answers_are_counted_once_and_shown_with_the_rest<K: Kind<Store: Ledger>>(
+    kind: &K,
+) {
+    let store = kind.fresh().await;
+    let one = |day: u64, model: &str, calls: u64, saved: i64| Reused {
+        day: ReportRow::day_number(at(day * 86_400)),
+        tenant: "main".to_owned(),
+        key: "ci".to_owned(),
+        model: model.to_owned(),
+        calls,
+        saved: MicroUsd(saved),
+    };
+    let tally = |life: &str, number: i64, reused: Vec<Reused>| Tally {
+        holder: holder("one", life),
+        number,
+        reused,
+    };
+    let first = tally("1", 1, vec![one(1, "fast", 3, 21), one(1, "slow", 1, 5)]);
+    for tally in [
+        first.clone(),
+        // Nobody knew whether it was heard.
+        first.clone(),
+        tally("1", 2, vec![one(1, "fast", 2, 14), one(2, "fast", 1, 7)]),
+        first,
+        tally("2", 1, vec![one(1, "fast", 1, 7)]),
+        tally("2", 2, Vec::new()),
+    ] {
+        store.append_reused(tally).await.unwrap();
+    }
+    let paid = UsageRecord { at: at(86_400), ..record(1) };
+    let elsewhere = UsageRecord { tenant: "other".to_owned(), ..record(2) };
+    store.append_usage(entries(vec![paid, elsewhere])).await.unwrap();
+    let store = kind.reopen(store).await;
+
+    let all = ReportQuery::between(at(0), at(100 * 86_400));
+    let main = ReportQuery { tenant: Some("main".to_owned()), ..all.clone() };
+    let reused = |calls: u64, saved: i64| Sums {
+        calls,
+        from_cache: calls,
+        saved: MicroUsd(saved),
+        ..Sums::default()
+    };
+    let with_one = Sums { calls: 7, from_cache: 6, saved: MicroUsd(42), ..times(1) };
+    let report = store.report(main.clone()).await.unwrap();
+    let rows = vec![
+        row("2026-02-01", "ci", "fast", with_one),
+        row("2026-02-01", "ci", "slow", reused(1, 5)),
+        row("2026-02-02", "ci", "fast", reused(1, 7)),
+    ];
+    assert_eq!(report.rows, rows);
+    assert_eq!(report.totals, Sums { calls: 9, from_cache: 8, saved: MicroUsd(54), ..times(1) });
+
+    let check = async |query: ReportQuery, by: By, expected: &[(Option<&str>, u64, i64)]| {
+        let spent = store.spending(query, by).await.unwrap();
+        let mut spent: Vec<_> = spent
+            .iter()
+            .map(|group| (group.name.as_deref(), group.sums.calls, group.sums.saved.0))
+            .collect();
+        spent.sort_unstable();
+        assert_eq!(spent, expected, "{by:?}");
+    };
+    let target = Some("openai/gpt-4o-mini");
+    check(main.clone(), By::Model, &[(Some("fast"), 8, 49), (Some("slow"), 1, 5)]).await;
+    check(main.clone(), By::Key, &[(Some("ci"), 9, 54)]).await;
+    check(main.clone(), By::Target, &[(None, 8, 54), (target, 1, 0)]).await;
+    check(main.clone(), By::User, &[(None, 8, 54), (Some("ada"), 1, 0)]).await;
+    let days = [(Some("2026-02-01"), 8, 47), (Some("2026-02-02"), 1, 7)];
+    check(main.clone(), By::Day, &days).await;
+    let ada = ReportQuery { user: Some("ada".to_owned()), ..main.clone() };
+    check(ada, By::Model, &[(Some("fast"), 1, 0)]).await;
+    let late = ReportQuery { from: at(86_400), ..main };
+    check(late, By::Model, &[(Some("fast"), 2, 7)]).await;
 }
 
 pub async fn a_forgotten_user_is_in_no_record<K: Kind<Store: Ledger>>(kind: &K) {

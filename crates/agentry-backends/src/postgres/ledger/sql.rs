@@ -152,6 +152,15 @@ FROM part GROUP BY account, period ORDER BY account, period
 ON CONFLICT (account, period) DO UPDATE
   SET settled = a.settled + excluded.settled, outstanding = a.outstanding + excluded.outstanding";
 
+pub(super) const COUNT: &str = "
+INSERT INTO reused AS r (day, tenant, key, model, calls, saved, instance, life, number)
+SELECT day, tenant, key, model, calls, saved, $7, $8, $9
+FROM unnest($1::bigint[], $2::text[], $3::text[], $4::text[], $5::bigint[], $6::bigint[])
+  AS t (day, tenant, key, model, calls, saved)
+ON CONFLICT (day, tenant, key, model, instance, life) DO UPDATE
+  SET number = excluded.number, calls = r.calls + excluded.calls, saved = r.saved + excluded.saved
+  WHERE r.number < excluded.number";
+
 /// The totals come as a row without a day, and are there also when nothing was found.
 /// A day is given as its number.
 pub(super) const SPENDING: &str = "
@@ -159,36 +168,36 @@ WITH found AS (
   SELECT CASE $11::text WHEN 'model' THEN model WHEN 'target' THEN target WHEN 'key' THEN key
     WHEN 'day' THEN (at / 86400000000)::text WHEN 'tenant' THEN tenant WHEN 'team' THEN team
     WHEN 'user' THEN \"user\" WHEN 'session' THEN session WHEN 'run' THEN run END AS name,
-    status, cache, input_tokens, cached_tokens, output_tokens, reasoning_tokens, cost, estimated
-  FROM usage
+    calls, failed, from_cache, input_tokens, cached_tokens, output_tokens, reasoning_tokens, cost,
+    estimated, saved
+  FROM used
   WHERE at >= $1 AND at < $2
     AND ($3::text IS NULL OR tenant = $3) AND ($4::text IS NULL OR key = $4)
     AND ($5::text IS NULL OR \"user\" = $5) AND ($6::text IS NULL OR team = $6)
     AND ($7::text IS NULL OR session = $7) AND ($8::text IS NULL OR run = $8)
     AND ($9::text IS NULL OR model = $9)
 )
-SELECT count(*), count(*) FILTER (WHERE status <> 'success'),
-  count(*) FILTER (WHERE cache <> 'miss'), sum(input_tokens)::bigint,
+SELECT sum(calls)::bigint, sum(failed)::bigint, sum(from_cache)::bigint, sum(input_tokens)::bigint,
   sum(cached_tokens)::bigint, sum(output_tokens)::bigint, sum(reasoning_tokens)::bigint,
-  sum(cost)::bigint AS spent, sum(estimated)::bigint, name
+  sum(cost)::bigint AS spent, sum(estimated)::bigint, sum(saved)::bigint, name
 FROM found GROUP BY name ORDER BY spent DESC, coalesce(name, '') COLLATE \"C\" LIMIT $10";
 
 pub(super) const REPORT: &str = "
 WITH found AS (
-  SELECT at / 86400000000 AS day, tenant, key, model, status, cache, input_tokens, cached_tokens,
-    output_tokens, reasoning_tokens, cost, estimated
-  FROM usage
+  SELECT at / 86400000000 AS day, tenant, key, model, calls, failed, from_cache, input_tokens,
+    cached_tokens, output_tokens, reasoning_tokens, cost, estimated, saved
+  FROM used
   WHERE at >= $1 AND at < $2
     AND ($3::text IS NULL OR tenant = $3) AND ($4::text IS NULL OR key = $4)
     AND ($5::text IS NULL OR \"user\" = $5) AND ($6::text IS NULL OR team = $6)
     AND ($7::text IS NULL OR session = $7) AND ($8::text IS NULL OR run = $8)
     AND ($9::text IS NULL OR model = $9)
 ), grouped AS (
-  SELECT count(*) AS calls, count(*) FILTER (WHERE status <> 'success') AS failed,
-    count(*) FILTER (WHERE cache <> 'miss') AS from_cache, sum(input_tokens)::bigint AS input,
+  SELECT sum(calls)::bigint AS calls, sum(failed)::bigint AS failed,
+    sum(from_cache)::bigint AS from_cache, sum(input_tokens)::bigint AS input,
     sum(cached_tokens)::bigint AS cached, sum(output_tokens)::bigint AS output,
     sum(reasoning_tokens)::bigint AS reasoning, sum(cost)::bigint AS cost,
-    sum(estimated)::bigint AS estimated,
+    sum(estimated)::bigint AS estimated, sum(saved)::bigint AS saved,
     day, tenant, key, model
   FROM found GROUP BY day, tenant, key, model
 )
@@ -196,11 +205,11 @@ WITH found AS (
    coalesce(sum(from_cache), 0)::bigint, coalesce(sum(input), 0)::bigint,
    coalesce(sum(cached), 0)::bigint, coalesce(sum(output), 0)::bigint,
    coalesce(sum(reasoning), 0)::bigint, coalesce(sum(cost), 0)::bigint,
-   coalesce(sum(estimated), 0)::bigint,
+   coalesce(sum(estimated), 0)::bigint, coalesce(sum(saved), 0)::bigint,
    NULL::bigint, NULL::text, NULL::text, NULL::text
  FROM grouped)
 UNION ALL
-(SELECT calls, failed, from_cache, input, cached, output, reasoning, cost, estimated, day, tenant, key, model
+(SELECT calls, failed, from_cache, input, cached, output, reasoning, cost, estimated, saved, day, tenant, key, model
  FROM grouped ORDER BY day, tenant COLLATE \"C\", key COLLATE \"C\", model COLLATE \"C\" LIMIT $10)";
 
 pub(super) const FORGET_USER: &str = "
