@@ -20,6 +20,10 @@ use tokio_util::task::TaskTracker;
 use crate::Refusal;
 use crate::settings::BodyLimits;
 
+mod by_name;
+
+use by_name::ByName;
+
 /// A request body that is JSON and reads as a `T`. Use `Body<serde_json::Value>` where the face names parameters itself.
 #[derive(Debug, Clone)]
 pub struct Body<T>(pub T);
@@ -244,7 +248,9 @@ async fn swallow(mut body: axum::body::Body) {
 }
 
 pub(crate) fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Refusal> {
-    serde_json::from_slice(bytes).map_err(|error| not_json(bytes, &error))
+    let mut reader = serde_json::Deserializer::from_slice(bytes);
+    let read = T::deserialize(ByName(&mut reader)).and_then(|value| reader.end().map(|()| value));
+    read.map_err(|error| not_json(bytes, &error))
 }
 
 /// Why a body cannot be read, in the words that say most.
@@ -256,6 +262,10 @@ fn not_json(bytes: &[u8], error: &serde_json::Error) -> Refusal {
         return not_utf8(bytes);
     }
     let message = error.to_string();
+    if message.starts_with("invalid type: sequence, expected struct") {
+        let message = "the body is a list: send a JSON object, whose members have names";
+        return Refusal::bad_request("body_invalid", message);
+    }
     match error.classify() {
         Category::Data => {
             let refusal =

@@ -28,6 +28,7 @@ fn a_bad_body_is_told_where_it_is_bad() {
     check(b"{\"count\": 1, \"count\": 2}", "body_invalid", "\"param\":\"count\"");
     check(b"{\"count\": -1}", "body_invalid", "invalid value: integer `-1`");
     check(b"\"one\"", "body_invalid", "invalid type: string");
+    check(b"[1]", "body_invalid", "send a JSON object");
     check(b"{\"count\": 1} x", "json_invalid", "trailing characters at line 1 column 14");
     let deep = parse::<serde_json::Value>(&[b'['; 100_000]).unwrap_err();
     assert!(String::from_utf8(deep.told().openai()).unwrap().contains("recursion limit"));

@@ -279,6 +279,8 @@ impl Leaving {
 pub(crate) struct ResumeWish {
     input: Option<Value>,
     after_seconds: Option<f64>,
+    #[serde(flatten)]
+    others: Map<String, Value>,
 }
 
 /// Answers what the run has asked: a run of its own goes on with it.
@@ -289,7 +291,14 @@ pub(crate) async fn resume(
     dialect::Maybe(wish): dialect::Maybe<ResumeWish>,
 ) -> Result<Response, Refusal> {
     let run = face.run(&id, &run).await?;
-    let ResumeWish { input, after_seconds } = wish;
+    let ResumeWish { input, after_seconds, others } = wish;
+    if input.is_none() && !others.is_empty() {
+        // An answer counts for good, so none is made up from a body that means something else.
+        return Err(invalid(
+            "input",
+            "the answer goes here; without a body, or as null, it is null",
+        ));
+    }
     let assistant = show::request(&run).get("assistant_id").and_then(Value::as_str);
     let wish = Wish {
         agent_id: Some(assistant.unwrap_or(&run.program.graph).to_owned()),

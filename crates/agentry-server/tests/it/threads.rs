@@ -295,6 +295,12 @@ async fn the_agent_protocol_is_spoken_too() {
     assert_eq!(asked["run"]["status"], "interrupted");
     let asking = asked["run"]["run_id"].as_str().unwrap();
     let path = format!("/threads/{id}/runs/{asking}/resume");
+    // What is no answer is not taken for one: the question stays open.
+    for (body, says) in [(json!({ "answer": "yes" }), "input"), (json!(["yes"]), "a JSON object")] {
+        let (status, refused) = send(&server, &path, body).await;
+        assert_eq!(status, 422, "{refused}");
+        assert!(refused["detail"].as_str().unwrap().contains(says), "{refused}");
+    }
     let (status, resumed) = send(&server, &path, json!({ "input": "yes" })).await;
     assert_eq!((status, &resumed["thread_id"]), (200, &json!(id)));
     server.stop().await;
