@@ -131,7 +131,6 @@ impl Writer {
     /// Until every [`Queue`] is dropped.
     pub(super) fn run(mut self, connection: &Connection, mut chain: Chain) {
         while let Some(first) = self.next(connection) {
-            self.pace.came();
             let batch = self.collect(first);
             let commands = batch.len();
             let bytes = batch.iter().map(|(command, _)| command.bytes() + COMMAND_BYTES).sum();
@@ -157,7 +156,13 @@ impl Writer {
                 Err(mpsc::error::TryRecvError::Empty) => self.clear_up(connection),
             }
         }
-        self.expect(connection).or_else(|| self.incoming.blocking_recv())
+        if let Ok(first) = self.incoming.try_recv() {
+            self.pace.waited_for();
+            return Some(first);
+        }
+        let first = self.expect(connection).or_else(|| self.incoming.blocking_recv());
+        self.pace.came();
+        first
     }
 
     /// What comes soon, if something is likely to. Its transaction is begun before it comes.

@@ -1,7 +1,8 @@
 //! When the writer stays awake for the next command.
 //!
 //! A run that is alone sends its next command soon after it has heard of the one before: sooner than a thread that sleeps is woken.
-//! Where commands come together, or seldom, nothing is gained by being awake.
+//! Where commands come seldom, nothing is gained by being awake. Where several runs send them, it would part those that come
+//! together, each with a sync of its own.
 
 use std::thread::available_parallelism;
 use std::time::{Duration, Instant};
@@ -14,7 +15,7 @@ pub(super) struct Pace {
     possible: bool,
     /// When a command was last answered that was alone.
     answered: Option<Instant>,
-    /// The one after it came soon.
+    /// The one after it came soon, and nobody else sent one meanwhile.
     quick: bool,
 }
 
@@ -29,7 +30,12 @@ impl Pace {
         self.answered = (self.possible && commands == 1).then(Instant::now);
     }
 
-    /// There is a command.
+    /// A command was there already when the one before was answered: somebody else's.
+    pub(super) fn waited_for(&mut self) {
+        self.quick = false;
+    }
+
+    /// A command has come, and none was there before.
     pub(super) fn came(&mut self) {
         self.quick = self.is_soon();
     }
