@@ -129,10 +129,11 @@ impl Limits {
         key
     }
 
-    /// Forgets the keys that are no more.
-    pub fn retain(&self, mut is_known: impl FnMut(&str) -> bool) {
+    /// Forgets the keys that nobody holds and that have done nothing for a minute: whoever comes back begins as if new.
+    pub fn forget_idle(&self, now: Instant) {
         let mut keys = self.keys.write().unwrap_or_else(PoisonError::into_inner);
-        keys.retain(|name, _| is_known(name));
+        // Nobody else has it, and nobody can get it while we look.
+        keys.retain(|_, key| Arc::strong_count(key) > 1 || !key.is_idle(now));
     }
 }
 
@@ -187,6 +188,11 @@ impl KeyLimits {
             requests: self.requests.standing(now, sharing),
             tokens: self.tokens.standing(now, sharing),
         }
+    }
+
+    fn is_idle(&self, now: Instant) -> bool {
+        let now = self.moment(now);
+        self.under_way() == 0 && self.requests.is_idle(now) && self.tokens.is_idle(now)
     }
 
     /// How many calls are under way.

@@ -86,6 +86,11 @@ impl Meter {
         Ok(())
     }
 
+    /// Nothing was counted in the last minute.
+    pub(super) fn is_idle(&self, now: Moment) -> bool {
+        self.window.held(now).sum == 0
+    }
+
     /// Counts what is a fact already, room or not.
     pub(super) fn put(&self, amount: u64, now: Moment, sharing: Option<&Sharing>) {
         if self.is_limited() {

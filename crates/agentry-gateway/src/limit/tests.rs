@@ -128,9 +128,6 @@ fn a_reload_changes_the_rates_and_forgets_nothing() {
     again.admit(1, now).unwrap();
     assert!(key.admit(1, now).is_err());
     other.admit(1, now).unwrap();
-    limits.retain(|name| name == "other");
-    limits.key("k", rates(1, NO_LIMIT, NO_LIMIT)).admit(1, now).unwrap();
-    assert!(limits.key("other", rates(1, NO_LIMIT, NO_LIMIT)).admit(1, now).is_err());
     assert!(limits.key("shut", rates(0, 0, 0)).admit(0, now).is_err());
 }
 
@@ -404,4 +401,32 @@ async fn keys_that_rest_cost_nothing() {
     // Nothing but the signs of life.
     assert!(*cluster.store.operations.lock().unwrap() <= 11);
     cluster.stop().await;
+}
+
+#[test]
+fn a_key_is_forgotten_when_nothing_is_known_of_it_that_counts() {
+    let start = Instant::now();
+    let limits = Limits::local(start);
+    let known = || {
+        let keys = limits.keys.read().unwrap();
+        let mut names: Vec<String> = keys.keys().map(ToString::to_string).collect();
+        names.sort();
+        names
+    };
+    let held = limits.key("held", rates(1, 10, 1));
+    for name in ["busy", "free", "used"] {
+        let key = limits.key(name, rates(1, 10, 1));
+        if name == "used" {
+            drop(key.admit(1, start + Duration::from_secs(30)).unwrap());
+        }
+    }
+    let under_way = limits.key("busy", rates(1, 10, 1)).admit(1, start).unwrap();
+    limits.forget_idle(start + Duration::from_secs(31));
+    assert_eq!(known(), ["busy", "held", "used"]);
+    assert!(limits.key("used", rates(1, 10, 1)).admit(1, start + Duration::from_secs(89)).is_err());
+    limits.forget_idle(start + Duration::from_secs(91));
+    assert_eq!(known(), ["busy", "held"], "of those, somebody has the key");
+    drop((under_way, held));
+    limits.forget_idle(start + Duration::from_secs(92));
+    assert!(known().is_empty());
 }

@@ -30,6 +30,7 @@ pub(crate) struct Background {
     link: Option<redis::Keeper>,
     relief: Option<Pressed>,
     checks: Option<checks::Service>,
+    limits: Option<Arc<Limits>>,
     /// Calls that several callers share.
     tasks: TaskTracker,
 }
@@ -52,7 +53,7 @@ impl Background {
 
     /// Until told to stop, and then until all usage is stored.
     pub(crate) async fn run(self, shutdown: CancellationToken) {
-        let Self { books, exchange, upkeep, link, relief, checks, tasks } = self;
+        let Self { books, exchange, upkeep, link, relief, checks, limits, tasks } = self;
         let stop_link = CancellationToken::new();
         let users = async {
             tokio::join!(
@@ -75,6 +76,11 @@ impl Background {
                 async {
                     if let Some(relief) = relief {
                         relief.run(shutdown.clone()).await;
+                    }
+                },
+                async {
+                    if let Some(limits) = limits {
+                        tidy(&limits, &shutdown).await;
                     }
                 },
                 async {
@@ -153,6 +159,7 @@ pub(crate) async fn open(
             (limits, Some(exchange))
         }
     };
+    let limits = Arc::new(limits);
     let (cache, upkeep) = match config.cache {
         None => (None, None),
         Some(settings) => {
@@ -161,7 +168,7 @@ pub(crate) async fn open(
         }
     };
     let policies = Policies {
-        limits: Some(Arc::new(limits)),
+        limits: Some(Arc::clone(&limits)),
         books: Some(Books { budgets, usage, rules: config.budgets.clone() }),
         guards: config.guards.clone(),
         cache,
@@ -175,9 +182,19 @@ pub(crate) async fn open(
             link,
             relief: None,
             checks: None,
+            limits: Some(limits),
             tasks: TaskTracker::new(),
         },
     ))
+}
+
+/// How often limits of keys are looked through that are of no use any more.
+const TIDY_EVERY: Duration = Duration::from_secs(60);
+
+async fn tidy(limits: &Limits, shutdown: &CancellationToken) {
+    while shutdown.run_until_cancelled(tokio::time::sleep(TIDY_EVERY)).await.is_some() {
+        limits.forget_idle(now());
+    }
 }
 
 fn levels(local: Arc<Cache>, shared: Option<Arc<dyn Shared>>) -> (Levels, Option<Upkeep>) {
