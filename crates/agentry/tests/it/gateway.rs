@@ -243,3 +243,30 @@ fn money_can_be_kept_in_postgres() {
     // Another instance, with nothing in common but the database.
     assert_eq!(spend(&instance()), 0);
 }
+
+#[test]
+fn answers_from_the_cache_are_in_the_report_with_what_they_saved() {
+    let server = start("[cache]\nexact = true\n");
+    let ask = || {
+        let body = json!({
+            "model": "fast", "max_tokens": 5, "messages": [{ "role": "user", "content": "hello" }],
+        });
+        let answer = server.exchange(&post("/v1/chat/completions", body.to_string()));
+        answer
+            .lines()
+            .find_map(|line| line.strip_prefix("x-agentry-cache: ").map(ToOwned::to_owned))
+    };
+    let found: Vec<_> = (0..4).map(|_| ask()).collect();
+    assert_eq!(found, ["miss", "hit", "hit", "hit"].map(|found| Some(found.to_owned())));
+    let usage = wait_for("the report", || {
+        let (_, usage) = server.json(&crate::support::get("/v1/usage?by=model"));
+        (usage["rows"][0]["calls"] == 4 && usage["totals"]["calls"] == 4).then_some(usage)
+    });
+    let row = &usage["rows"][0];
+    // Ten tokens in and five out: twenty micro-dollars each time.
+    assert_eq!(
+        (&row["from_cache"], &row["cost_usd"], &row["saved_usd"]),
+        (&json!(3), &json!(0.00002), &json!(0.00006)),
+        "{usage}"
+    );
+}
