@@ -71,8 +71,8 @@ pub(crate) struct Instance {
     background: Background,
     batches: batches::Running,
     threads: threads::Running,
-    watching: Option<watching::Running>,
-    reloading: Option<Reloading>,
+    /// What sees that all is well, and what reads the configuration again.
+    beside: (Option<watching::Running>, Option<Reloading>),
 }
 
 impl Instance {
@@ -136,34 +136,13 @@ impl Instance {
         }
         let keys = identity.as_ref().map(Access::keys);
         let (app, batches) = batches.open(app, Arc::clone(&gateway), keys.clone());
-        let (mut app, threads) = threads.open(app, (Arc::clone(&gateway), keys), observer)?;
-        let mut reloading = None;
-        if let (Some(reload), Some(watching), Some(access)) = (reload, &watching, &identity) {
-            let (alarms, keys) = (watching.alarms(), access.keys());
-            let gateway = Arc::clone(&gateway);
-            let around = reload::Around { gateway, catalogue, alarms, keys, store: audited };
-            let again = Reloading::new(reload, around);
-            app = app.companion(again.standing()).reload(Arc::new(again.clone()));
-            reloading = Some(again);
-        }
-        let mut running = None;
-        if let Some(watching) = watching {
-            let (watched, watching) = watching.open(app, gateway);
-            (app, running) = (watched, Some(watching));
-        }
-        let watching = running;
-        Ok(Self {
-            app,
-            intake,
-            worker,
-            gauges,
-            identity,
-            background,
-            batches,
-            threads,
-            watching,
-            reloading,
-        })
+        let (app, threads) = threads.open(app, (Arc::clone(&gateway), keys), observer)?;
+        let around = (Arc::clone(&gateway), catalogue, audited);
+        let (app, reloading) =
+            reload::open(app, reload, (watching.as_ref(), identity.as_ref()), around);
+        let (app, watching) = watching::open(watching, app, gateway);
+        let beside = (watching, reloading);
+        Ok(Self { app, intake, worker, gauges, identity, background, batches, threads, beside })
     }
 
     /// Serves until `shutdown`, or until the store has failed for good. What was used is stored before it returns.
@@ -200,8 +179,8 @@ impl Instance {
         listener: TcpListener,
         shutdown: CancellationToken,
     ) -> anyhow::Result<Drained> {
-        let Self { app, intake, worker, gauges, identity, batches, threads, .. } = self;
-        let Self { watching, reloading, .. } = self;
+        let Self { app, intake, worker, gauges, identity, batches, threads, beside, .. } = self;
+        let (watching, reloading) = beside;
         let tasks = TaskTracker::new();
         let (stop_intake, stop_worker) = (CancellationToken::new(), CancellationToken::new());
         // It ends with whatever ends the instance, and nothing waits for it.

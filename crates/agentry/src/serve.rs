@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use agentry_gateway::checks;
+use agentry_gateway::{Gateway, Observer, Policies, checks};
 use agentry_server::{Drained, Metrics};
 use anyhow::{Context as _, anyhow};
 use serde_json::json;
@@ -23,7 +23,7 @@ use crate::terminal::Terminal;
 use crate::wiring::graphs::{Outside, Project};
 use crate::wiring::identity::{self, Access};
 use crate::wiring::models::Upstreams;
-use crate::wiring::policies::{self, Company};
+use crate::wiring::policies::{self, Background, Company};
 use crate::wiring::storage::Stores;
 use crate::wiring::{self, incident, reload, watching};
 
@@ -73,19 +73,8 @@ pub(crate) fn run(cx: &Context) -> Result<Exit, Ended> {
         let (policies, background) =
             policies::open(&config, ledger, company, Arc::clone(&metrics)).await?;
         let heard = watching::heard(Arc::clone(&metrics), tracer);
-        let upstreams = Upstreams::open(&config, background.tasks()).map_err(usage)?;
-        let gateway = upstreams.gateway(&config, heard, policies).map_err(usage)?;
-        let gateway = Arc::new(gateway);
-        let plans = upstreams.plans(&config).map_err(usage)?;
-        let (checks, looking) = checks::Service::new(Arc::clone(&gateway), plans);
-        let background = background.relieving(config.server.memory_max, &gateway).looking(looking);
-        let reload = reload::Parts {
-            source: cx.configuration(),
-            tables: config.tables.clone(),
-            upstreams,
-            checks,
-            has_issuers: !config.access.issuers.is_empty(),
-        };
+        let called = models(cx, &config, (heard, policies), background);
+        let (gateway, background, reload) = called.map_err(usage)?;
         let ports = incident::ports(&config, &gateway).map_err(usage)?;
         let parts = Parts {
             server: config.server.settings.clone(),
@@ -107,6 +96,28 @@ pub(crate) fn run(cx: &Context) -> Result<Exit, Ended> {
         let instance = Box::pin(Instance::assemble(parts)).await?;
         Box::pin(serve(cx.terminal, &config, instance, listener)).await
     })
+}
+
+/// What calls go to, what keeps it going, and how it is changed while it runs.
+fn models(
+    cx: &Context,
+    config: &Config,
+    (heard, policies): (Arc<dyn Observer>, Policies),
+    background: Background,
+) -> anyhow::Result<(Arc<Gateway>, Background, reload::Parts)> {
+    let upstreams = Upstreams::open(config, background.tasks())?;
+    let gateway = Arc::new(upstreams.gateway(config, heard, policies)?);
+    let plans = upstreams.plans(config)?;
+    let (checks, looking) = checks::Service::new(Arc::clone(&gateway), plans);
+    let background = background.relieving(config.server.memory_max, &gateway).looking(looking);
+    let reload = reload::Parts {
+        source: cx.configuration(),
+        tables: config.tables.clone(),
+        upstreams,
+        checks,
+        has_issuers: !config.access.issuers.is_empty(),
+    };
+    Ok((gateway, background, reload))
 }
 
 async fn serve(

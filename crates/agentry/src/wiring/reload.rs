@@ -12,7 +12,7 @@ use agentry_gateway::checks::{self, Plan};
 use agentry_gateway::money::catalogue::Current;
 use agentry_gateway::{Gateway, Prepared, Replacement};
 use agentry_identity::KeyRing;
-use agentry_server::{Dependency, NotReloaded, Reload, Reloaded};
+use agentry_server::{App, Dependency, NotReloaded, Reload, Reloaded};
 use async_trait::async_trait;
 use serde_json::json;
 use tokio::signal::unix::{SignalKind, signal};
@@ -23,8 +23,9 @@ use tracing::{error, info, warn};
 use crate::cli::Configuration;
 use crate::clock::SystemClock;
 use crate::config::Config;
+use crate::wiring::identity::Access;
 use crate::wiring::models::Upstreams;
-use crate::wiring::watching::{Alarms, PreparedAlarms};
+use crate::wiring::watching::{self, Alarms, PreparedAlarms};
 
 /// Tables that are in force at once. All others count from the next start.
 const TABLES: [&str; 10] = [
@@ -51,13 +52,29 @@ pub(crate) struct Parts {
 }
 
 /// Where the configuration counts.
-pub(crate) struct Around {
-    pub(crate) gateway: Arc<Gateway>,
-    pub(crate) catalogue: Current,
-    pub(crate) alarms: Alarms,
-    pub(crate) keys: Arc<KeyRing>,
+struct Around {
+    gateway: Arc<Gateway>,
+    catalogue: Current,
+    alarms: Alarms,
+    keys: Arc<KeyRing>,
     /// Takes the audit log.
-    pub(crate) store: Arc<dyn ThreadStore>,
+    store: Arc<dyn ThreadStore>,
+}
+
+/// Lets operators have it read again, where there is something to be read. The store takes the audit log.
+pub(crate) fn open(
+    app: App,
+    parts: Option<Parts>,
+    (watching, access): (Option<&watching::Parts>, Option<&Access>),
+    (gateway, catalogue, store): (Arc<Gateway>, Current, Arc<dyn ThreadStore>),
+) -> (App, Option<Reloading>) {
+    let (Some(parts), Some(watching), Some(access)) = (parts, watching, access) else {
+        return (app, None);
+    };
+    let (alarms, keys) = (watching.alarms(), access.keys());
+    let again = Reloading::new(parts, Around { gateway, catalogue, alarms, keys, store });
+    let app = app.companion(again.standing()).reload(Arc::new(again.clone()));
+    (app, Some(again))
 }
 
 /// Cheap to clone.
@@ -95,7 +112,7 @@ struct Ready {
 }
 
 impl Reloading {
-    pub(crate) fn new(parts: Parts, around: Around) -> Self {
+    fn new(parts: Parts, around: Around) -> Self {
         let Parts { source, tables, upstreams, checks, has_issuers } = parts;
         let now = tokio::sync::Mutex::new(Now { upstreams, tables });
         let standing = Mutex::new(Ok("as at the start".to_owned()));
@@ -104,7 +121,7 @@ impl Reloading {
     }
 
     /// For `/v1/status`.
-    pub(crate) fn standing(&self) -> Arc<dyn Dependency> {
+    fn standing(&self) -> Arc<dyn Dependency> {
         Arc::new(Standing(Arc::clone(&self.inner)))
     }
 

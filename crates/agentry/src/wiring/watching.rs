@@ -129,8 +129,7 @@ impl Parts {
         self.alarms.clone()
     }
 
-    /// Opens the faces.
-    pub(crate) fn open(self, app: App, gateway: Arc<Gateway>) -> (App, Running) {
+    fn open(self, app: App, gateway: Arc<Gateway>) -> (App, Running) {
         let Self { ledger, shared, instance, alarms, exporter, tracer: _ } = self;
         let (notices, waiting) = mpsc::channel(NOTICES_MAX);
         let watchdog = alarms.watchdog.clone();
@@ -147,6 +146,21 @@ impl Parts {
         };
         let watching = Watching { gateway, shared, watchdog, notices };
         (app, Running { watching, telling: Telling { instance, alarms, waiting }, exporter })
+    }
+}
+
+/// Opens the faces, where anything is watched.
+pub(crate) fn open(
+    parts: Option<Parts>,
+    app: App,
+    gateway: Arc<Gateway>,
+) -> (App, Option<Running>) {
+    match parts {
+        None => (app, None),
+        Some(parts) => {
+            let (app, running) = parts.open(app, gateway);
+            (app, Some(running))
+        }
     }
 }
 

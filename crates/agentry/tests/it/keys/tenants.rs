@@ -30,13 +30,13 @@ fn names(list: &Value, field: &str) -> Vec<String> {
     names
 }
 
-#[test]
-fn a_tenant_sees_nothing_of_what_others_do() {
+/// With an operator, an administrator of the same tenant, and one of another.
+fn start() -> (Running, [String; 3]) {
     let folder = folder();
-    let config = super::CONFIG.replace("[auth]", "[auth]\nmetrics_open = false").replace(
-        "retries = 0",
-        "retries = 0\nprice = { input = 1.0, output = 2.0 }\noutput_tokens_max = 100",
-    );
+    let priced = "retries = 0\nprice = { input = 1.0, output = 2.0 }\noutput_tokens_max = 100";
+    let config = super::CONFIG
+        .replace("[auth]", "[auth]\nmetrics_open = false")
+        .replace("retries = 0", priced);
     std::fs::write(folder.path().join("agentry.toml"), format!("{config}{WATCHED}")).unwrap();
     let at = folder.path();
     let everything = ["--scope", "*", "--budget", "5/day"];
@@ -46,7 +46,12 @@ fn a_tenant_sees_nothing_of_what_others_do() {
     let operator = of("me", &["--scope", "operator"]);
     let main = of("ours", &[]);
     let other = of("theirs", &["--tenant", "b", "--model", "fa*"]);
-    let server = Running::again(folder);
+    (Running::again(folder), [operator, main, other])
+}
+
+#[test]
+fn a_tenant_sees_nothing_of_what_others_do() {
+    let (server, [operator, main, other]) = start();
     for key in [&operator, &main, &other] {
         assert_eq!(told(&server, &by(key, &chat("fast"))), "200");
     }
