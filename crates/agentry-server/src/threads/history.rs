@@ -7,6 +7,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use super::engine::HistoryQuery;
+use super::room::Room;
 use super::wish::{CheckpointWish, checkpoint_id, invalid};
 use super::{Face, dialect, show};
 use crate::Refusal;
@@ -14,6 +15,8 @@ use crate::parameters::Parameters;
 
 const LIMIT_DEFAULT: usize = 10;
 const LIMIT_MAX: usize = 1_000;
+/// States that are read before it is known whether there is room for more.
+const PAGE: usize = 8;
 
 #[derive(Default, Deserialize)]
 #[serde(default)]
@@ -55,16 +58,30 @@ async fn read(face: &Face, id: &str, wish: Wish) -> Result<Json<Value>, Refusal>
     if !(1..=LIMIT_MAX).contains(&max) {
         return Err(invalid("limit", &format!("it is between 1 and {LIMIT_MAX}")));
     }
-    let query = HistoryQuery {
+    let select = wish.select.as_deref();
+    let mut query = HistoryQuery {
         ns: wish.checkpoint.and_then(|place| place.checkpoint_ns).unwrap_or_default(),
         before: wish.before.as_ref().map(before).transpose()?.flatten(),
         metadata: wish.metadata.unwrap_or_default(),
-        max,
+        max: PAGE.min(max),
     };
-    let states = face.threading.engine.history(thread.id, query).await?;
-    let select = wish.select.as_deref();
-    let shown = states.iter().map(|state| dialect::select(show::state(thread.id, state), select));
-    Ok(Json(shown.collect()))
+    let (mut room, mut shown) = (Room::default(), Vec::new());
+    loop {
+        let states = face.threading.engine.history(thread.id, query.clone()).await?;
+        let (full, last) = (states.len() == query.max, states.last());
+        query.before = last.and_then(|state| state.checkpoint.id);
+        for state in &states {
+            let one = dialect::select(show::state(thread.id, state), select);
+            if one.get("values").is_some() {
+                room.take(&state.values)?;
+            }
+            shown.push(one);
+        }
+        query.max = PAGE.min(max - shown.len());
+        if !full || query.max == 0 || query.before.is_none() {
+            return Ok(Json(Value::Array(shown)));
+        }
+    }
 }
 
 /// An id, a checkpoint, or a configuration that names one.

@@ -1,17 +1,20 @@
 //! Finding threads: by metadata, status and ids in the store, by values by looking at each.
 
+use std::pin::pin;
+
 use agentry_core::ThreadId;
 use agentry_core::thread::{Status, Thread};
 use agentry_core::threads::{Order, ThreadQuery};
 use axum::Json;
 use axum::response::{IntoResponse as _, Response};
-use futures_util::{StreamExt as _, stream};
+use futures_util::{Stream, StreamExt as _, stream};
 use http::HeaderName;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use super::engine::StateView;
 use super::manage::{IDS_MAX, head};
+use super::room::Room;
 use super::wish::{invalid, unknown};
 use super::{Face, dialect, show, thread_id};
 use crate::Refusal;
@@ -99,11 +102,16 @@ impl SearchWish {
 
     /// Whether states have to be read for the answer.
     fn needs_states(&self) -> bool {
+        self.values.is_some() || self.shows_states()
+    }
+
+    /// Whether they are in the answer.
+    fn shows_states(&self) -> bool {
         const OF_STATES: [&str; 4] = ["values", "interrupts", "state_updated_at", "error"];
         let selected = |wanted: &Vec<String>| {
             wanted.is_empty() || wanted.iter().any(|name| OF_STATES.contains(&name.as_str()))
         };
-        self.extract.is_some() || self.values.is_some() || self.select.as_ref().is_none_or(selected)
+        self.extract.is_some() || self.select.as_ref().is_none_or(selected)
     }
 }
 
@@ -144,7 +152,16 @@ async fn found(face: &Face, wish: &SearchWish) -> Result<Found, Refusal> {
         many => merged(face, many).await?,
     };
     match wish.needs_states() {
-        true => states(face, threads).await,
+        true => {
+            let (mut room, mut found) = (Room::default(), Found::new());
+            let mut read = pin!(states(face, threads));
+            while let Some(one) = read.next().await {
+                let (thread, state) = one?;
+                state.iter().try_for_each(|state| room.take(&state.values))?;
+                found.push((thread, state));
+            }
+            Ok(found)
+        }
         false => Ok(threads.into_iter().map(|thread| (thread, None)).collect()),
     }
 }
@@ -167,13 +184,16 @@ async fn merged(face: &Face, queries: &[ThreadQuery]) -> Result<Vec<Thread>, Ref
     Ok(all.into_iter().skip(page.0).take(page.1).collect())
 }
 
-async fn states(face: &Face, threads: Vec<Thread>) -> Result<Found, Refusal> {
-    let reading = threads.into_iter().map(|thread| async move {
+/// Each thread with its state, some read ahead.
+fn states(
+    face: &Face,
+    threads: Vec<Thread>,
+) -> impl Stream<Item = Result<(Thread, Option<StateView>), Refusal>> {
+    let reading = threads.into_iter().map(move |thread| async move {
         let state = head(face, thread.id).await?;
         Ok::<_, Refusal>((thread, state))
     });
-    let read: Vec<_> = stream::iter(reading).buffered(READING_MAX).collect().await;
-    read.into_iter().collect()
+    stream::iter(reading).buffered(READING_MAX)
 }
 
 /// Threads whose state has certain values: each is looked at, up to a bound.
@@ -183,23 +203,28 @@ async fn with_values(
     values: &Map<String, Value>,
 ) -> Result<Found, Refusal> {
     let (limit, mut skip) = (wish.limit()?, wish.offset.unwrap_or(0));
-    let mut kept = Vec::new();
+    let (mut kept, mut room) = (Vec::new(), Room::default());
     for query in wish.queries(face.who.tenant())? {
         for page in 0..LOOKED_THROUGH_MAX / PAGE_MAX {
             let query = ThreadQuery { offset: page * PAGE_MAX, max: PAGE_MAX, ..query.clone() };
             let threads = face.threading.archive.threads(query).await?;
             let last = threads.len() < PAGE_MAX;
-            for (thread, state) in states(face, threads).await? {
+            let mut read = pin!(states(face, threads));
+            while let Some(one) = read.next().await {
+                let (thread, state) = one?;
                 let has = |state: &StateView| {
                     values.iter().all(|(name, value)| state.values.get(name) == Some(value))
                 };
                 if !state.as_ref().is_some_and(has) {
                     continue;
                 }
-                match skip {
-                    0 => kept.push((thread, state)),
-                    _ => skip -= 1,
+                if skip > 0 {
+                    skip -= 1;
+                    continue;
                 }
+                let state = state.filter(|_| wish.shows_states());
+                state.iter().try_for_each(|state| room.take(&state.values))?;
+                kept.push((thread, state));
                 if kept.len() == limit {
                     return Ok(kept);
                 }
@@ -217,7 +242,8 @@ pub(crate) async fn count(
     dialect::Maybe(wish): dialect::Maybe<SearchWish>,
 ) -> Result<Json<u64>, Refusal> {
     if let Some(values) = &wish.values {
-        let wide = SearchWish { limit: Some(PAGE_MAX), offset: None, ..wish_of(&wish) };
+        let select = Some(vec!["thread_id".to_owned()]);
+        let wide = SearchWish { limit: Some(PAGE_MAX), offset: None, select, ..wish_of(&wish) };
         let found = with_values(&face, &wide, values).await?.len();
         return Ok(Json(found as u64));
     }
