@@ -17,6 +17,9 @@ pub const OUTPUT_BYTES_MAX: usize = 1 << 20;
 const FUEL: u64 = 500_000;
 const NAME: &str = "template";
 
+mod meter;
+mod shape;
+
 /// Parsed once; rendering it is bounded in time and size.
 #[derive(Clone)]
 pub struct Template {
@@ -39,18 +42,18 @@ impl Template {
             let message = format!("this template has more than {TEMPLATE_BYTES_MAX} bytes");
             return Err(Bad { message, range: None });
         }
+        shape::check(text)?;
         let mut environment = Environment::new();
+        meter::install(&mut environment);
         environment.set_debug(true);
         environment.set_fuel(Some(FUEL));
         environment.set_undefined_behavior(UndefinedBehavior::SemiStrict);
         environment.set_auto_escape_callback(|_| minijinja::AutoEscape::None);
         environment.set_formatter(|output, state, value| match value.kind() {
-            ValueKind::Seq | ValueKind::Map => {
-                let text = serde_json::to_string(value).map_err(|error| {
+            ValueKind::Seq | ValueKind::Map => serde_json::to_writer(Written(output), value)
+                .map_err(|error| {
                     minijinja::Error::new(minijinja::ErrorKind::BadSerialization, error.to_string())
-                })?;
-                output.write_str(&text).map_err(minijinja::Error::from)
-            }
+                }),
             _ => minijinja::escape_formatter(output, state, value),
         });
         environment.add_template_owned(NAME, text.to_owned()).map_err(|error| Bad {
@@ -118,6 +121,21 @@ impl Template {
 impl std::fmt::Debug for Template {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Template").field("names", &self.names).finish_non_exhaustive()
+    }
+}
+
+/// As far as there is room for it.
+struct Written<'a, 'b>(&'a mut minijinja::Output<'b>);
+
+impl io::Write for Written<'_, '_> {
+    fn write(&mut self, more: &[u8]) -> io::Result<usize> {
+        let text = std::str::from_utf8(more).map_err(io::Error::other)?;
+        self.0.write_str(text).map_err(io::Error::other)?;
+        Ok(more.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
     }
 }
 
