@@ -17,8 +17,12 @@ mod mappings;
 pub fn release_code() -> io::Result<usize> {
     let program = std::fs::read_link("/proc/self/exe")?;
     let smaps = std::fs::read_to_string("/proc/self/smaps")?;
+    let here = (release_code as fn() -> io::Result<usize>) as usize;
     let mut released = 0;
-    for mapping in mappings::of(&smaps).filter(|mapping| mapping.can_be_read_again(&program)) {
+    for mapping in mappings::image(&smaps, &program, here) {
+        if !mapping.can_be_read_again() {
+            continue;
+        }
         drop_pages(&mapping)?;
         released += mapping.resident;
     }
@@ -40,8 +44,9 @@ fn drop_pages(mapping: &mappings::Mapping) -> io::Result<()> {
     use rustix::mm::{Advice, madvise};
 
     let start = std::ptr::with_exposed_provenance_mut(mapping.start);
-    // SAFETY: `can_be_read_again` holds. The range is a part of the program's own image, so nobody has unmapped it since it
-    // was read of. Nobody may write to it, and none of its pages differs from the file, which the kernel lets nobody write to
-    // while it runs. So whoever touches it next reads the same bytes as before.
+    // SAFETY: The range is a part of the image that this very function runs from: it is mapped for as long as the process
+    // lives, so it cannot have become anything else since it was read of. `can_be_read_again` holds: nobody may write to it,
+    // and no page of it is the process's own, in memory or swapped out. What remains are pages of the file, which the kernel
+    // itself drops and reads again whenever it wants memory. So whoever touches one next reads what would be there anyway.
     unsafe { madvise(start, mapping.length, Advice::LinuxDontNeed) }.map_err(io::Error::from)
 }
