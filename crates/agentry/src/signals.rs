@@ -7,13 +7,20 @@ use tokio::signal::unix::{SignalKind, signal};
 pub(crate) struct Signals {
     terminate: tokio::signal::unix::Signal,
     interrupt: tokio::signal::unix::Signal,
+    /// Held so that a write beyond the process's limit of file sizes fails, instead of ending the process without a word.
+    _file_too_large: tokio::signal::unix::Signal,
 }
+
+/// `SIGXFSZ`, which Linux and the BSDs number alike.
+const FILE_TOO_LARGE: i32 = 25;
 
 impl Signals {
     pub(crate) fn catch() -> anyhow::Result<Self> {
         let terminate = signal(SignalKind::terminate()).context("catch SIGTERM")?;
         let interrupt = signal(SignalKind::interrupt()).context("catch SIGINT")?;
-        Ok(Self { terminate, interrupt })
+        let file_too_large =
+            signal(SignalKind::from_raw(FILE_TOO_LARGE)).context("catch SIGXFSZ")?;
+        Ok(Self { terminate, interrupt, _file_too_large: file_too_large })
     }
 
     pub(crate) async fn next(&mut self) {
