@@ -211,7 +211,9 @@ fn busy(active: RunId) -> Refusal {
 fn no_interrupt(interrupt: &str) -> Refusal {
     let message = match interrupt {
         "" => "the thread has no open question: GET its state shows what it asks".to_owned(),
-        id => format!("the thread has no open question `{id}`: GET its state shows what it asks"),
+        id => format!(
+            "the thread has no open question `{id}`, or nobody answered it in time: GET its state shows what it asks"
+        ),
     };
     Refusal::bad_request("interrupt_not_found", message).param("command.resume")
 }
