@@ -1,6 +1,6 @@
-//! Encryption at rest: a store in front of another one, which sees nothing of what threads and items hold.
+//! Encryption at rest: a store in front of another one, which sees nothing of what people have put in.
 //!
-//! What is sealed and what stays readable is in `docs/security.md`. Each owner, a thread or an item, has keys of its own,
+//! What is sealed and what stays readable is in `docs/security.md`. Each owner, a thread, an item, a batch, has keys of its own,
 //! made from the installation's, so that no value can be put in place of another owner's; which value of its owner it is
 //! goes into the seal as well. A value that was stored before there was a key is read as it is.
 //!
@@ -13,7 +13,12 @@ use agentry_core::store::Error;
 pub use keyring::{KeyError, Keyring};
 pub use note::arrange;
 
+mod assistants;
+mod batches;
+mod bytes;
 mod commit;
+mod crons;
+mod idempotency;
 mod items;
 mod keyring;
 mod note;

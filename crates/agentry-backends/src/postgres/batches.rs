@@ -17,8 +17,10 @@ use super::{PostgresStore, migrate};
 
 mod sql;
 
-pub(super) const MIGRATIONS: migrate::List =
-    migrate::List { name: "batches", steps: &[include_str!("batches/1.sql")] };
+pub(super) const MIGRATIONS: migrate::List = migrate::List {
+    name: "batches",
+    steps: &[include_str!("batches/1.sql"), include_str!("batches/2.sql")],
+};
 
 fn json(value: &impl Serialize) -> Result<String, Error> {
     serde_json::to_string(value).map_err(|problem| Error::Refused(problem.to_string()))
@@ -221,10 +223,11 @@ impl Batches for PostgresStore {
     }
 
     async fn put_file(&self, file: File, content: Bytes) -> Result<(), Error> {
-        let File { id, tenant, user, name, bytes: _, created, keep_until } = &file;
+        let File { id, tenant, user, name, bytes, created, keep_until } = &file;
+        let bytes = signed(*bytes);
         let (created, keep_until) = (created.as_micros(), keep_until.as_micros());
         let content = content.as_ref();
-        let values: Values<'_> = &[id, tenant, user, name, &created, &keep_until, &content];
+        let values: Values<'_> = &[id, tenant, user, name, &created, &keep_until, &content, &bytes];
         self.pool.query(sql::PUT_FILE, values).await.map(drop)
     }
 

@@ -11,11 +11,9 @@ use agentry_core::store::Error;
 use async_trait::async_trait;
 use serde_json::{Map, Value};
 
-use super::keyring::{Keyring, Safe, is_sealed};
+use super::keyring::{Keyring, Safe};
+use super::value::VALUE;
 use super::{Sealed, unreadable};
-
-/// The only member of a sealed item.
-const VALUE: &str = "~value";
 
 impl Keyring {
     fn item(&self, tenant: &str, id: &Id) -> Result<Safe<'_>, Error> {
@@ -24,17 +22,7 @@ impl Keyring {
     }
 
     fn item_of(&self, tenant: &str, item: &mut Item) -> Result<(), Error> {
-        let sealed = match item.value.get(VALUE) {
-            Some(Value::String(sealed)) if item.value.len() == 1 && is_sealed(sealed) => sealed,
-            _ => return Ok(()),
-        };
-        match self.item(tenant, &item.id)?.value_of(VALUE, Value::from(sealed.as_str()))? {
-            Value::Object(value) => {
-                item.value = value;
-                Ok(())
-            }
-            _ => Err(unreadable("it is not an item's")),
-        }
+        self.item(tenant, &item.id)?.whole_of(VALUE, &mut item.value)
     }
 }
 
@@ -51,9 +39,9 @@ impl<S: Items + ?Sized> Sealed<S> {
 #[async_trait]
 impl<S: Items + ?Sized> Items for Sealed<S> {
     async fn write(&self, tenant: &str, batch: Batch, now: Timestamp) -> Result<(), Error> {
-        let seal = |id: &Id, value: Map<String, Value>| -> Result<Map<String, Value>, Error> {
-            let sealed = self.keys.item(tenant, id)?.value(VALUE, &Value::Object(value))?;
-            Ok(Map::from_iter([(VALUE.to_owned(), sealed)]))
+        let seal = |id: &Id, mut value: Map<String, Value>| -> Result<Map<String, Value>, Error> {
+            self.keys.item(tenant, id)?.whole(VALUE, &mut value)?;
+            Ok(value)
         };
         self.inner.write(tenant, batch.with_values(seal)?, now).await
     }

@@ -15,6 +15,9 @@ use super::unreadable;
 
 /// How every sealed value begins; then the key's id, a colon and base64 of nonce and sealed text.
 const MARK: &str = "~sealed:1:";
+const NO_KEY: &str = "it does not name its key";
+/// So much longer are bytes when they are sealed, at most.
+pub(super) const SEAL_BYTES: usize = 64;
 const KEY_BYTES: usize = 32;
 const ID_BYTES: usize = 4;
 /// How many keys there may be at once.
@@ -174,16 +177,21 @@ impl Safe<'_> {
         self.close(place, nonce, plain)
     }
 
+    /// As [`seal`](Self::seal), where it need not be a text.
+    pub(super) fn seal_bytes(&self, place: &str, plain: Vec<u8>) -> Result<Vec<u8>, Error> {
+        let mut nonce = [0; NONCE_LEN];
+        self.ring.random.fill(&mut nonce).map_err(|_| no_chance())?;
+        let sealed = self.encrypt(place, nonce, plain)?;
+        let mut out = Vec::with_capacity(sealed.len() + SEAL_BYTES);
+        out.extend(MARK.as_bytes());
+        out.extend(self.ring.writing.id.as_bytes());
+        out.push(b':');
+        out.extend(sealed);
+        Ok(out)
+    }
+
     fn close(&self, place: &str, nonce: [u8; NONCE_LEN], plain: Vec<u8>) -> Result<String, Error> {
-        let mut bytes = Vec::with_capacity(NONCE_LEN + plain.len() + AES_256_GCM.tag_len());
-        bytes.extend(nonce);
-        bytes.extend(plain);
-        let (_, text) = bytes.split_at_mut(NONCE_LEN);
-        let aad = Aad::from(place.as_bytes());
-        let nonce = Nonce::assume_unique_for_key(nonce);
-        let tag =
-            self.cipher.seal_in_place_separate_tag(nonce, aad, text).map_err(|_| no_chance())?;
-        bytes.extend(tag.as_ref());
+        let bytes = self.encrypt(place, nonce, plain)?;
         let id = &self.ring.writing.id;
         let mut out = String::with_capacity(MARK.len() + id.len() + 1 + bytes.len() * 4 / 3 + 3);
         out.push_str(MARK);
@@ -193,24 +201,55 @@ impl Safe<'_> {
         Ok(out)
     }
 
+    fn encrypt(
+        &self,
+        place: &str,
+        nonce: [u8; NONCE_LEN],
+        plain: Vec<u8>,
+    ) -> Result<Vec<u8>, Error> {
+        let mut bytes = Vec::with_capacity(NONCE_LEN + plain.len() + AES_256_GCM.tag_len());
+        bytes.extend(nonce);
+        bytes.extend(plain);
+        let (_, text) = bytes.split_at_mut(NONCE_LEN);
+        let aad = Aad::from(place.as_bytes());
+        let nonce = Nonce::assume_unique_for_key(nonce);
+        let tag =
+            self.cipher.seal_in_place_separate_tag(nonce, aad, text).map_err(|_| no_chance())?;
+        bytes.extend(tag.as_ref());
+        Ok(bytes)
+    }
+
     /// What was sealed as `text` in that place; `None` when it is not sealed at all.
     pub(super) fn open(&self, place: &str, text: &str) -> Result<Option<Vec<u8>>, Error> {
         let Some(rest) = text.strip_prefix(MARK) else { return Ok(None) };
-        let (id, sealed) =
-            rest.split_once(':').ok_or_else(|| unreadable("it does not name its key"))?;
+        let (id, sealed) = rest.split_once(':').ok_or_else(|| unreadable(NO_KEY))?;
+        let sealed = STANDARD_NO_PAD.decode(sealed).map_err(unreadable)?;
+        self.opened(place, (id, sealed)).map(Some)
+    }
+
+    /// The same of bytes.
+    pub(super) fn open_bytes(&self, place: &str, bytes: &[u8]) -> Result<Option<Vec<u8>>, Error> {
+        let Some(rest) = bytes.strip_prefix(MARK.as_bytes()) else { return Ok(None) };
+        let (id, sealed) = rest.split_at_checked(2 * ID_BYTES).ok_or_else(|| unreadable(NO_KEY))?;
+        let id = str::from_utf8(id).map_err(unreadable)?;
+        let sealed = sealed.strip_prefix(b":").ok_or_else(|| unreadable(NO_KEY))?;
+        self.opened(place, (id, sealed.to_vec())).map(Some)
+    }
+
+    fn opened(&self, place: &str, (id, sealed): (&str, Vec<u8>)) -> Result<Vec<u8>, Error> {
         let key = self.ring.all().find(|key| key.id == id).ok_or_else(|| {
             unreadable(format!(
                 "it needs key {id}; add that key to `[storage] encryption_key`, behind the first one"
             ))
         })?;
         if id == self.ring.writing.id
-            && let Some(plain) = opened(&self.cipher, place, sealed)?
+            && let Some(plain) = opened(&self.cipher, place, &sealed)?
         {
-            return Ok(Some(plain));
+            return Ok(plain);
         }
         for owner in std::iter::once(&self.owner).chain(&self.origins) {
-            if let Some(plain) = opened(&key.cipher(owner)?, place, sealed)? {
-                return Ok(Some(plain));
+            if let Some(plain) = opened(&key.cipher(owner)?, place, &sealed)? {
+                return Ok(plain);
             }
         }
         Err(unreadable(
@@ -230,8 +269,8 @@ impl Safe<'_> {
 }
 
 /// `None` when it was not sealed with this key in this place.
-fn opened(cipher: &LessSafeKey, place: &str, sealed: &str) -> Result<Option<Vec<u8>>, Error> {
-    let mut bytes = STANDARD_NO_PAD.decode(sealed).map_err(unreadable)?;
+fn opened(cipher: &LessSafeKey, place: &str, sealed: &[u8]) -> Result<Option<Vec<u8>>, Error> {
+    let mut bytes = sealed.to_vec();
     let Some((nonce, text)) = bytes.split_at_mut_checked(NONCE_LEN) else {
         return Err(unreadable("it is cut off"));
     };

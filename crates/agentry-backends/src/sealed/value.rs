@@ -15,6 +15,9 @@ const LARGE: usize = 12 << 10;
 /// The member that holds an object's small ones together.
 const TOGETHER: &str = "~";
 
+/// The only member of an object that is sealed as a whole, and the place of an item's.
+pub(super) const VALUE: &str = "~value";
+
 /// A member of an object, and since which entry it has that value.
 type Member = (String, u64, Value);
 
@@ -28,6 +31,36 @@ impl Safe<'_> {
         match self.open(place, text)? {
             Some(plain) => parse(&plain),
             None => Ok(value),
+        }
+    }
+
+    /// Puts one sealed member in the place of all of them; answers with that as JSON.
+    pub(super) fn whole(
+        &self,
+        place: &str,
+        members: &mut Map<String, Value>,
+    ) -> Result<String, Error> {
+        let sealed = self.value(place, &Value::Object(std::mem::take(members)))?;
+        members.insert(VALUE.to_owned(), sealed);
+        serde_json::to_string(members).map_err(unreadable)
+    }
+
+    /// What was stored as it is stays as it is.
+    pub(super) fn whole_of(
+        &self,
+        place: &str,
+        members: &mut Map<String, Value>,
+    ) -> Result<(), Error> {
+        let sealed = match members.get(VALUE) {
+            Some(Value::String(sealed)) if members.len() == 1 && is_sealed(sealed) => sealed,
+            _ => return Ok(()),
+        };
+        match self.value_of(place, Value::from(sealed.as_str()))? {
+            Value::Object(value) => {
+                *members = value;
+                Ok(())
+            }
+            _ => Err(unreadable("it is no object")),
         }
     }
 

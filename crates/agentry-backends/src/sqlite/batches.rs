@@ -131,8 +131,8 @@ impl Batching {
             Self::Sweep { now } => sweep(connection, *now),
             Self::PutFile { file, content } => execute(
                 connection,
-                r#"INSERT INTO batch_files (id, tenant, "user", name, created, keep_until, content)
-                   VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)"#,
+                r#"INSERT INTO batch_files (id, tenant, "user", name, created, keep_until, content, bytes)
+                   VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)"#,
                 params![
                     file.id,
                     file.tenant,
@@ -140,7 +140,8 @@ impl Batching {
                     file.name,
                     file.created.as_micros(),
                     file.keep_until.as_micros(),
-                    content.as_ref()
+                    content.as_ref(),
+                    i64::try_from(file.bytes).unwrap_or(i64::MAX)
                 ],
             ),
             Self::DeleteFile { tenant, id } => execute(

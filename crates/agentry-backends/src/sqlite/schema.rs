@@ -15,7 +15,7 @@ pub(super) const BUSY: Duration = Duration::from_secs(5);
 const STATEMENTS_CACHED: usize = 256;
 
 /// Each brings a file from the version of its index to the next one. They are never edited, only added to.
-const MIGRATIONS: [&str; 9] = [
+const MIGRATIONS: [&str; 10] = [
     include_str!("schema/1.sql"),
     include_str!("schema/2.sql"),
     include_str!("schema/3.sql"),
@@ -25,6 +25,7 @@ const MIGRATIONS: [&str; 9] = [
     include_str!("schema/7.sql"),
     include_str!("schema/8.sql"),
     include_str!("schema/9.sql"),
+    include_str!("schema/10.sql"),
 ];
 
 /// Why a database file cannot be used.

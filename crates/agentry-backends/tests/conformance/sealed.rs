@@ -22,6 +22,8 @@ use agentry_testkit::kind::{Files, Kind as _, Memory, Schemas};
 use secrecy::SecretString;
 use serde_json::{Map, Value, json};
 
+mod beside;
+
 const SECRET: &str = "the-otter-sleeps-at-noon";
 const FIRST: &str = "MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=";
 const SECOND: &str = "ZmVkY2JhOTg3NjU0MzIxMGZlZGNiYTk4NzY1NDMyMTA=";
@@ -78,6 +80,18 @@ macro_rules! everywhere {
 
 agentry_testkit::for_each_thread_test!(everywhere);
 agentry_testkit::for_each_items_test!(everywhere);
+agentry_testkit::for_each_assistants_test!(everywhere);
+agentry_testkit::for_each_crons_test!(everywhere);
+agentry_testkit::for_each_batches_test!(everywhere);
+// But for the bound, to which the seal belongs.
+everywhere! { idempotency:
+    a_key_belongs_to_one_tenant_and_one_request
+    a_forgotten_user_leaves_no_answer
+    a_request_is_answered_once_and_then_replayed
+    an_answer_is_kept_as_long_as_was_said
+    one_of_many_answers
+    what_was_abandoned_or_left_behind_is_taken_over
+}
 
 #[tokio::test]
 async fn encrypted_files_agree_with_memory() {
@@ -281,17 +295,19 @@ async fn what_a_file_holds_says_nothing() {
     let expected = {
         let plain = SqliteStore::open(&path).unwrap();
         fill(&plain).await;
+        beside::fill(&plain).await;
         let open = files(folder.path());
         let holds = |bytes: &[u8]| bytes.windows(SECRET.len()).any(|it| it == SECRET.as_bytes());
         assert!(open.iter().any(|(_, bytes)| holds(bytes)), "the search finds what is there");
-        everything(&plain).await
+        (everything(&plain).await, beside::everything(&plain).await)
     };
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("sealed.db");
     {
         let store = sealed(SqliteStore::open(&path).unwrap());
         fill(&store).await;
-        assert_eq!(everything(&store).await, expected);
+        beside::fill(&store).await;
+        assert_eq!((everything(&store).await, beside::everything(&store).await), expected);
         // While it is open there is a write-ahead log.
         for (file, bytes) in files(folder.path()) {
             assert_nothing_readable(&bytes, &file);
@@ -301,7 +317,7 @@ async fn what_a_file_holds_says_nothing() {
         assert_nothing_readable(&bytes, &file);
     }
     let store = sealed(SqliteStore::open(&path).unwrap());
-    assert_eq!(everything(&store).await, expected);
+    assert_eq!((everything(&store).await, beside::everything(&store).await), expected);
 }
 
 #[tokio::test]
@@ -309,6 +325,7 @@ async fn what_a_server_holds_says_nothing() {
     let Some(kind) = postgres("bytes") else { return };
     let store = kind.fresh().await;
     fill(&store).await;
+    beside::fill(&store).await;
     let connecting = tokio_postgres::connect(kind.server(), tokio_postgres::NoTls);
     let (client, driver) = connecting.await.unwrap();
     tokio_util::task::TaskTracker::new().spawn(driver);

@@ -67,6 +67,11 @@ impl Stores {
             self.threads.threads = Arc::clone(&self.runs);
             self.threads.archive = Arc::clone(&self.archive);
             self.threads.items = Arc::new(Sealed::new(self.threads.items, Arc::clone(keys)));
+            let assistants = Sealed::new(self.threads.assistants, Arc::clone(keys));
+            self.threads.assistants = Arc::new(assistants);
+            self.threads.crons = Arc::new(Sealed::new(self.threads.crons, Arc::clone(keys)));
+            self.requests = Arc::new(Sealed::new(self.requests, Arc::clone(keys)));
+            self.batches = Arc::new(Sealed::new(self.batches, Arc::clone(keys)));
         }
         Ok(self)
     }

@@ -101,15 +101,15 @@ closed AS (
 SELECT count(*) FROM gone";
 
 pub(super) const PUT_FILE: &str = r#"
-INSERT INTO batch_files (id, tenant, "user", name, created, keep_until, content)
-VALUES ($1, $2, $3, $4, $5, $6, $7)"#;
+INSERT INTO batch_files (id, tenant, "user", name, created, keep_until, content, bytes)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8)"#;
 
 pub(super) const FILE: &str = r#"
-SELECT id, tenant, "user", name, length(content)::bigint, created, keep_until FROM batch_files
+SELECT id, tenant, "user", name, coalesce(bytes, length(content)::bigint), created, keep_until FROM batch_files
 WHERE tenant = $1 AND id = $2"#;
 
 pub(super) const FILES: &str = r#"
-SELECT id, tenant, "user", name, length(content)::bigint, created, keep_until FROM batch_files
+SELECT id, tenant, "user", name, coalesce(bytes, length(content)::bigint), created, keep_until FROM batch_files
 WHERE tenant = $1 AND ($2::text IS NULL OR file < (SELECT file FROM batch_files WHERE tenant = $1 AND id = $2))
 ORDER BY file DESC LIMIT $3"#;
 

@@ -80,11 +80,11 @@ SELECT id, tenant FROM (
 WHERE place <= ?2 ORDER BY batch";
 
 pub(super) const FILE: &str = r#"
-SELECT id, tenant, "user", name, length(content), created, keep_until FROM batch_files
+SELECT id, tenant, "user", name, coalesce(bytes, length(content)), created, keep_until FROM batch_files
 WHERE tenant = ?1 AND id = ?2"#;
 
 pub(super) const FILES: &str = r#"
-SELECT id, tenant, "user", name, length(content), created, keep_until FROM batch_files
+SELECT id, tenant, "user", name, coalesce(bytes, length(content)), created, keep_until FROM batch_files
 WHERE tenant = ?1 AND (?2 IS NULL OR file < (SELECT file FROM batch_files WHERE tenant = ?1 AND id = ?2))
 ORDER BY file DESC LIMIT ?3"#;
 
