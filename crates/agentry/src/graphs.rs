@@ -82,9 +82,13 @@ pub(crate) struct Source {
 
 impl Source {
     pub(crate) fn of(cx: &Context, config: &Config) -> Self {
+        Self::at(root(cx, config), config)
+    }
+
+    pub(crate) fn at(root: PathBuf, config: &Config) -> Self {
         let models = config.models.iter().map(|model| model.name.clone());
         let models = (!config.models.is_empty()).then(|| models.collect());
-        Self { root: root(cx, config), models }
+        Self { root, models }
     }
 
     pub(crate) fn read(&self, tools: &Toolbox) -> Result<Definitions, Error> {

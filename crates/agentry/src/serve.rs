@@ -20,7 +20,7 @@ use crate::graphs;
 use crate::instance::{Instance, Parts};
 use crate::signals::Signals;
 use crate::terminal::Terminal;
-use crate::wiring::graphs::{Outside, Project};
+use crate::wiring::graphs::{Outside, Project, Refresh};
 use crate::wiring::identity::{self, Access};
 use crate::wiring::models::Upstreams;
 use crate::wiring::policies::{self, Background, Company};
@@ -51,12 +51,14 @@ pub(crate) fn run(cx: &Context) -> Result<Exit, Ended> {
         };
         let company = Company::open(&config, instance.clone()).map_err(usage)?;
         let outside = Outside::new(cx, &config, company.shared.clone());
+        let refresh = Refresh::new(cx, &config);
         let threads = wiring::threads::Parts {
             stores: threads,
             project: Some(Project {
                 source: graphs::Source::of(cx, &config),
                 definitions,
                 outside,
+                refreshed: refresh.listen(),
             }),
             hooks: config.server.hooks(),
             retention: config.retention,
@@ -75,6 +77,7 @@ pub(crate) fn run(cx: &Context) -> Result<Exit, Ended> {
         let heard = watching::heard(Arc::clone(&metrics), tracer);
         let called = models(cx, &config, (heard, policies), background);
         let (gateway, background, reload) = called.map_err(usage)?;
+        let reload = reload::Parts { definitions: Some(refresh), ..reload };
         let ports = incident::ports(&config, &gateway).map_err(usage)?;
         let parts = Parts {
             server: config.server.settings.clone(),
@@ -115,6 +118,7 @@ fn models(
         tables: config.tables.clone(),
         upstreams,
         checks,
+        definitions: None,
         has_issuers: !config.access.issuers.is_empty(),
     };
     Ok((gateway, background, reload))

@@ -1,7 +1,7 @@
 //! What graphs have outside of themselves: models, agents, tools, other services, a cache.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -21,9 +21,10 @@ use agentry_server::engine::Wanting;
 use async_trait::async_trait;
 use http::Uri;
 use secrecy::ExposeSecret as _;
+use tokio::sync::watch;
 
 use crate::agents;
-use crate::cli::Context;
+use crate::cli::{Context, Ended};
 use crate::clock::SystemClock;
 use crate::config::Config;
 use crate::graphs::{self, Definitions, Source};
@@ -40,6 +41,66 @@ pub(crate) struct Project {
     pub(crate) source: Source,
     pub(crate) definitions: Definitions,
     pub(crate) outside: Outside,
+    /// Told what else there is to be read with.
+    pub(crate) refreshed: watch::Receiver<Option<Arc<Fresh>>>,
+}
+
+/// What definitions are read with from now on, as the configuration says it now.
+pub(crate) struct Fresh {
+    source: Source,
+    tools: Toolbox,
+    http: Arc<dyn Http>,
+}
+
+/// Makes ready what the configuration says of what definitions have outside, and puts it in force.
+#[derive(Clone)]
+pub(crate) struct Refresh {
+    environment: BTreeMap<String, String>,
+    folder: PathBuf,
+    told: watch::Sender<Option<Arc<Fresh>>>,
+}
+
+impl Refresh {
+    pub(crate) fn new(cx: &Context, config: &Config) -> Self {
+        let (environment, folder) = (cx.environment.clone(), graphs::root(cx, config));
+        Self { environment, folder, told: watch::Sender::new(None) }
+    }
+
+    pub(crate) fn listen(&self) -> watch::Receiver<Option<Arc<Fresh>>> {
+        self.told.subscribe()
+    }
+
+    /// The definitions that there are must be good with it. Reads files, and changes nothing.
+    pub(crate) fn prepare(&self, config: &Config) -> anyhow::Result<Fresh> {
+        let source = Source::at(self.folder.clone(), config);
+        let (http, tools) = outward(config, &self.environment, &self.folder);
+        match source.read(&tools) {
+            Ok(_) => Ok(Fresh { source, tools, http }),
+            Err(wrong) => Err(Ended::from(wrong).error),
+        }
+    }
+
+    pub(crate) fn put_in_force(&self, fresh: Fresh) {
+        self.told.send_replace(Some(Arc::new(fresh)));
+    }
+}
+
+/// Calls of `http` nodes and, of services that the operator has named, of tools.
+fn outward(
+    config: &Config,
+    environment: &BTreeMap<String, String>,
+    folder: &Path,
+) -> (Arc<dyn Http>, Toolbox) {
+    let outward = |besides: Vec<String>| {
+        let (environment, folder) = (environment.clone(), folder.to_owned());
+        let reach = Reach::Public { besides };
+        Arc::new(Outward::new(reach, Secrets { environment, folder })) as Arc<dyn Http>
+    };
+    let hosts = config.graphs.hosts.clone();
+    // Whom a tool calls the operator has said, and no argument can change.
+    let besides = hosts.iter().cloned().chain(config.tools.iter().map(|it| it.host.clone()));
+    let tools = agents::tools(config, &outward(besides.collect()));
+    (outward(hosts), tools)
 }
 
 /// What is outside, before it is known for whom models are asked.
@@ -54,16 +115,8 @@ impl Outside {
     pub(crate) fn new(cx: &Context, config: &Config, shared: Option<Arc<dyn Shared>>) -> Self {
         let local =
             || Arc::new(MemoryShared::new(Arc::new(SystemClock), CACHE_BYTES_MAX)) as Arc<_>;
-        let outward = |besides: Vec<String>| {
-            let (environment, folder) = (cx.environment.clone(), graphs::root(cx, config));
-            let reach = Reach::Public { besides };
-            Arc::new(Outward::new(reach, Secrets { environment, folder })) as Arc<dyn Http>
-        };
-        let hosts = config.graphs.hosts.clone();
-        // Whom a tool calls the operator has said, and no argument can change.
-        let besides = hosts.iter().cloned().chain(config.tools.iter().map(|it| it.host.clone()));
-        let tools = agents::tools(config, &outward(besides.collect()));
-        Self { http: outward(hosts), cache: shared.unwrap_or_else(local), tools }
+        let (http, tools) = outward(config, &cx.environment, &graphs::root(cx, config));
+        Self { http, cache: shared.unwrap_or_else(local), tools }
     }
 
     /// `caller` is for whom runs are of which `payers` know nothing.

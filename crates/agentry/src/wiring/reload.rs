@@ -23,12 +23,13 @@ use tracing::{error, info, warn};
 use crate::cli::Configuration;
 use crate::clock::SystemClock;
 use crate::config::Config;
+use crate::wiring::graphs::{Fresh, Refresh};
 use crate::wiring::identity::Access;
 use crate::wiring::models::Upstreams;
 use crate::wiring::watching::{self, Alarms, PreparedAlarms};
 
 /// Tables that are in force at once. All others count from the next start.
-const TABLES: [&str; 10] = [
+const TABLES: [&str; 12] = [
     "providers",
     "models",
     "catalogue",
@@ -39,7 +40,12 @@ const TABLES: [&str; 10] = [
     "budgets",
     "alerts",
     "channels",
+    "tools",
+    "graphs",
 ];
+
+/// What definitions are read with.
+const OF_DEFINITIONS: [&str; 4] = ["tools", "graphs", "models", "providers"];
 
 /// What was read at the start, and how to read it again.
 pub(crate) struct Parts {
@@ -47,6 +53,8 @@ pub(crate) struct Parts {
     pub(crate) tables: BTreeMap<String, u64>,
     pub(crate) upstreams: Upstreams,
     pub(crate) checks: checks::Handle,
+    /// Where there may be some.
+    pub(crate) definitions: Option<Refresh>,
     /// Whether tokens are accepted, so that there need be no keys.
     pub(crate) has_issuers: bool,
 }
@@ -88,6 +96,7 @@ pub(crate) struct Reloading {
 struct Inner {
     source: Configuration,
     checks: checks::Handle,
+    definitions: Option<Refresh>,
     has_issuers: bool,
     around: Around,
     /// One reading at a time.
@@ -108,15 +117,17 @@ struct Ready {
     gateway: Prepared,
     plans: Vec<Plan>,
     alarms: PreparedAlarms,
+    /// Nothing where definitions have what they had.
+    fresh: Option<Fresh>,
     what: Reloaded,
 }
 
 impl Reloading {
     fn new(parts: Parts, around: Around) -> Self {
-        let Parts { source, tables, upstreams, checks, has_issuers } = parts;
+        let Parts { source, tables, upstreams, checks, definitions, has_issuers } = parts;
         let now = tokio::sync::Mutex::new(Now { upstreams, tables });
         let standing = Mutex::new(Ok("as at the start".to_owned()));
-        let inner = Inner { source, checks, has_issuers, around, now, standing };
+        let inner = Inner { source, checks, definitions, has_issuers, around, now, standing };
         Self { inner: Arc::new(inner), tasks: TaskTracker::new() }
     }
 
@@ -153,11 +164,15 @@ impl Inner {
     async fn reload(self: Arc<Self>, actor: &str) -> Result<Reloaded, NotReloaded> {
         let mut now = self.now.lock().await;
         let read = tokio::task::spawn_blocking({
-            let this = Arc::clone(&self);
-            move || this.source.read().map_err(anyhow::Error::from)
+            let (this, tables) = (Arc::clone(&self), now.tables.clone());
+            move || {
+                let config = this.source.read().map_err(anyhow::Error::from)?;
+                let fresh = this.fresh(&config, &tables)?;
+                Ok((config, fresh))
+            }
         });
         let read = read.await.unwrap_or_else(|defect| Err(defect.into()));
-        let ready = read.and_then(|config| self.prepare(config, &now));
+        let ready = read.and_then(|(config, fresh)| self.prepare(config, fresh, &now));
         let ended = match ready {
             Ok(ready) => self.put_in_force(ready, actor, &mut now).await,
             Err(problem) => {
@@ -186,8 +201,20 @@ impl Inner {
         ended
     }
 
+    /// What definitions are read with, if that is to be different.
+    fn fresh(
+        &self,
+        config: &Config,
+        before: &BTreeMap<String, u64>,
+    ) -> anyhow::Result<Option<Fresh>> {
+        let Reloaded { changed, restart: _ } = differences(before, &config.tables);
+        let theirs = changed.iter().any(|table| OF_DEFINITIONS.contains(&table.as_str()));
+        let definitions = self.definitions.as_ref().filter(|_| theirs);
+        definitions.map(|definitions| definitions.prepare(config)).transpose()
+    }
+
     /// Changes nothing.
-    fn prepare(&self, config: Config, now: &Now) -> anyhow::Result<Ready> {
+    fn prepare(&self, config: Config, fresh: Option<Fresh>, now: &Now) -> anyhow::Result<Ready> {
         let Around { gateway, alarms, keys, .. } = &self.around;
         let would_open = config.access.keys.is_empty()
             && !self.has_issuers
@@ -213,7 +240,7 @@ impl Inner {
         {
             what.changed.push("providers".to_owned());
         }
-        Ok(Ready { config, upstreams, gateway, plans, alarms, what })
+        Ok(Ready { config, upstreams, gateway, plans, alarms, fresh, what })
     }
 
     /// The audit log first: what is not in it is not done.
@@ -223,7 +250,7 @@ impl Inner {
         actor: &str,
         now: &mut Now,
     ) -> Result<Reloaded, NotReloaded> {
-        let Ready { config, upstreams, gateway: prepared, plans, alarms: prepared_alarms, what } =
+        let Ready { config, upstreams, gateway: prepared, plans, alarms: ringing, fresh, what } =
             ready;
         let Reloaded { changed, restart } = &what;
         let detail = json!({ "changed": changed, "restart": restart });
@@ -231,7 +258,10 @@ impl Inner {
         let Around { gateway, catalogue, alarms, keys, store: _ } = &self.around;
         gateway.replace(prepared).await;
         self.checks.replace(gateway, plans);
-        alarms.replace(prepared_alarms);
+        alarms.replace(ringing);
+        if let (Some(definitions), Some(fresh)) = (&self.definitions, fresh) {
+            definitions.put_in_force(fresh);
+        }
         catalogue.set(config.catalogue);
         keys.configure(config.access.keys).await;
         // What counts from the next start is still other than what is in force.

@@ -106,11 +106,11 @@ impl Parts {
         if let Some(project) = project {
             let owners = Arc::new(Owners(Arc::clone(&archive)));
             let caller = Caller::named(GRAPHS);
-            let Project { source, definitions, outside } = project;
+            let Project { source, definitions, outside, refreshed } = project;
             let agents = definitions.agents.clone();
             let ports = Given { agents, ..outside.ports(Arc::new(model), caller, Some(owners)) };
             programs = versions::programs(&definitions, &Arc::new(ports.clone()))?;
-            reloaded = Some((source, ports));
+            reloaded = Some((source, ports, refreshed));
             graphs = definitions.graphs;
         }
         // A graph of this name takes its place.
@@ -129,8 +129,9 @@ impl Parts {
         let at = (Arc::clone(&clock), settings);
         let (worker, durable) = threads::open(stores.clone(), (programs, graphs), at, heard);
         let handle = worker.handle();
-        let reload = reloaded.map(|(source, ports)| {
-            Reload::new(source, ports, (handle.registry().clone(), durable.known()))
+        let reload = reloaded.map(|(source, ports, refreshed)| {
+            let known = (handle.registry().clone(), durable.known());
+            Reload::new((source, ports), known, refreshed)
         });
         let app = match &reload {
             Some(reload) => app.companion(Arc::new(reload.standing())),

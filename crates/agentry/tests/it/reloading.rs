@@ -191,3 +191,41 @@ answer = { tool_calls = [{ name = "stock", arguments = { sku = "bolt/7" } }] }
         "{noted}"
     );
 }
+
+#[test]
+fn tools_are_read_again_with_the_configuration() {
+    let (first, _first) = service("{\"count\": 3}");
+    let (second, _second) = service("{\"count\": 4}");
+    let tool = |name: &str, port: u16| {
+        format!(
+            "[tools.{name}]\ndescription = \"how many there are\"\nurl = \"http://127.0.0.1:{port}/items\"\n"
+        )
+    };
+    let folder = project(&tool("stock", first));
+    let graph = "output = \"found\"\n[state]\nfound = \"last\"\n[nodes.ask]\nkind = \"tool\"\ntool = \"stock\"\ninto = \"found\"\n";
+    std::fs::write(folder.path().join("graphs/count.toml"), graph).unwrap();
+    let server = Running::again(folder);
+    let found = || {
+        let (_, thread) = server.json(&post("/threads", "{}"));
+        let body = json!({ "assistant_id": "count", "input": {} }).to_string();
+        waited(&server, thread["thread_id"].as_str().unwrap(), &body)["found"]["count"].clone()
+    };
+    let reload = |more: &str| {
+        let config = server.folder.path().join("agentry.toml");
+        std::fs::write(config, format!("{CONFIG}\n{more}")).unwrap();
+        server.json(&post("/v1/config/reload", ""))
+    };
+    assert_eq!(found(), 3);
+
+    let (status, refused) = reload(&tool("stocks", second));
+    assert_eq!(status, 422, "{refused}");
+    let why = refused.to_string();
+    assert!(why.contains("graphs/count.toml") && why.contains("there is no tool `stock`"), "{why}");
+    assert_eq!(found(), 3, "what was in force still is");
+
+    let (status, told) = reload(&tool("stock", second));
+    assert_eq!((status, &told["changed"]), (200, &json!(["tools"])), "{told}");
+    wait_for("the other service", || (found() == 4).then_some(()));
+    kill(server.pid(), "TERM");
+    assert_eq!(server.end().0, Some(0));
+}

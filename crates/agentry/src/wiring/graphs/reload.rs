@@ -9,9 +9,11 @@ use agentry_graphs::Ports;
 use agentry_server::Dependency;
 use async_trait::async_trait;
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
+use super::Fresh;
 use crate::graphs::{Definitions, Error, FOLDER, Source};
 use crate::threads::Known;
 use crate::versions::{self, Programs};
@@ -26,6 +28,7 @@ pub(crate) struct Reload {
     registry: Registry,
     known: Known,
     standing: Standing,
+    refreshed: watch::Receiver<Option<Arc<Fresh>>>,
     /// The files that are in use, or were found wrong.
     seen: Vec<Seen>,
 }
@@ -38,11 +41,15 @@ type Seen = (PathBuf, Option<SystemTime>, u64);
 pub(crate) struct Standing(Arc<Mutex<Result<String, String>>>);
 
 impl Reload {
-    pub(crate) fn new(source: Source, ports: Ports, (registry, known): (Registry, Known)) -> Self {
+    pub(crate) fn new(
+        (source, ports): (Source, Ports),
+        (registry, known): (Registry, Known),
+        refreshed: watch::Receiver<Option<Arc<Fresh>>>,
+    ) -> Self {
         let now = known.now();
         let standing = Standing::good(now.definitions.names().count(), ports.agents.len());
         let seen = look(&source.root);
-        Self { source, ports, registry, known, standing, seen }
+        Self { source, ports, registry, known, standing, refreshed, seen }
     }
 
     pub(crate) fn standing(&self) -> Standing {
@@ -57,6 +64,10 @@ impl Reload {
             let asked = tokio::select! {
                 () = shutdown.cancelled() => return,
                 () = hangup(&mut hangups) => true,
+                Ok(()) = self.refreshed.changed() => {
+                    self.refresh();
+                    true
+                }
                 () = tokio::time::sleep(LOOK_EVERY) => false,
             };
             let root = self.source.root.clone();
@@ -70,6 +81,15 @@ impl Reload {
                 self.read().await;
             }
         }
+    }
+
+    /// Nodes that run meanwhile go on with what they began with.
+    fn refresh(&mut self) {
+        let Some(fresh) = self.refreshed.borrow_and_update().clone() else { return };
+        let Fresh { source, tools, http } = &*fresh;
+        self.source = source.clone();
+        self.ports.tools = tools.clone();
+        self.ports.http = Some(Arc::clone(http));
     }
 
     async fn read(&mut self) {
