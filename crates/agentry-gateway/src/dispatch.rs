@@ -1,6 +1,6 @@
 //! Who is asked, until somebody answers or nobody is left.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use agentry_alarm::within;
@@ -148,14 +148,12 @@ impl<Q: Question> Attempting<'_, Q> {
         picked: Picked,
         settlement: &mut Settlement,
     ) -> Result<Landed<Q::Answer>, Error> {
-        let lane = self.lane(picked.target())?;
         if settlement.is_owed() {
             // In a box of its own: most calls are answered by the first who is asked.
             Box::pin(settlement.gives_up()).await?;
         }
-        settlement.asks(lane);
         match self.hedge_after() {
-            None => told(self.one(picked).await, lane, settlement),
+            None => told(self.one(picked, |lane| settlement.asks(lane)).await, settlement),
             // In a box of its own: it has room for two.
             Some(wait) => Box::pin(self.hedged(picked, wait, settlement)).await,
         }
@@ -168,38 +166,43 @@ impl<Q: Question> Attempting<'_, Q> {
         settlement: &mut Settlement,
     ) -> Result<Landed<Q::Answer>, Error> {
         let at = picked.target();
-        let lane = self.lane(at)?;
-        let first = self.one(picked);
+        // Both tell it when they are asked: neither is before there is room for it.
+        let settlement = Mutex::new(settlement);
+        let settled = || settlement.lock().unwrap_or_else(PoisonError::into_inner);
+        let first = self.one(picked, |lane| settled().asks(lane));
         tokio::pin!(first);
         if let Ok(ended) = within(after(Instant::now(), wait), first.as_mut()).await {
-            return told(ended, lane, settlement);
+            return told(ended, &mut settled());
         }
         let Some(other) = self.second(at) else {
-            return told(first.await, lane, settlement);
+            let ended = first.await;
+            return told(ended, &mut settled());
         };
-        let beside = self.lane(other.target())?;
-        settlement.hedges(beside);
-        let second = self.one(other);
+        settled().hedges();
+        let second = self.one(other, |lane| settled().asks(lane));
         tokio::pin!(second);
         // The one that loses is dropped, and with it its call.
-        match select(first, second).await {
+        let (missed, other) = match select(first, second).await {
             Either::Left((Ok(landed), _)) | Either::Right((Ok(landed), _)) => {
-                told(Ok(landed), lane, settlement)
+                return told(Ok(landed), &mut settled());
             }
-            Either::Left((Err(missed), second)) => {
-                settlement.goes_on_without(lane);
-                drop(told::<()>(Err(missed), lane, settlement));
-                told(second.await, beside, settlement)
-            }
-            Either::Right((Err(missed), first)) => {
-                settlement.goes_on_without(beside);
-                drop(told::<()>(Err(missed), beside, settlement));
-                told(first.await, lane, settlement)
-            }
+            Either::Left((Err(missed), second)) => (missed, Either::Left(second)),
+            Either::Right((Err(missed), first)) => (missed, Either::Right(first)),
+        };
+        if let Missed::Failed(lane, _) = &missed {
+            settled().goes_on_without(lane);
         }
+        drop(told::<()>(Err(missed), &mut settled()));
+        let ended = other.await;
+        told(ended, &mut settled())
     }
 
-    async fn one(&self, mut picked: Picked) -> Result<Landed<Q::Answer>, Missed> {
+    /// `asks` hears when the target is asked.
+    async fn one(
+        &self,
+        mut picked: Picked,
+        asks: impl FnOnce(&Arc<Lane>),
+    ) -> Result<Landed<Q::Answer>, Missed> {
         let Call { cx, end, .. } = self.call;
         let lane = self.lane(picked.target()).map_err(Missed::Defect)?;
         let wish = Wish {
@@ -208,6 +211,7 @@ impl<Q: Question> Attempting<'_, Q> {
             deadline: Some(end.into_std()),
         };
         picked.admit(wish).await.map_err(Missed::Shed)?;
+        asks(lane);
         match self.ask(&lane.target).await {
             Ok(asked) => {
                 let (lane, idle) = (Arc::clone(lane), self.route.alias.idle_timeout);
@@ -315,7 +319,6 @@ enum Missed {
 
 fn told<A>(
     ended: Result<Landed<A>, Missed>,
-    asked: &Arc<Lane>,
     settlement: &mut Settlement,
 ) -> Result<Landed<A>, Error> {
     match ended {
@@ -328,10 +331,7 @@ fn told<A>(
             let target = lane.name.to_string();
             Err(Error::Model { target, attempts: settlement.attempts(), error })
         }
-        Err(Missed::Shed(shed)) => {
-            settlement.not_asked(asked);
-            Err(Error::Shed(shed))
-        }
+        Err(Missed::Shed(shed)) => Err(Error::Shed(shed)),
         Err(Missed::Defect(error)) => Err(error),
     }
 }

@@ -163,11 +163,12 @@ impl Settlement {
         Ok(())
     }
 
-    /// A target is asked, and may bill it.
+    /// A target is asked, and may bill it. If one that was asked before has not failed, it is asked beside that one.
     pub(crate) fn asks(&mut self, lane: &Arc<Lane>) {
-        self.lane = Some(Arc::clone(lane));
-        self.owes = true;
-        self.beside = None;
+        let before = self.lane.replace(Arc::clone(lane));
+        if std::mem::replace(&mut self.owes, true) {
+            self.beside = before;
+        }
         self.attempts += 1;
         self.asked_after = self.start.elapsed();
         if let Some(reservation) = self.held.as_mut().and_then(|held| held.reservation.as_mut()) {
@@ -175,17 +176,15 @@ impl Settlement {
         }
     }
 
-    /// A second target is asked beside the one that was asked last. Both may bill the request.
-    pub(crate) fn hedges(&mut self, lane: &Arc<Lane>) {
-        let first = self.lane.clone();
-        self.asks(lane);
-        self.beside = first;
+    /// A second target is to be asked beside the first.
+    pub(crate) fn hedges(&mut self) {
         self.hedges += 1;
     }
 
     /// Of two that were asked, it is only the other one that may still answer.
     pub(crate) fn goes_on_without(&mut self, lane: &Arc<Lane>) {
-        if self.lane.as_ref().is_some_and(|last| Arc::ptr_eq(last, lane)) {
+        let is_last = self.lane.as_ref().is_some_and(|last| Arc::ptr_eq(last, lane));
+        if is_last && self.beside.is_some() {
             std::mem::swap(&mut self.lane, &mut self.beside);
         }
     }
@@ -195,12 +194,6 @@ impl Settlement {
         if self.beside.as_ref().is_some_and(|beside| Arc::ptr_eq(beside, lane)) {
             std::mem::swap(&mut self.lane, &mut self.beside);
         }
-    }
-
-    /// There was no room at the target.
-    pub(crate) fn not_asked(&mut self, lane: &Arc<Lane>) {
-        self.attempts = self.attempts.saturating_sub(1);
-        self.was_free(lane);
     }
 
     /// The target bills nothing for it. Who was given up before it is the last one again that may bill all of the call.

@@ -193,6 +193,11 @@ impl Stage {
             self.book.started.lock().unwrap().len(),
             self.book.settled.lock().unwrap().len()
         );
+        self.settled_so_far()
+    }
+
+    /// While other calls are under way.
+    fn settled_so_far(&self) -> Vec<String> {
         self.book.settled.lock().unwrap().clone()
     }
 }

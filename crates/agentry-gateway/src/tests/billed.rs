@@ -134,6 +134,53 @@ async fn whoever_was_given_up_is_paid_for_what_it_has_read() {
     check(vec![Line::Hangs, good()], one - 1, (&dry, held)).await;
 }
 
+/// As if nobody had room but for one at a time.
+fn narrow(alias: &mut Alias) {
+    let one = agentry_balance::LimitSettings { initial: 1, min: 1, max: 1 };
+    for target in &mut alias.targets {
+        (target.output_tokens_max, target.limit) = (Some(100), Some(one));
+    }
+}
+
+#[tokio::test]
+async fn who_waits_for_a_place_and_goes_away_owes_nothing() {
+    let hangs = Line::Says(vec![begins(), says("so")], Then::Hangs);
+    let stage = Stage::under(books().await, vec![vec![hangs]], narrow);
+    let caller = caller();
+    let first = stage.call_by(&caller, "m", true).await.unwrap();
+    let mut second = std::pin::pin!(stage.call_by(&caller, "m", true));
+    assert!(futures_util::poll!(second.as_mut()).is_pending());
+    let room = || stage.gateway.targets()[0].1.limit.map(|limit| limit.waiting);
+    while room() != Some(1) {
+        assert!(futures_util::poll!(second.as_mut()).is_pending());
+        tokio::task::yield_now().await;
+    }
+    second.set(stage.call_by(&caller, "m", true));
+    assert_eq!(stage.settled_so_far(), ["m cancelled - x0 0 tokens -"]);
+    drop(first);
+}
+
+#[tokio::test(start_paused = true)]
+async fn company_that_there_was_no_room_for_costs_nothing() {
+    let answers = |last| (0..30).map(|_| whole("hello")).chain([last]).collect::<Vec<_>>();
+    let late = Line::Late(Duration::from_millis(500), Box::new(whole("hello")));
+    let taken = Line::Says(vec![begins(), says("so")], Then::Hangs);
+    let stage = Stage::new(vec![answers(late), answers(taken)], |alias| {
+        narrow(alias);
+        alias.hedge = true;
+    });
+    for _ in 0..60 {
+        let stream = stage.call("m", true).await.unwrap().answer.into_stream().unwrap();
+        agentry_core::model::collect(stream).await.unwrap();
+    }
+    tokio::time::advance(Duration::from_secs(2)).await;
+    let taken = stage.call("p/1", true).await.unwrap();
+    let stream = stage.call("m", true).await.unwrap().answer.into_stream().unwrap();
+    agentry_core::model::collect(stream).await.unwrap();
+    assert_eq!(stage.settled_so_far().last().unwrap(), "m success p/0 x1 13 tokens 14");
+    drop(taken);
+}
+
 #[tokio::test]
 async fn a_bill_that_nobody_can_believe_frees_nobody_from_paying() {
     let check = async |usage: Usage, cost: &str, goes_on: bool| {
