@@ -468,7 +468,10 @@ fn what_runs_go_by_is_declared() {
         )
     };
     check(&graph("tone = \"string\"", "config.tone + '!'"), &[]);
-    check(&graph("tone = \"string\"", "config.tune"), &["7:23 there is no `tune` here; there are `tone`"]);
+    check(
+        &graph("tone = \"string\"", "config.tune"),
+        &["7:23 there is no `tune` here; there are `tone`"],
+    );
     check(
         &graph("n = { type = \"integer\", default = \"x\" }", "1"),
         &["2:35 the default is a string, not an integer"],
