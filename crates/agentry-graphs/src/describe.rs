@@ -16,6 +16,8 @@ const DIALECT: &str = "https://json-schema.org/draft/2020-12/schema";
 pub struct Schemas {
     pub input: Value,
     pub state: Value,
+    /// What its runs go by, where it asks for anything.
+    pub config: Option<Value>,
 }
 
 impl Graphs {
@@ -41,10 +43,17 @@ impl Graphs {
             schema.insert("title".to_owned(), name.into());
         };
         titled(&mut input);
+        let config = definition.config.as_ref().map(|config| {
+            let mut config = fields(config);
+            // Callers say more than one graph wants to know.
+            config.remove("additionalProperties");
+            titled(&mut config);
+            config.into()
+        });
         let state = json!({
             "$schema": DIALECT, "title": name, "type": "object", "properties": properties,
         });
-        Some(Schemas { input: input.into(), state })
+        Some(Schemas { input: input.into(), state, config })
     }
 }
 
@@ -117,7 +126,7 @@ options = [\"yes\", \"no\"]
 ";
         let file = File { name: "graphs/small.toml".to_owned(), text: text.to_owned() };
         let graphs = Graphs::read(&[file], &Catalogue::default()).unwrap();
-        let Schemas { input, state } = graphs.schemas("small").unwrap();
+        let Schemas { input, state, config: _ } = graphs.schemas("small").unwrap();
         let takes = json!({
             "type": "object",
             "properties": {

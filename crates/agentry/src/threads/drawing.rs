@@ -20,9 +20,9 @@ pub(super) fn info(program: &Program, definitions: &Graphs) -> Arc<GraphInfo> {
         let kind = node.map_or("node", |node| node.kind.name()).to_owned();
         NodeInfo { name: name.clone(), kind, graph: None }
     };
-    let (input, state) = match definitions.schemas(&graph.name) {
-        Some(Schemas { input, state }) => (input, state),
-        None => (schema(graph), schema(graph)),
+    let (input, state, context) = match definitions.schemas(&graph.name) {
+        Some(Schemas { input, state, config }) => (input, state, config),
+        None => (schema(graph), schema(graph), None),
     };
     Arc::new(GraphInfo {
         name: graph.name.clone(),
@@ -33,7 +33,7 @@ pub(super) fn info(program: &Program, definitions: &Graphs) -> Arc<GraphInfo> {
         input: Some(input),
         output: Some(state.clone()),
         state: Some(state),
-        context: None,
+        context,
     })
 }
 

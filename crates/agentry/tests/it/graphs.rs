@@ -235,6 +235,9 @@ fn a_run_goes_by_what_it_was_configured_with() {
     }
 
     let serving = Running::again(folder);
+    let (_, schemas) = serving.json(&get("/assistants/toned/schemas"));
+    let tone = &schemas["context_schema"]["properties"]["tone"];
+    assert_eq!(tone["type"], "string", "{schemas}");
     let (_, thread) = serving.json(&post("/threads", "{}"));
     let path = format!("/threads/{}/runs", thread["thread_id"].as_str().unwrap());
     let begin = |body: Value| serving.json(&post(&path, body.to_string()));
