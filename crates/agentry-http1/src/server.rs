@@ -224,7 +224,8 @@ impl Connection<'_> {
         }
         let Some(line) = &mut self.line else { return Poll::Pending };
         while line.framing.is_over() && line.got.len() < self.patience.head_bytes_max {
-            match ready!(line.poll_more(cx)) {
+            // Whoever has sent a large request may not have another one held in memory before its turn.
+            match ready!(line.poll_some(cx)) {
                 Ok(0) | Err(_) => return Poll::Ready(()),
                 Ok(_) => {}
             }
@@ -309,7 +310,7 @@ impl Connection<'_> {
         let rest = poll_fn(|cx| {
             loop {
                 line.got.clear();
-                match ready!(line.poll_more(cx)) {
+                match ready!(line.poll_some(cx)) {
                     Ok(0) | Err(_) => return Poll::Ready(()),
                     Ok(read) if read > left => return Poll::Ready(()),
                     Ok(read) => left -= read,
@@ -328,7 +329,7 @@ impl Line {
         self.expected = length.map_or(0, |length| length.saturating_add(head_bytes).min(PIECE_MAX));
     }
 
-    /// Reads what is there.
+    /// Reads what is there: as much as a request that is like the last one.
     fn poll_more(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
         if self.expected > READ_BYTES && self.got.is_empty() {
             // Until something comes, nothing is held for it.
@@ -338,6 +339,11 @@ impl Line {
             self.got = got;
             return Poll::Ready(Ok(read));
         }
+        self.poll_some(cx)
+    }
+
+    /// Reads a little of what is there.
+    fn poll_some(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
         let mut space = [MaybeUninit::uninit(); READ_BYTES];
         let mut read = ReadBuf::uninit(&mut space);
         ready!(Pin::new(&mut self.read).poll_read(cx, &mut read))?;

@@ -521,3 +521,29 @@ async fn who_goes_away_while_an_answer_waits_ends_it() {
         assert!(matches!(ended, Err(Ended::Gone)), "{sent:?}: {ended:?}");
     }
 }
+
+#[tokio::test]
+async fn little_is_held_of_what_comes_before_its_turn() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let mut theirs = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+    let (read, write) = listener.accept().await.unwrap().0.into_split();
+    // A large request was read, and is not answered yet.
+    let line = Line { read, got: BytesMut::new(), framing: Framing::Over, expected: PIECE_MAX };
+    let patience = patience();
+    let mut connection = Connection { line: Some(line), back: None, write, patience: &patience };
+    let sending = tokio::spawn(async move {
+        // It is not taken, so this goes on until the connection is gone.
+        let _ = theirs.write_all(&vec![b'P'; 32 * PIECE_MAX]).await;
+    });
+    let held = tokio::time::timeout(
+        LONG,
+        poll_fn(|cx| {
+            assert!(connection.poll_gone(cx).is_pending());
+            let got = &connection.line.as_ref().unwrap().got;
+            if got.len() < patience.head_bytes_max { Poll::Pending } else { Poll::Ready(got.len()) }
+        }),
+    );
+    assert!(held.await.unwrap() <= patience.head_bytes_max + READ_BYTES);
+    drop(connection);
+    tokio::time::timeout(LONG, sending).await.unwrap().unwrap();
+}
