@@ -531,7 +531,8 @@ async fn little_is_held_of_what_comes_before_its_turn() {
     let line = Line { read, got: BytesMut::new(), framing: Framing::Over, expected: PIECE_MAX };
     let patience = patience();
     let mut connection = Connection { line: Some(line), back: None, write, patience: &patience };
-    let sending = tokio::spawn(async move {
+    let mut sending = JoinSet::new();
+    sending.spawn(async move {
         // It is not taken, so this goes on until the connection is gone.
         let _ = theirs.write_all(&vec![b'P'; 32 * PIECE_MAX]).await;
     });
@@ -545,5 +546,5 @@ async fn little_is_held_of_what_comes_before_its_turn() {
     );
     assert!(held.await.unwrap() <= patience.head_bytes_max + READ_BYTES);
     drop(connection);
-    tokio::time::timeout(LONG, sending).await.unwrap().unwrap();
+    tokio::time::timeout(LONG, sending.join_all()).await.unwrap();
 }
