@@ -9,12 +9,17 @@ const ENTRIES_MAX: u64 = 64;
 /// A snapshot is only made when at least this part of it is new: what snapshots cost stays within this factor of what the
 /// deltas cost.
 const NEW_PART: u64 = 8;
+/// Nor does loading read much more than this that was replaced since, or so many times what the state was.
+const REPLACED_MAX: u64 = 8 << 20;
+const REPLACED_TIMES_MAX: u64 = 4;
 
 /// What has been stored since the last snapshot.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Keeping {
     entries: u64,
     delta_bytes: u64,
+    /// Of these, what took the place of something.
+    replacing_bytes: u64,
     /// What the state came to at the last snapshot.
     state_bytes: u64,
 }
@@ -22,7 +27,7 @@ pub(super) struct Keeping {
 impl Keeping {
     pub(super) fn of(line: &Line) -> Self {
         let state_bytes = line.snapshot.as_ref().map_or(0, size_of);
-        let mut keeping = Self { entries: 0, delta_bytes: 0, state_bytes };
+        let mut keeping = Self { state_bytes, ..Self::default() };
         for entry in &line.entries {
             keeping.add(entry);
         }
@@ -31,18 +36,24 @@ impl Keeping {
 
     pub(super) fn add(&mut self, entry: &Entry) {
         self.entries += 1;
-        let deltas: u64 = entry.writes.iter().map(|write| delta_bytes(&write.delta)).sum();
-        self.delta_bytes += deltas + bytes(&entry.body);
+        for write in &entry.writes {
+            let bytes = delta_bytes(&write.delta);
+            self.delta_bytes += bytes;
+            self.replacing_bytes += if matches!(write.delta, Delta::Set(_)) { bytes } else { 0 };
+        }
+        self.delta_bytes += bytes(&entry.body);
     }
 
     /// Whether the entry that was added last should carry a snapshot.
     pub(super) fn is_due(&self) -> bool {
         let state = self.state_bytes + self.delta_bytes;
-        self.entries >= ENTRIES_MAX && self.delta_bytes >= state / NEW_PART
+        let is_long = self.entries >= ENTRIES_MAX && self.delta_bytes >= state / NEW_PART;
+        let replaced_max = REPLACED_MAX.max(self.state_bytes.saturating_mul(REPLACED_TIMES_MAX));
+        is_long || self.replacing_bytes >= replaced_max
     }
 
     pub(super) fn made(&mut self, snapshot: &Snapshot) {
-        *self = Self { entries: 0, delta_bytes: 0, state_bytes: size_of(snapshot) };
+        *self = Self { state_bytes: size_of(snapshot), ..Self::default() };
     }
 }
 

@@ -50,17 +50,30 @@ fn snapshots_become_rarer_as_the_state_grows() {
     assert!((10..=30).contains(&snapshots), "{snapshots}");
 }
 
-#[test]
-fn a_state_that_is_set_anew_is_kept_whenever_a_line_is_long() {
+/// After which entries there is a snapshot, when each sets the same channel to so many bytes.
+fn due(entries: u64, bytes: usize) -> Vec<u64> {
+    let value = json!("x".repeat(bytes));
     let mut keeping = Keeping::default();
-    let due = (1..=200).filter(|seq| {
-        keeping.add(&entry(*seq, Delta::Set(json!("value"))));
+    let due = (1..=entries).filter(|seq| {
+        keeping.add(&entry(*seq, Delta::Set(value.clone())));
         let due = keeping.is_due();
         if due {
-            let states = [(String::new(), [("seen".to_owned(), json!("value"))].into())].into();
+            let states = [(String::new(), [("seen".to_owned(), value.clone())].into())].into();
             keeping.made(&Snapshot { seq: Seq(*seq), states, body: json!({}) });
         }
         due
     });
-    assert_eq!(due.collect::<Vec<_>>(), [64, 128, 192]);
+    due.collect()
+}
+
+#[test]
+fn a_state_that_is_set_anew_is_kept_whenever_a_line_is_long() {
+    assert_eq!(due(200, 5), [64, 128, 192]);
+}
+
+#[test]
+fn of_what_is_large_and_set_anew_little_is_loaded() {
+    // At once, and then whenever five more have come: a fifth more is stored.
+    assert_eq!(due(12, 9 << 20), [1, 6, 11]);
+    assert_eq!(due(30, 1 << 20), [8, 16, 24]);
 }
