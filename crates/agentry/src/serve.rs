@@ -10,6 +10,7 @@ use agentry_server::{Drained, Metrics};
 use anyhow::{Context as _, anyhow};
 use serde_json::json;
 use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
@@ -40,6 +41,8 @@ pub(crate) fn run(cx: &Context) -> Result<Exit, Ended> {
         .build()
         .context("start the runtime")?;
     runtime.block_on(async {
+        // From here on: whoever has changed the configuration does not know whether the start is over.
+        let hangups = signal(SignalKind::hangup()).ok();
         let listener = listen(config.server.listen).await?;
         let Stores { runs, archive, log, keys, ledger, requests, batches, threads, instance } =
             Stores::open(&config).await?;
@@ -75,9 +78,9 @@ pub(crate) fn run(cx: &Context) -> Result<Exit, Ended> {
         let (policies, background) =
             policies::open(&config, ledger, company, Arc::clone(&metrics)).await?;
         let heard = watching::heard(Arc::clone(&metrics), tracer);
-        let called = models(cx, &config, (heard, policies), background);
+        let called = models(cx, &config, (heard, policies), (background, refresh));
         let (gateway, background, reload) = called.map_err(usage)?;
-        let reload = reload::Parts { definitions: Some(refresh), ..reload };
+        let reload = reload::Parts { hangups, ..reload };
         let ports = incident::ports(&config, &gateway).map_err(usage)?;
         let parts = Parts {
             server: config.server.settings.clone(),
@@ -106,7 +109,7 @@ fn models(
     cx: &Context,
     config: &Config,
     (heard, policies): (Arc<dyn Observer>, Policies),
-    background: Background,
+    (background, refresh): (Background, Refresh),
 ) -> anyhow::Result<(Arc<Gateway>, Background, reload::Parts)> {
     let upstreams = Upstreams::open(config, background.tasks())?;
     let gateway = Arc::new(upstreams.gateway(config, heard, policies)?);
@@ -114,11 +117,13 @@ fn models(
     let (checks, looking) = checks::Service::new(Arc::clone(&gateway), plans);
     let background = background.relieving(config.server.memory_max, &gateway).looking(looking);
     let reload = reload::Parts {
-        source: cx.configuration(),
+        source: cx.configuration().of(config),
         tables: config.tables.clone(),
+        is_blank: config.is_blank,
+        hangups: None,
         upstreams,
         checks,
-        definitions: None,
+        definitions: Some(refresh),
         has_issuers: !config.access.issuers.is_empty(),
     };
     Ok((gateway, background, reload))

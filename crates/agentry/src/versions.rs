@@ -133,11 +133,12 @@ pub(crate) fn compact(cx: &Context, options: &Compact) -> Result<Exit, Ended> {
             told.entries = handle.compact(*thread).await.context("cut the history")?;
             told.cut = u64::from(told.entries > 0);
         } else {
-            let history = Some(Duration::from_secs(unused_days.saturating_mul(86_400)));
-            let (retention, mut place) = (Retention { threads: None, history }, Place::default());
+            let unused = Duration::from_secs(unused_days.saturating_mul(86_400));
+            let retention = Retention { threads: None, history: Some(unused) };
+            let mut place = Place::default();
             loop {
                 let part = match dry_run {
-                    true => handle.would_cut(history.unwrap_or_default(), &mut place).await,
+                    true => handle.would_cut(unused, &mut place).await,
                     false => handle.tidy(retention, &mut place).await,
                 };
                 let part = part.context("cut histories")?;

@@ -100,7 +100,7 @@ impl World {
 
     /// To the next moment at which something is due.
     fn wait(&mut self) {
-        let moment = self.machine.wake_at().expect("something to wait for");
+        let moment = self.machine.wake_at().unwrap();
         let mut now = self.clock.0.lock().unwrap();
         *now = moment.max(*now);
         drop(now);

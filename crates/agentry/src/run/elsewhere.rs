@@ -59,9 +59,9 @@ struct There<'a> {
 impl There<'_> {
     async fn run(&self, input: Value) -> anyhow::Result<Exit> {
         let (thread, graph) = (&self.thread, self.graph);
-        let mut body = json!({ "assistant_id": graph, "input": input });
+        let config = json!({ "configurable": self.settings });
+        let mut body = json!({ "assistant_id": graph, "input": input, "config": config });
         loop {
-            body["config"] = json!({ "configurable": self.settings });
             let begun = self.agent.post(&format!("/threads/{thread}/runs"), &body).await?;
             let run = text(&begun, "run_id").context("read the run")?;
             let status = self.over(&run).await?;
@@ -79,7 +79,8 @@ impl There<'_> {
                         report.waits(&asked, "answer with");
                         return Ok(Exit::Done);
                     };
-                    body = json!({ "assistant_id": graph, "command": { "resume": answers } });
+                    let command = json!({ "resume": answers });
+                    body = json!({ "assistant_id": graph, "command": command, "config": config });
                 }
                 status => {
                     let why = state.pointer("/tasks/0/error").and_then(Value::as_str);

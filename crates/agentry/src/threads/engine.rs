@@ -10,6 +10,7 @@ use agentry_engine::durable::Wish;
 use agentry_engine::graph::{END, Reducer, START};
 use agentry_engine::machine::Update as Change;
 use agentry_engine::{Command, Goto as Way, Request, Resume as Answers};
+use agentry_graphs::Graphs;
 use agentry_server::Refusal;
 use agentry_server::engine::{
     Breakpoints, CheckpointRef, Cut, Cutting, Engine, Follow, Goto, GraphInfo, HistoryQuery,
@@ -149,11 +150,7 @@ impl Durable {
         let (run, config) = (submission.run, submission.config());
         let known = self.known.now();
         let definitions = &known.definitions;
-        if definitions.get(&submission.graph).is_some() {
-            let begins = matches!(submission.work, Work::Input(_));
-            let fits = definitions.check_config(&submission.graph, &config, begins);
-            fits.map_err(|problem| unfit("config", &problem.to_string()))?;
-        }
+        check_config(definitions, &submission, &config)?;
         let request = match submission.work {
             Work::Continue => Request::GoOn,
             Work::Input(input) if definitions.get(&submission.graph).is_some() => {
@@ -243,6 +240,20 @@ impl Durable {
             }
         }
     }
+}
+
+/// A graph that is data says what its runs go by.
+fn check_config(
+    definitions: &Graphs,
+    submission: &Submission,
+    config: &Map<String, Value>,
+) -> Result<(), Refusal> {
+    if definitions.get(&submission.graph).is_none() {
+        return Ok(());
+    }
+    let begins = matches!(submission.work, Work::Input(_));
+    let fits = definitions.check_config(&submission.graph, config, begins);
+    fits.map_err(|problem| unfit("config", &problem.to_string()))
 }
 
 const QUESTIONS_MAX: usize = 1_000;
