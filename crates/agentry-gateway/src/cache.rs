@@ -17,7 +17,7 @@ mod admit;
 mod flights;
 mod folded;
 mod kept;
-mod levels;
+pub(crate) mod levels;
 mod marks;
 mod tags;
 mod ttl;

@@ -8,6 +8,7 @@ use std::sync::{Arc, PoisonError};
 
 use agentry_balance::Settings as TargetSettings;
 use agentry_guards::Guards;
+use futures_util::future::join_all;
 
 use crate::Gateway;
 use crate::alias::{Alias, Misconfigured, Target};
@@ -57,8 +58,10 @@ impl Gateway {
         *self.inner.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(inner);
         self.checks.keep_only(|target| self.inner().targets.get(target).is_some());
         let Some(levels) = levels else { return };
-        for name in &changed {
-            if let Err(problem) = levels.invalidate(Tag::Alias(name)).await {
+        // All of them here at once, however long the shared store takes.
+        let forgotten = join_all(changed.iter().map(|name| levels.invalidate(Tag::Alias(name))));
+        for (name, forgotten) in changed.iter().zip(forgotten.await) {
+            if let Err(problem) = forgotten {
                 tracing::warn!(model = &**name, %problem, "answers of before stay in the shared cache for their time");
             }
         }

@@ -261,4 +261,4 @@ fn shared_key(key: &Key) -> [u8; 34] {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -9,7 +9,8 @@ use futures_util::{StreamExt as _, stream};
 use tokio::sync::Notify;
 
 use super::*;
-use crate::cache::{Cache, Levels, Settings as CacheSettings};
+use crate::cache::levels::tests::Silent;
+use crate::cache::{Cache, FarSettings, Levels, Settings as CacheSettings};
 use crate::limit::Limits;
 use crate::{Caching, Call, Found, Observer, Settled, Surroundings};
 
@@ -199,6 +200,32 @@ async fn answers_are_kept_of_models_that_mean_the_same() {
     check("other", "two", Found::Miss).await;
     reload(&gateway, with(aliases(&two))).await;
     check("other", "two", Found::Hit).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn nothing_of_before_is_answered_while_a_shared_store_hangs() {
+    let now = tokio::time::Instant::now().into_std();
+    let settings = CacheSettings { bytes_max: 8 << 20, ttl: Duration::from_secs(60) };
+    let cache = Arc::new(Cache::new(settings, now));
+    let (levels, upkeep) = Levels::shared(cache, Arc::new(Silent), FarSettings::default());
+    drop(upkeep);
+    let policies = Policies { cache: Some(Caching::new(Arc::new(levels))), ..Policies::default() };
+    let (one, two) = (actor("one"), actor("two"));
+    let aliases = |upstream: &Arc<dyn ChatModel>| {
+        ["a", "b", "c"].map(|name| alias(name, &[(name, upstream)])).into()
+    };
+    let gateway = gateway(aliases(&one), policies);
+    let check = async |says: &str, found: Found| {
+        for name in ["a", "b", "c"] {
+            assert_eq!(asked(&gateway, name).await, Ok((says.to_owned(), found)), "{name}");
+        }
+    };
+    check("one", Found::Miss).await;
+    check("one", Found::Hit).await;
+    let prepared = gateway.prepare(with(aliases(&two))).unwrap();
+    let mut replacing = std::pin::pin!(gateway.replace(prepared));
+    assert!(futures_util::poll!(replacing.as_mut()).is_pending());
+    check("two", Found::Miss).await;
 }
 
 #[tokio::test]

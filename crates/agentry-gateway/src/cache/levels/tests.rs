@@ -178,7 +178,7 @@ async fn what_is_not_ours_is_a_miss() {
 }
 
 /// A store that never answers.
-struct Silent;
+pub(crate) struct Silent;
 
 #[async_trait]
 impl Shared for Silent {
