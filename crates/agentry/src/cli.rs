@@ -193,6 +193,11 @@ pub(crate) struct Configuration {
 }
 
 impl Configuration {
+    /// What `config` was read from, and nothing in its place when it is gone.
+    pub(crate) fn of(self, config: &Config) -> Self {
+        Self { path: config.file.clone().or(self.path), ..self }
+    }
+
     pub(crate) fn read(&self) -> Result<Config, config::Error> {
         config::load(self.path.as_deref(), &self.folder, &self.environment)
     }

@@ -94,6 +94,8 @@ pub(crate) struct Config {
     pub(crate) tools: Vec<Declared>,
     pub(crate) incident: Incident,
     pub(crate) access: Access,
+    /// Whether nothing stands in the file.
+    pub(crate) is_blank: bool,
     /// What each table says, wherever it stands: equal numbers for equal tables.
     pub(crate) tables: BTreeMap<String, u64>,
 }
@@ -190,6 +192,7 @@ fn resolve(sources: Sources<'_>) -> Result<Config, Error> {
         // What follows a broken line is guesswork: one honest list is better than a long one.
         return Err(Problems::new(SUBJECT, &name, text.unwrap_or_default(), problems).into());
     }
+    let is_blank = table.entries.is_empty();
     tree::overlay(&mut table, environment, &mut problems);
     let tables = said(&table);
     let folder = path.as_deref().and_then(Path::parent).unwrap_or(folder);
@@ -252,6 +255,7 @@ fn resolve(sources: Sources<'_>) -> Result<Config, Error> {
                 tools,
                 incident,
                 access,
+                is_blank,
                 tables,
             })
         }

@@ -15,7 +15,7 @@ use agentry_identity::KeyRing;
 use agentry_server::{App, Dependency, NotReloaded, Reload, Reloaded};
 use async_trait::async_trait;
 use serde_json::json;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::Signal;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{error, info, warn};
@@ -51,6 +51,10 @@ const OF_DEFINITIONS: [&str; 4] = ["tools", "graphs", "models", "providers"];
 pub(crate) struct Parts {
     pub(crate) source: Configuration,
     pub(crate) tables: BTreeMap<String, u64>,
+    /// Whether nothing stood in the file.
+    pub(crate) is_blank: bool,
+    /// Caught from the beginning of the start on. Nothing where SIGHUP cannot be.
+    pub(crate) hangups: Option<Signal>,
     pub(crate) upstreams: Upstreams,
     pub(crate) checks: checks::Handle,
     /// Where there may be some.
@@ -102,12 +106,15 @@ struct Inner {
     /// One reading at a time.
     now: tokio::sync::Mutex<Now>,
     standing: Mutex<Result<String, String>>,
+    /// Until somebody waits for them.
+    hangups: Mutex<Option<Signal>>,
 }
 
 /// What is in force.
 struct Now {
     upstreams: Upstreams,
     tables: BTreeMap<String, u64>,
+    is_blank: bool,
 }
 
 /// Everything that was made ready.
@@ -124,10 +131,21 @@ struct Ready {
 
 impl Reloading {
     fn new(parts: Parts, around: Around) -> Self {
-        let Parts { source, tables, upstreams, checks, definitions, has_issuers } = parts;
-        let now = tokio::sync::Mutex::new(Now { upstreams, tables });
+        let Parts {
+            source,
+            tables,
+            is_blank,
+            hangups,
+            upstreams,
+            checks,
+            definitions,
+            has_issuers,
+        } = parts;
+        let now = tokio::sync::Mutex::new(Now { upstreams, tables, is_blank });
         let standing = Mutex::new(Ok("as at the start".to_owned()));
-        let inner = Inner { source, checks, definitions, has_issuers, around, now, standing };
+        let hangups = Mutex::new(hangups);
+        let inner =
+            Inner { source, checks, definitions, has_issuers, around, now, standing, hangups };
         Self { inner: Arc::new(inner), tasks: TaskTracker::new() }
     }
 
@@ -138,7 +156,8 @@ impl Reloading {
 
     /// Reads it again at each SIGHUP, until told to stop.
     pub(crate) async fn run(self, shutdown: CancellationToken) {
-        let Ok(mut hangups) = signal(SignalKind::hangup()) else {
+        let caught = self.inner.hangups.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let Some(mut hangups) = caught else {
             warn!("SIGHUP cannot be caught: the configuration is read again only over HTTP");
             return;
         };
@@ -165,8 +184,13 @@ impl Inner {
         let mut now = self.now.lock().await;
         let read = tokio::task::spawn_blocking({
             let (this, tables) = (Arc::clone(&self), now.tables.clone());
+            let was_blank = now.is_blank;
             move || {
                 let config = this.source.read().map_err(anyhow::Error::from)?;
+                anyhow::ensure!(
+                    !config.is_blank || was_blank,
+                    "the file says nothing any more: write what it is to say, and then have it read again"
+                );
                 let fresh = this.fresh(&config, &tables)?;
                 Ok((config, fresh))
             }
@@ -176,9 +200,13 @@ impl Inner {
         let ended = match ready {
             Ok(ready) => self.put_in_force(ready, actor, &mut now).await,
             Err(problem) => {
-                let problem = format!("{problem:#}");
-                self.write(actor, "config.reload_refused", json!({})).await?;
-                Err(NotReloaded::Wrong(problem))
+                let problem = NotReloaded::Wrong(format!("{problem:#}"));
+                let written = self.write(actor, "config.reload_refused", json!({})).await;
+                // What is wrong with the configuration is told even where the store fails, too.
+                if let Err(store) = written {
+                    error!(actor, %store, "the audit log does not have that the configuration was refused");
+                }
+                Err(problem)
             }
         };
         match &ended {
@@ -256,19 +284,19 @@ impl Inner {
         let detail = json!({ "changed": changed, "restart": restart });
         self.write(actor, "config.reloaded", detail).await?;
         let Around { gateway, catalogue, alarms, keys, store: _ } = &self.around;
-        gateway.replace(prepared).await;
+        // Keys that are gone do not wait for a shared cache, nor do those that stay go by what was before.
+        tokio::join!(gateway.replace(prepared), keys.configure(config.access.keys));
         self.checks.replace(gateway, plans);
         alarms.replace(ringing);
         if let (Some(definitions), Some(fresh)) = (&self.definitions, fresh) {
             definitions.put_in_force(fresh);
         }
         catalogue.set(config.catalogue);
-        keys.configure(config.access.keys).await;
         // What counts from the next start is still other than what is in force.
         let kept = now.tables.iter().filter(|(name, _)| !TABLES.contains(&name.as_str()));
         let taken = config.tables.into_iter().filter(|(name, _)| TABLES.contains(&name.as_str()));
         let tables = kept.map(|(name, said)| (name.clone(), *said)).chain(taken).collect();
-        *now = Now { upstreams, tables };
+        *now = Now { upstreams, tables, is_blank: config.is_blank };
         Ok(what)
     }
 

@@ -1,11 +1,13 @@
 //! The configuration, changed while an instance serves.
 
+use std::process::Stdio;
+
 use agentry_testkit::vendor::{Answer, Reply, Vendor};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::keys::{by, keys, text};
-use crate::support::{Running, get, kill, post, wait_for};
+use crate::support::{Running, agentry, get, kill, post, wait_for};
 
 const KEY: &str = "0123456789abcdef0123456789abcdef";
 
@@ -167,4 +169,52 @@ fn only_operators_have_it_read_again() {
     let instance = Instance::start(&base(&vendor, more));
     let (code, refused) = instance.server.json(&by(KEY, &post("/v1/config/reload", "")));
     assert_eq!((code, &refused["error"]["code"]), (403, &json!("scope_missing")), "{refused}");
+}
+
+#[test]
+fn a_file_that_is_gone_or_says_nothing_is_no_configuration() {
+    let vendor = vendor();
+    let good = base(&vendor, "[models.good]\ntargets = [\"v/good\"]\n");
+    let instance = Instance::start(&good);
+    let me = instance.operator.clone();
+    let check = |part: &str| {
+        let (code, refused) = instance.reload();
+        assert_eq!((code, &refused["error"]["code"]), (422, &json!("config_invalid")), "{refused}");
+        let message = refused["error"]["message"].as_str().unwrap();
+        assert!(message.contains("nothing was changed") && message.contains(part), "{message}");
+        assert_eq!(instance.ask(&me, "good"), "200");
+    };
+    let file = instance.server.folder.path().join("agentry.toml");
+    std::fs::remove_file(&file).unwrap();
+    check("there is no such file");
+    std::os::unix::fs::symlink("nowhere.toml", &file).unwrap();
+    check("there is no such file");
+    std::fs::remove_file(&file).unwrap();
+    instance.configure("");
+    check("the file says nothing any more");
+    instance.configure("# later\n");
+    check("the file says nothing any more");
+    instance.configure(&good);
+    assert_eq!(instance.reload().1["changed"], json!([]));
+}
+
+#[test]
+fn whoever_has_it_read_again_too_early_ends_nothing() {
+    let database = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let address = database.local_addr().unwrap();
+    let config = format!(
+        "[server]\nlisten = \"127.0.0.1:0\"\n[storage]\nurl = \"postgres://me@{address}/db\"\n"
+    );
+    write(&folder, "agentry.toml", &config);
+    let mut command = agentry(folder.path());
+    let starting = command.arg("serve").stdout(Stdio::null()).stderr(Stdio::piped());
+    let starting = starting.spawn().unwrap();
+    // It waits for its database.
+    let (waiting, _) = database.accept().unwrap();
+    kill(starting.id(), "HUP");
+    drop((waiting, database));
+    let ended = starting.wait_with_output().unwrap();
+    let said = String::from_utf8_lossy(&ended.stderr);
+    assert_eq!(ended.status.code(), Some(3), "{:?}: {said}", ended.status);
 }
