@@ -78,18 +78,18 @@ fn is_public_v4(address: Ipv4Addr) -> bool {
 }
 
 fn is_public_v6(address: Ipv6Addr) -> bool {
-    let [a, b, ..] = address.segments();
     // An address of version 4 in one of version 6 leads where that one leads.
-    let [.., c, d] = address.segments();
-    let inner = || {
-        let [high, low] = [c.to_be_bytes(), d.to_be_bytes()];
-        Ipv4Addr::new(high[0], high[1], low[0], low[1])
+    let inner = |high: u16, low: u16| {
+        let ([a, b], [c, d]) = (high.to_be_bytes(), low.to_be_bytes());
+        is_public_v4(Ipv4Addr::new(a, b, c, d))
     };
-    match (a, b) {
-        (0x64, 0xff9b) => is_public_v4(inner()),
-        // 6to4 and Teredo lead elsewhere than they say; the rest are examples.
-        (0x2002 | 0x3fff, _) | (0x2001, 0 | 0xdb8) => false,
-        (0x2000..=0x3fff, _) => true,
+    match address.segments() {
+        // Behind any other 64:ff9b a network has its own translation, and the address of version 4 is elsewhere.
+        [0x64, 0xff9b, 0, 0, 0, 0, high, low] => inner(high, low),
+        // 6to4 leads elsewhere than it says, and what is below 2001:200 is of protocols, Teredo and benchmarks among them; the
+        // rest are examples.
+        [0x2002 | 0x3fff, ..] | [0x2001, 0..=0x1ff | 0xdb8, ..] => false,
+        [0x2000..=0x3fff, ..] => true,
         _ => false,
     }
 }
@@ -171,6 +171,12 @@ mod tests {
             "http://[::ffff:127.0.0.1]/",
             "http://[64:ff9b::7f00:1]/",
             "http://[2002:7f00:1::]/",
+            // A network's own translation: of 10.0.0.1, and not of what its last bytes are.
+            "http://[64:ff9b:1:a00:0:100:5db8:d70e]/",
+            "http://[2001:2::1]/",
+            "http://[2001:10::1]/",
+            "http://[::7f00:1]/",
+            "http://[fec0::1]/",
         ] {
             check(ours, false);
         }
@@ -185,6 +191,10 @@ mod tests {
         let refused = lookup(public(), "localhost").await.unwrap_err();
         assert_eq!(refused.kind(), io::ErrorKind::PermissionDenied);
         assert!(lookup(Reach::Anywhere, "localhost").await.unwrap());
+        // Not written as an address, and one to those who look names up.
+        for address in ["2130706433", "0x7f000001", "0177.0.0.1", "127.1", "localhost."] {
+            assert!(lookup(public(), address).await.is_err(), "{address}");
+        }
         let besides = Reach::Public { besides: vec!["LOCALHOST".to_owned()] };
         assert!(lookup(besides, "localhost").await.unwrap());
     }
