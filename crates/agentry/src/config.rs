@@ -192,7 +192,6 @@ fn resolve(sources: Sources<'_>) -> Result<Config, Error> {
         // What follows a broken line is guesswork: one honest list is better than a long one.
         return Err(Problems::new(SUBJECT, &name, text.unwrap_or_default(), problems).into());
     }
-    let is_blank = table.entries.is_empty();
     tree::overlay(&mut table, environment, &mut problems);
     let tables = said(&table);
     let folder = path.as_deref().and_then(Path::parent).unwrap_or(folder);
@@ -230,35 +229,32 @@ fn resolve(sources: Sources<'_>) -> Result<Config, Error> {
 
     let problems = notes.problems.into_inner();
     match (server, storage, problems.is_empty()) {
-        (Some(server), Some(storage), true) => {
-            let file = path;
-            Ok(Config {
-                file,
-                server,
-                storage,
-                encryption,
-                ledger,
-                providers,
-                models,
-                catalogue,
-                targets,
-                cache,
-                shared,
-                embeddings,
-                guards,
-                budgets,
-                batches,
-                retention,
-                alerts,
-                otel,
-                graphs,
-                tools,
-                incident,
-                access,
-                is_blank,
-                tables,
-            })
-        }
+        (Some(server), Some(storage), true) => Ok(Config {
+            file: path,
+            server,
+            storage,
+            encryption,
+            ledger,
+            providers,
+            models,
+            catalogue,
+            targets,
+            cache,
+            shared,
+            embeddings,
+            guards,
+            budgets,
+            batches,
+            retention,
+            alerts,
+            otel,
+            graphs,
+            tools,
+            incident,
+            access,
+            is_blank: tree::parse(text.unwrap_or_default()).0.entries.is_empty(),
+            tables,
+        }),
         _ => Err(Problems::new(SUBJECT, &name, text.unwrap_or_default(), problems).into()),
     }
 }

@@ -10,7 +10,6 @@ use agentry_server::{Drained, Metrics};
 use anyhow::{Context as _, anyhow};
 use serde_json::json;
 use tokio::net::TcpListener;
-use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
@@ -19,7 +18,7 @@ use crate::cli::{Context, Ended, Exit};
 use crate::config::Config;
 use crate::graphs;
 use crate::instance::{Instance, Parts};
-use crate::signals::Signals;
+use crate::signals::{self, Signals};
 use crate::terminal::Terminal;
 use crate::wiring::graphs::{Outside, Project, Refresh};
 use crate::wiring::identity::{self, Access};
@@ -41,9 +40,7 @@ pub(crate) fn run(cx: &Context) -> Result<Exit, Ended> {
         .build()
         .context("start the runtime")?;
     runtime.block_on(async {
-        // From here on: whoever has changed the configuration does not know whether the start is over.
-        let hangups = signal(SignalKind::hangup()).ok();
-        let listener = listen(config.server.listen).await?;
+        let (hangups, listener) = (signals::hangups(), listen(config.server.listen).await?);
         let Stores { runs, archive, log, keys, ledger, requests, batches, threads, instance } =
             Stores::open(&config).await?;
         let batches = wiring::batches::Parts {
@@ -80,7 +77,6 @@ pub(crate) fn run(cx: &Context) -> Result<Exit, Ended> {
         let heard = watching::heard(Arc::clone(&metrics), tracer);
         let called = models(cx, &config, (heard, policies), (background, refresh));
         let (gateway, background, reload) = called.map_err(usage)?;
-        let reload = reload::Parts { hangups, ..reload };
         let ports = incident::ports(&config, &gateway).map_err(usage)?;
         let parts = Parts {
             server: config.server.settings.clone(),
@@ -95,7 +91,7 @@ pub(crate) fn run(cx: &Context) -> Result<Exit, Ended> {
             batches,
             threads,
             watching: Some(watching),
-            reload: Some(reload),
+            reload: Some(reload::Parts { hangups, ..reload }),
             ports,
             handling: incident::settings(&config),
         };

@@ -14,6 +14,11 @@ pub(crate) struct Signals {
 /// `SIGXFSZ`, which Linux and the BSDs number alike.
 const FILE_TOO_LARGE: i32 = 25;
 
+/// From now on a SIGHUP ends nothing: whoever has changed the configuration does not know whether the start is over.
+pub(crate) fn hangups() -> Option<tokio::signal::unix::Signal> {
+    signal(SignalKind::hangup()).ok()
+}
+
 impl Signals {
     pub(crate) fn catch() -> anyhow::Result<Self> {
         let terminate = signal(SignalKind::terminate()).context("catch SIGTERM")?;
