@@ -64,7 +64,7 @@ async fn status(
             sight.whole(json!({ "waiting": waiting, "waiting_max": waiting_max }))
         }),
         "pressure": { "low_priority_refused": refuses_low },
-        "alerts": alerts.map(of_alert).collect::<Vec<_>>(),
+        "alerts": alerts.map(|alert| of_alert(alert, sight)).collect::<Vec<_>>(),
     }))
 }
 
@@ -87,7 +87,7 @@ async fn acknowledge(
     }
     match seen.and_then(|_| app.watchdog.acknowledge(&id, &caller.actor())) {
         Some(alert) => {
-            let (now, shown) = (app.clock.now(), of_alert(&alert));
+            let (now, shown) = (app.clock.now(), of_alert(&alert, sight));
             let entry = actor(&caller).entry(now, "watchdog.acknowledged", &id, shown.clone());
             app.identity.acted(entry).await?;
             Ok(Json(shown))
@@ -262,8 +262,8 @@ fn of_budget(budget: &Standing) -> Value {
     })
 }
 
-fn of_alert(alert: &Alert) -> Value {
-    let Alert { id, rule, signal, subject, value, threshold, since, acknowledged_by } = alert;
+fn of_alert(alert: &Alert, sight: Sight<'_>) -> Value {
+    let Alert { id, rule, signal, subject, value, threshold, since, acknowledged_by: _ } = alert;
     json!({
         "id": id,
         "rule": rule,
@@ -273,7 +273,7 @@ fn of_alert(alert: &Alert) -> Value {
         "value": rounded(*value),
         "threshold": threshold,
         "since": since,
-        "acknowledged_by": acknowledged_by,
+        "acknowledged_by": sight.caretaker(alert),
     })
 }
 

@@ -49,6 +49,12 @@ impl Sight<'_> {
         self.is_whole() || (alert.signal == Signal::BudgetUsed && self.sees_account(&alert.subject))
     }
 
+    /// Who takes care of the alert. Of what is shared that is an operator, whose name is another tenant's.
+    pub(super) fn caretaker(self, alert: &Alert) -> Option<&str> {
+        let by = alert.acknowledged_by.as_deref()?;
+        Some(if self.owns_alert(alert) { by } else { "operator" })
+    }
+
     /// Nothing where it may not see the whole.
     pub(super) fn whole<T>(self, value: T) -> Option<T> {
         self.is_whole().then_some(value)
@@ -69,7 +75,31 @@ fn is_of(account: &str, tenant: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use agentry_core::Timestamp;
+
     use super::*;
+
+    #[test]
+    fn who_takes_care_of_what_is_shared_is_not_named() {
+        let check = |signal: Signal, subject: &str, scope: Scope, expected: &str| {
+            let mut caller = Caller::anonymous();
+            (caller.tenant, caller.scopes) = ("b".into(), scope.alone());
+            let alert = Alert {
+                id: "one".into(),
+                rule: "one".into(),
+                signal,
+                subject: subject.into(),
+                value: 1.0,
+                threshold: 1.0,
+                since: Timestamp::from_seconds(0),
+                acknowledged_by: Some("key:me".into()),
+            };
+            assert_eq!(Sight(&caller).caretaker(&alert), Some(expected), "{signal:?} {scope:?}");
+        };
+        check(Signal::ErrorRate, "p/fast", Scope::Admin, "operator");
+        check(Signal::ErrorRate, "p/fast", Scope::Operator, "key:me");
+        check(Signal::BudgetUsed, "key:b/ci per day", Scope::Admin, "key:me");
+    }
 
     #[test]
     fn an_account_belongs_to_its_tenant_only() {
