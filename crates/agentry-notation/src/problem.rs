@@ -110,12 +110,16 @@ impl Problems {
         shown.collect()
     }
 
-    /// A line without the secrets in it, whichever problem they belong to.
+    /// A line without the secrets in it, whichever problem they belong to, and without what may be one.
     fn masked(&self, line_start: usize, source: &str, span: &Range<usize>) -> Masked {
+        let meant = meant_as_secret(&self.text, line_start);
         let secret = |at: usize| {
-            self.list.iter().find_map(|problem| match &problem.place {
+            let known = self.list.iter().find_map(|problem| match &problem.place {
                 Place::File(hidden) if problem.secret && hidden.contains(&at) => Some(hidden.end),
                 _ => None,
+            });
+            known.or_else(|| {
+                meant.as_ref().filter(|meant| meant.contains(&at)).map(|meant| meant.end)
             })
         };
         let mut masked = Masked::default();
@@ -166,6 +170,42 @@ impl Problems {
             None => Ok(()),
         }
     }
+}
+
+/// Where something stands in the line around `at` that is to be a secret, going by its key: what cannot be read, has a wrong type or a
+/// misspelled key is not known to be one. The name of a secret is none.
+fn meant_as_secret(text: &str, at: usize) -> Option<Range<usize>> {
+    let at = floor(text, at);
+    let start = text.get(..at)?.rfind('\n').map_or(0, |end| end + 1);
+    let line = text.get(start..)?.lines().next()?;
+    let is_key = |(equals, _): &(usize, &str)| line.get(..*equals).is_some_and(is_of_secret);
+    let (equals, _) = line.match_indices('=').find(is_key)?;
+    let value = line.get(equals + 1..)?;
+    let shown = value.trim();
+    let inner =
+        shown.strip_prefix('"').and_then(|inner| inner.strip_suffix('"')).unwrap_or_default();
+    let is_name = inner.starts_with("env:") || inner.starts_with("file:");
+    if shown.is_empty() || (is_name && !inner.contains('"')) {
+        return None;
+    }
+    let from = start + equals + 1 + (value.len() - value.trim_start().len());
+    Some(from..from + shown.len())
+}
+
+/// Whether what stands before an equals sign ends with the key of a secret, however it is spelled.
+fn is_of_secret(before: &str) -> bool {
+    let before = before.trim_end().trim_end_matches(['"', '\'']);
+    let begin =
+        before.rfind(|letter: char| !letter.is_alphanumeric() && letter != '_' && letter != '-');
+    let key = before.get(begin.map_or(0, |at| at + 1)..).unwrap_or_default().to_ascii_lowercase();
+    let mut words = key.split(['_', '-']).enumerate();
+    words.any(|(place, word)| {
+        let is_credential = ["secret", "password", "passwd", "authorization", "apikey"]
+            .iter()
+            .any(|known| word.starts_with(known));
+        // A key alone may be any.
+        is_credential || word == "token" || (place > 0 && word.starts_with("key"))
+    })
 }
 
 impl std::fmt::Display for Problems {
@@ -228,4 +268,46 @@ fn floor(text: &str, mut at: usize) -> usize {
         at -= 1;
     }
     at
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A problem with the last thing that is said.
+    fn check(line: &str, expected: &str) {
+        let text = format!("[server]\n{line}\nname = 1\n");
+        let end = text.len() - "\nname = 1\n".len();
+        let problem = Problem::new(Place::File(end - 1..end), "what is this");
+        let shown = Problems::new("it", "a.toml", &text, vec![problem]).to_string();
+        assert_eq!(shown.lines().nth(1), Some(format!("  2 | {expected}").as_str()), "{shown}");
+    }
+
+    #[test]
+    fn what_was_to_be_a_secret_is_not_shown_whatever_is_wrong_with_it() {
+        let hidden = |line: &str| {
+            let (before, _) = line.split_once("sk-1").unwrap();
+            let before = before.trim_end_matches(['"', '[', '\'', ' ']);
+            check(line, &format!("{before} \"...\""));
+        };
+        hidden("api_key = sk-1");
+        hidden("api_key = \"sk-1");
+        hidden("api_key = [\"sk-1\"]");
+        hidden("api_keyy = \"sk-1\"");
+        hidden("  \"secret\" = 'sk-1' # new");
+        hidden("v = { kind = \"openai\", api_key = sk-1 }");
+        hidden("openai.api-key = sk-1==");
+        hidden("token = \"sk-1 env:x\"");
+        for line in [
+            "listen = 7",
+            "key = value",
+            "api_key = \"env:KEY\"",
+            "output_tokens_max = many",
+            "keys = 1",
+            "secret",
+            "api_key =",
+        ] {
+            check(line, line);
+        }
+    }
 }
