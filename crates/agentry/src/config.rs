@@ -202,8 +202,8 @@ fn resolve(sources: Sources<'_>) -> Result<Config, Error> {
     let (storage, encryption) = storage::storage(root.table("storage"), &notes);
     let ledger = storage::ledger(root.table("ledger"), &notes, storage.as_ref());
     let mut providers = providers::read(root.table("providers"));
-    if text.is_none() && providers.is_empty() {
-        providers = providers::usual(environment);
+    if text.is_none() && providers.good.is_empty() {
+        providers.good = providers::usual(environment);
     }
     let catalogue = catalogue::read(root.table("catalogue"), &notes);
     let models = models::read(root.table("models"), &providers, &catalogue, &notes);
@@ -235,7 +235,7 @@ fn resolve(sources: Sources<'_>) -> Result<Config, Error> {
             storage,
             encryption,
             ledger,
-            providers,
+            providers: providers.good,
             models,
             catalogue,
             targets,

@@ -7,7 +7,7 @@ use agentry_gateway::Price;
 use agentry_gateway::money::catalogue::Catalogue;
 
 use super::problem;
-use super::providers::Provider;
+use super::providers::{Provider, Providers};
 use super::reader::{At, Notes, Reader};
 use super::tree::Value;
 use super::value::{self, Unreadable};
@@ -97,7 +97,7 @@ impl Target {
 
 pub(super) fn read(
     table: Option<Reader<'_>>,
-    providers: &[Provider],
+    providers: &Providers,
     catalogue: &Catalogue,
     notes: &Notes<'_>,
 ) -> Vec<Model> {
@@ -114,7 +114,7 @@ pub(super) fn read(
             model
         })
         .collect();
-    let everyday = providers.first().and_then(|one| one.everyday_model().zip(Some(&one.name)));
+    let everyday = providers.good.first().and_then(|one| one.everyday_model().zip(Some(&one.name)));
     if let Some((model, provider)) = everyday
         && models.iter().all(|model| model.name != DEFAULT)
     {
@@ -132,12 +132,12 @@ pub(super) fn read(
         }
     }
     for target in models.iter_mut().flat_map(|model| &mut model.targets) {
-        target.complete(providers, catalogue);
+        target.complete(&providers.good, catalogue);
     }
     models
 }
 
-fn model(mut table: Reader<'_>, providers: &[Provider], notes: &Notes<'_>) -> Model {
+fn model(mut table: Reader<'_>, providers: &Providers, notes: &Notes<'_>) -> Model {
     let mut model = Model::new(table.key(), Vec::new());
     if !table.has("targets") {
         table.required("targets", "[\"openai/gpt-4o-mini\"]", value::text);
@@ -149,8 +149,9 @@ fn model(mut table: Reader<'_>, providers: &[Provider], notes: &Notes<'_>) -> Mo
             notes.report(problem(&place, message).help("add one, as in \"openai/gpt-4o-mini\""));
         }
         for At { place, value: target } in targets {
-            if providers.iter().all(|known| known.name != target.provider) {
-                let known: Vec<_> = providers.iter().map(|known| known.name.as_str()).collect();
+            if !providers.has(&target.provider) {
+                let known: Vec<_> =
+                    providers.good.iter().map(|known| known.name.as_str()).collect();
                 let message = format!("there is no provider `{}`", target.provider);
                 notes.report(problem(&place, message).help(match known.as_slice() {
                     [] => format!("add a table [providers.{}]", target.provider),

@@ -104,9 +104,30 @@ impl Provider {
 const KINDS: &[&str] = &["openai", "anthropic", "gemini", "ollama", "azure", "bedrock", "scripted"];
 const OPENAI_URL: &str = "https://api.openai.com/v1";
 
-pub(super) fn read(table: Option<Reader<'_>>) -> Vec<Provider> {
-    let tables = table.map(Reader::tables).unwrap_or_default();
-    tables.into_iter().filter_map(provider).collect()
+/// What the tables say.
+pub(super) struct Providers {
+    pub(super) good: Vec<Provider>,
+    /// There is a table of that name, and what is wrong with it was reported.
+    pub(super) wrong: Vec<String>,
+}
+
+impl Providers {
+    pub(super) fn has(&self, name: &str) -> bool {
+        self.good.iter().any(|known| known.name == name)
+            || self.wrong.iter().any(|known| known == name)
+    }
+}
+
+pub(super) fn read(table: Option<Reader<'_>>) -> Providers {
+    let mut providers = Providers { good: Vec::new(), wrong: Vec::new() };
+    for table in table.map(Reader::tables).unwrap_or_default() {
+        let name = table.key().to_owned();
+        match provider(table) {
+            Some(provider) => providers.good.push(provider),
+            None => providers.wrong.push(name),
+        }
+    }
+    providers
 }
 
 fn provider(mut table: Reader<'_>) -> Option<Provider> {

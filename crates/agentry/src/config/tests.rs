@@ -94,6 +94,10 @@ fn a_mistake_is_named_and_so_is_its_mend() {
     check("[sever]\n", &["unknown table `sever`", "did you mean `server`?"]);
     check("[providers.a]", &["`providers.a` needs `kind`", "add kind = \"openai\""]);
     check("[providers.a]\nkind = \"anthropic\"", &["needs `api_key`", "env:ANTHROPIC_API_KEY"]);
+    check(
+        "[providers.a]\nkind = \"anthropic\"\n[models.m]\ntargets = [\"a/x\"]",
+        &["needs `api_key`", "1 problem in"],
+    );
     check("[providers.a]\nkind = \"opena\"", &["did you mean \"openai\"?"]);
     check("[providers.a]\nkind = \"openai\"", &["needs `api_key`", "env:OPENAI_API_KEY"]);
     check(
