@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use agentry_core::Pieces;
-use agentry_http::{Client, Deadlines};
+use agentry_http::{Client, Deadlines, Error, read};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, Uri, header};
 use secrecy::SecretString;
@@ -29,7 +29,7 @@ pub struct Asked<'a> {
     pub timeout: Duration,
 }
 
-/// A report of an error is not read further than this.
+/// No answer is read further than this: lists of models may be longer, and what counts is known by then.
 const ANSWER_BYTES_MAX: usize = 1 << 20;
 
 impl Checker {
@@ -99,16 +99,20 @@ impl Checker {
         *request.headers_mut() = self.headers.clone();
         request.headers_mut().remove(header::CONTENT_TYPE);
         let within = Deadlines::within(self.timeout);
-        let answered = self.client.fetch(request, &within, ANSWER_BYTES_MAX).await;
-        let status = answered.map_err(|error| error.to_string())?.status();
-        match status {
+        let answered = self.client.send(request, &within).await;
+        let (head, body) = answered.map_err(|error| error.to_string())?.into_parts();
+        match read(body, ANSWER_BYTES_MAX).await {
+            Ok(_) | Err(Error::TooLarge { .. }) => {}
+            Err(error) => return Err(error.to_string()),
+        }
+        match head.status {
             StatusCode::TOO_MANY_REQUESTS => Ok(()),
             good if good.is_success() => Ok(()),
             StatusCode::NOT_FOUND => {
                 Err(format!("{} is not there (404): is the path of the check right?", self.url))
             }
             StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
-                Err(format!("{} refuses our key ({})", self.url, status.as_u16()))
+                Err(format!("{} refuses our key ({})", self.url, head.status.as_u16()))
             }
             other => Err(format!("{} answered {}", self.url, other.as_u16())),
         }

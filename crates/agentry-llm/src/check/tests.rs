@@ -60,6 +60,20 @@ async fn whoever_answers_well_or_has_too_much_to_do_is_there() {
 }
 
 #[tokio::test]
+async fn a_long_list_of_models_is_an_answer() {
+    let check = async |status: &str, length: usize, expected: bool| {
+        let list = " ".repeat(length);
+        let answer = format!("HTTP/1.1 {status}\r\ncontent-length: 9000000\r\n\r\n{list}");
+        let (found, _) = looks(&answer, openai).await;
+        assert_eq!(found.is_ok(), expected, "{status} {length}: {found:?}");
+    };
+    check("200 OK", ANSWER_BYTES_MAX + 1, true).await;
+    check("500 Down", ANSWER_BYTES_MAX + 1, false).await;
+    // It broke off.
+    check("200 OK", 1, false).await;
+}
+
+#[tokio::test]
 async fn whoever_says_nothing_is_not_there() {
     let hasty = |client, root: String| {
         let asked = Asked { timeout: Duration::from_millis(50), ..MODELS };
