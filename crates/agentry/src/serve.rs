@@ -11,7 +11,7 @@ use anyhow::{Context as _, anyhow};
 use serde_json::json;
 use tokio::net::TcpListener;
 use tokio::task::spawn_blocking;
-use tokio::time::timeout;
+use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
 use crate::cli::{Context, Ended, Exit};
@@ -137,8 +137,12 @@ async fn serve(
 
     let shutdown = CancellationToken::new();
     let mut running = std::pin::pin!(async {
-        let (ended, ()) = tokio::join!(instance.run(listener, shutdown.clone()), settle(&shutdown));
-        ended
+        let mut running = std::pin::pin!(instance.run(listener, shutdown.clone()));
+        tokio::select! {
+            ended = &mut running => return ended,
+            () = settle() => {}
+        }
+        running.await
     });
     tokio::select! {
         ended = &mut running => {
@@ -164,11 +168,9 @@ async fn serve(
 }
 
 /// Once all that begins with the start has begun, its code is not needed any more.
-async fn settle(shutdown: &CancellationToken) {
+async fn settle() {
     const SETTLED: Duration = Duration::from_secs(1);
-    if timeout(SETTLED, shutdown.cancelled()).await.is_ok() {
-        return;
-    }
+    sleep(SETTLED).await;
     let released = spawn_blocking(agentry_resident::release_code).await;
     match released.map_err(io::Error::from).flatten() {
         Ok(bytes) => tracing::debug!(bytes, "gave back the code that the start needed"),
